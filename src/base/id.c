@@ -1,0 +1,66 @@
+#include "base/id.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+void id_random(void *out, size_t size)
+{
+    unsigned char *at = out;
+    ssize_t got;
+
+    while (size > 0) {
+        got = getrandom(at, size, 0);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            abort();
+        at += got;
+        size -= (size_t)got;
+    }
+}
+
+static void uuid_bytes(unsigned char b[16])
+{
+    id_random(b, 16);
+    b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
+    b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
+}
+
+void id_uuid(char out[ID_UUID_SIZE])
+{
+    unsigned char b[16];
+    char *at = out;
+
+    uuid_bytes(b);
+    for (int i = 0; i < 16; i++)
+        at += sprintf(at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", b[i]);
+}
+
+void id_hex(char out[ID_HEX_SIZE])
+{
+    unsigned char b[16];
+
+    uuid_bytes(b);
+    for (int i = 0; i < 16; i++)
+        sprintf(out + 2 * i, "%02x", b[i]);
+}
+
+bool id_is_uuid(const char *text)
+{
+    size_t digits = 0;
+
+    if (!text || strlen(text) > 36)
+        return false;
+    for (const char *at = text; *at; at++) {
+        if (*at == '-')
+            continue;
+        if (!isxdigit((unsigned char)*at))
+            return false;
+        digits++;
+    }
+    return digits == 32;
+}

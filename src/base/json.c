@@ -1,0 +1,94 @@
+#include "base/json.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const char *json_str(const json_t *object, const char *key, const char *fallback)
+{
+    const json_t *value = json_object_get(object, key);
+
+    return json_is_string(value) ? json_string_value(value) : fallback;
+}
+
+int64_t json_int(const json_t *object, const char *key, int64_t fallback)
+{
+    const json_t *value = json_object_get(object, key);
+
+    return json_is_integer(value) ? json_integer_value(value) : fallback;
+}
+
+bool json_bool(const json_t *object, const char *key, bool fallback)
+{
+    const json_t *value = json_object_get(object, key);
+
+    return json_is_boolean(value) ? json_is_true(value) : fallback;
+}
+
+void json_put_str(json_t *object, const char *key, const char *value)
+{
+    json_object_set_new(object, key, value ? json_string(value) : json_null());
+}
+
+void json_put_int(json_t *object, const char *key, int64_t value)
+{
+    json_object_set_new(object, key, json_integer(value));
+}
+
+void json_put_bool(json_t *object, const char *key, bool value)
+{
+    json_object_set_new(object, key, json_boolean(value));
+}
+
+bool json_has_str(const json_t *object, const char *key, const char *value)
+{
+    const json_t *list = json_object_get(object, key), *item;
+    size_t i;
+
+    json_array_foreach(list, i, item)
+    {
+        if (json_is_string(item) && strcmp(json_string_value(item), value) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool depth_ok(const char *text, size_t size)
+{
+    int depth = 0;
+    bool in_string = false;
+
+    for (size_t i = 0; i < size; i++) {
+        char c = text[i];
+
+        if (in_string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            if (++depth > JSON_DEPTH_MAX)
+                return false;
+        } else if (c == '}' || c == ']') {
+            depth--;
+        }
+    }
+    return true;
+}
+
+json_t *json_parse(const char *text, size_t size, char *ret_why, size_t why_size)
+{
+    json_error_t error;
+    json_t *value;
+
+    if (!depth_ok(text, size)) {
+        if (ret_why)
+            snprintf(ret_why, why_size, "nested deeper than %d levels", JSON_DEPTH_MAX);
+        return NULL;
+    }
+    value = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    if (!value && ret_why)
+        snprintf(ret_why, why_size, "line %d column %d: %s", error.line, error.column, error.text);
+    return value;
+}

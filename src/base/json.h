@@ -1,0 +1,30 @@
+/* Small readers over jansson values (RFC 8259). A row is a json_t object; these read one field
+ * without five lines of checks. None takes ownership; `object` may be NULL. */
+#ifndef VLING_BASE_JSON_H
+#define VLING_BASE_JSON_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Limits for every JSON text that comes from outside. */
+#define JSON_DEPTH_MAX 64
+
+/* The string at `key`, or `fallback` if it is missing or no string. Lives as long as `object`. */
+const char *json_str(const json_t *object, const char *key, const char *fallback);
+int64_t json_int(const json_t *object, const char *key, int64_t fallback);
+bool json_bool(const json_t *object, const char *key, bool fallback);
+
+/* Sets `key` to a copy of `value`, or to null if `value` is NULL. */
+void json_put_str(json_t *object, const char *key, const char *value);
+void json_put_int(json_t *object, const char *key, int64_t value);
+void json_put_bool(json_t *object, const char *key, bool value);
+
+/* Is the string `value` an element of the array at `key`? */
+bool json_has_str(const json_t *object, const char *key, const char *value);
+
+/* Parses `size` bytes, rejecting depth over JSON_DEPTH_MAX, duplicate keys and trailing bytes.
+ * Returns a new reference or NULL and, in `ret_why` (if not NULL), a one-line reason. */
+json_t *json_parse(const char *text, size_t size, char *ret_why, size_t why_size);
+
+#endif

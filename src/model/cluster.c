@@ -1,0 +1,100 @@
+/* The cloud's own rows: hosts, modules, events, settings. */
+#include "model/tables.h"
+
+static const char *const host_states[] = {"joining", "up", "suspect", "lost", "fenced", NULL};
+
+static const struct field host_fields[] = {
+    {.name = "id", .type = FIELD_STR, .doc = "host name"},
+    {.name = "cabinet", .type = FIELD_STR, .flags = FIELD_INDEX, .doc = "failure domain"},
+    {.name = "roles", .type = FIELD_LIST, .doc = "controller, compute, network, storage"},
+    {.name = "mgmt_ip", .type = FIELD_IP, .doc = "management plane"},
+    {.name = "tenant_ip", .type = FIELD_IP, .doc = "tenant plane: the VXLAN end point"},
+    {.name = "state",
+     .type = FIELD_STR,
+     .flags = FIELD_INDEX,
+     .choices = host_states,
+     .doc = "as the controllers decided it"},
+    {.name = "epoch", .type = FIELD_INT, .doc = "grows each time the host was declared lost"},
+    {.name = "since", .type = FIELD_TIME, .doc = "of the state"},
+    {.name = "reason", .type = FIELD_STR, .max = 1024, .doc = "of the state"},
+    {.name = "disabled", .type = FIELD_BOOL, .doc = "no new servers here (maintenance)"},
+    {.name = "vcpus", .type = FIELD_INT},
+    {.name = "ram_mb", .type = FIELD_INT},
+    {.name = "disk_gb", .type = FIELD_INT},
+    {.name = "accel", .type = FIELD_STR, .doc = "kvm or tcg, as probed"},
+    {.name = "version", .type = FIELD_STR, .doc = "of vlingd"},
+    {.name = "planes", .type = FIELD_OBJECT, .doc = "plane -> up or down, as the host sees it"},
+};
+
+const struct resource resource_host = {
+    .table = "host",
+    .singular = "host",
+    .plural = "hosts",
+    RESOURCE_FIELDS(host_fields),
+    .doc = "One physical machine that runs vlingd.",
+};
+
+static const struct field module_fields[] = {
+    {.name = "id", .type = FIELD_STR, .doc = "e.g. api-vip"},
+    {.name = "master", .type = FIELD_ID, .flags = FIELD_INDEX | FIELD_NULL},
+    {.name = "standby", .type = FIELD_ID, .flags = FIELD_NULL},
+    {.name = "backup", .type = FIELD_ID, .flags = FIELD_NULL},
+    {.name = "generation", .type = FIELD_INT, .doc = "grows with every change of master"},
+    {.name = "since", .type = FIELD_TIME},
+};
+
+const struct resource resource_module = {
+    .table = "module",
+    .singular = "module",
+    .plural = "modules",
+    RESOURCE_FIELDS(module_fields),
+    .doc = "A part of the cloud that one host does at a time, and who does it next.",
+};
+
+static const struct field event_fields[] = {
+    {.name = "id", .type = FIELD_STR, .doc = "sorts by time: <13 digits ms>-<8 hex>"},
+    {.name = "time", .type = FIELD_TIME},
+    {.name = "severity", .type = FIELD_STR, .doc = "info, warning, critical"},
+    {.name = "kind", .type = FIELD_STR, .flags = FIELD_INDEX, .doc = "e.g. host.lost"},
+    {.name = "object",
+     .type = FIELD_STR,
+     .flags = FIELD_INDEX,
+     .doc = "what it is about: host or id"},
+    {.name = "host", .type = FIELD_STR, .doc = "who says so"},
+    {.name = "text", .type = FIELD_STR, .max = 1024},
+};
+
+const struct resource resource_event = {
+    .table = "event",
+    .singular = "event",
+    .plural = "events",
+    RESOURCE_FIELDS(event_fields),
+    .doc = "Something an operator wants to know of; the oldest are trimmed.",
+};
+
+static const struct field setting_fields[] = {
+    {.name = "id", .type = FIELD_STR},
+    {.name = "value", .type = FIELD_ANY},
+};
+
+const struct resource resource_setting = {
+    .table = "setting",
+    .singular = "setting",
+    .plural = "settings",
+    RESOURCE_FIELDS(setting_fields),
+    .doc = "Cluster-wide values: api_vip, token_key, ...",
+};
+
+static const struct field lease_fields[] = {
+    {.name = "id", .type = FIELD_STR, .doc = "host/<name>"},
+    {.name = "epoch", .type = FIELD_INT},
+    {.name = "boot", .type = FIELD_STR, .doc = "random for each life of the holder"},
+};
+
+const struct resource resource_lease = {
+    .table = "lease",
+    .singular = "lease",
+    .plural = "leases",
+    RESOURCE_FIELDS(lease_fields),
+    .doc = "Vanishes when its holder stops renewing.",
+};

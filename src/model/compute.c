@@ -1,0 +1,161 @@
+/* Nova v2.1: https://docs.openstack.org/api-ref/compute/
+ *
+ * A server has two rows: `server` is what is wanted and is written by the API and by the
+ * controllers' planner (host_id, generation); `server_state` is what is, and is written only by the
+ * agent of the host that owns the server's generation. model/server.h joins them into a status. */
+#include "model/tables.h"
+
+#define CU (FIELD_CREATE | FIELD_UPDATE)
+
+static const char *const powers[] = {"running", "stopped", "paused", "deleted", NULL};
+
+static const struct field server_fields[] = {
+    {.name = "id", .type = FIELD_STR},
+    {.name = "name", .type = FIELD_STR, .flags = FIELD_REQUIRED | CU | FIELD_INDEX, .min = 1},
+    {.name = "project_id", .type = FIELD_ID, .flags = FIELD_INDEX},
+    {.name = "user_id", .type = FIELD_ID, .flags = FIELD_INDEX},
+    {.name = "description", .type = FIELD_STR, .flags = CU | FIELD_NULL},
+    {.name = "image_id",
+     .type = FIELD_ID,
+     .flags = FIELD_INDEX,
+     .doc = "\"\" when booted from a volume"},
+    {.name = "flavor",
+     .type = FIELD_OBJECT,
+     .doc = "copy: id name vcpus ram disk ephemeral swap extra_specs"},
+    {.name = "flavor_id", .type = FIELD_ID, .flags = FIELD_INDEX},
+    {.name = "key_name", .type = FIELD_STR, .flags = FIELD_NULL},
+    {.name = "public_key", .type = FIELD_STR, .flags = FIELD_NULL | FIELD_INTERNAL, .max = 16384},
+    {.name = "user_data",
+     .type = FIELD_STR,
+     .flags = FIELD_NULL | FIELD_INTERNAL,
+     .max = 65535,
+     .doc = "base64"},
+    {.name = "metadata", .type = FIELD_OBJECT, .flags = CU, .max = 128, .fallback = "{}"},
+    {.name = "security_groups", .type = FIELD_LIST, .doc = "names or ids given at create"},
+    {.name = "config_drive", .type = FIELD_BOOL},
+    {.name = "availability_zone",
+     .type = FIELD_STR,
+     .flags = FIELD_NULL | FIELD_INDEX,
+     .doc = "asked for; a zone is a cabinet"},
+    {.name = "host_id",
+     .type = FIELD_ID,
+     .flags = FIELD_NULL | FIELD_INDEX,
+     .doc = "planner's choice; null: not placed yet"},
+    {.name = "generation",
+     .type = FIELD_INT,
+     .doc = "grows with each move; older writers are void"},
+    {.name = "power", .type = FIELD_STR, .flags = FIELD_INDEX, .choices = powers, .doc = "wanted"},
+    {.name = "reboot_serial", .type = FIELD_INT, .doc = "grows with each reboot asked for"},
+    {.name = "reboot_hard", .type = FIELD_BOOL},
+    {.name = "locked", .type = FIELD_BOOL},
+    {.name = "fault",
+     .type = FIELD_OBJECT,
+     .flags = FIELD_NULL,
+     .doc = "planner's: code, message, created (e.g. no host fits)"},
+    {.name = "created_at", .type = FIELD_TIME, .flags = FIELD_INDEX},
+    {.name = "updated_at", .type = FIELD_TIME, .flags = FIELD_INDEX},
+};
+
+const struct resource resource_server = {
+    .table = "server",
+    .singular = "server",
+    .plural = "servers",
+    RESOURCE_FIELDS(server_fields),
+    .doc = "A virtual server (VPS), as wanted.",
+};
+
+static const char *const observed[] = {"building", "running", "stopped", "paused", "error", NULL};
+
+static const struct field server_state_fields[] = {
+    {.name = "id", .type = FIELD_STR, .doc = "the server's"},
+    {.name = "host_id", .type = FIELD_ID, .flags = FIELD_INDEX},
+    {.name = "generation",
+     .type = FIELD_INT,
+     .doc = "which of the server's generations this tells of"},
+    {.name = "power", .type = FIELD_STR, .flags = FIELD_INDEX, .choices = observed},
+    {.name = "reboot_serial", .type = FIELD_INT, .doc = "last reboot done"},
+    {.name = "fault", .type = FIELD_OBJECT, .flags = FIELD_NULL, .doc = "code, message, created"},
+    {.name = "launched_at", .type = FIELD_TIME, .flags = FIELD_NULL},
+    {.name = "updated_at", .type = FIELD_TIME},
+};
+
+const struct resource resource_server_state = {
+    .table = "server_state",
+    .singular = "server_state",
+    .plural = "server_states",
+    RESOURCE_FIELDS(server_state_fields),
+    .doc = "A server as its host's agent sees it.",
+};
+
+static const struct field flavor_fields[] = {
+    {.name = "id", .type = FIELD_STR, .flags = FIELD_CREATE},
+    {.name = "name",
+     .type = FIELD_STR,
+     .flags = FIELD_REQUIRED | FIELD_CREATE | FIELD_INDEX,
+     .min = 1},
+    {.name = "vcpus",
+     .type = FIELD_INT,
+     .flags = FIELD_REQUIRED | FIELD_CREATE,
+     .min = 1,
+     .max = 256},
+    {.name = "ram",
+     .type = FIELD_INT,
+     .flags = FIELD_REQUIRED | FIELD_CREATE,
+     .min = 1,
+     .max = 16777216,
+     .doc = "MiB"},
+    {.name = "disk",
+     .type = FIELD_INT,
+     .flags = FIELD_REQUIRED | FIELD_CREATE,
+     .max = 1048576,
+     .doc = "GiB; 0: as big as the image"},
+    {.name = "ephemeral",
+     .json = "OS-FLV-EXT-DATA:ephemeral",
+     .type = FIELD_INT,
+     .flags = FIELD_CREATE,
+     .max = 1048576,
+     .fallback = "0"},
+    {.name = "swap", .type = FIELD_INT, .flags = FIELD_CREATE, .max = 1048576, .fallback = "0"},
+    {.name = "rxtx_factor", .type = FIELD_ANY, .flags = FIELD_CREATE, .fallback = "1.0"},
+    {.name = "is_public",
+     .json = "os-flavor-access:is_public",
+     .type = FIELD_BOOL,
+     .flags = FIELD_CREATE,
+     .fallback = "true"},
+    {.name = "disabled",
+     .json = "OS-FLV-DISABLED:disabled",
+     .type = FIELD_BOOL,
+     .fallback = "false"},
+    {.name = "description", .type = FIELD_STR, .flags = CU | FIELD_NULL, .max = 65535},
+    {.name = "extra_specs", .type = FIELD_OBJECT, .flags = FIELD_INTERNAL, .fallback = "{}"},
+};
+
+const struct resource resource_flavor = {
+    .table = "flavor",
+    .singular = "flavor",
+    .plural = "flavors",
+    RESOURCE_FIELDS(flavor_fields),
+    .doc = "A size of server.",
+};
+
+/* id = "<user id>.<name>" */
+static const struct field keypair_fields[] = {
+    {.name = "id", .type = FIELD_STR, .flags = FIELD_INTERNAL},
+    {.name = "name",
+     .type = FIELD_STR,
+     .flags = FIELD_REQUIRED | FIELD_CREATE | FIELD_INDEX,
+     .min = 1},
+    {.name = "user_id", .type = FIELD_ID, .flags = FIELD_INDEX},
+    {.name = "type", .type = FIELD_STR, .flags = FIELD_CREATE, .fallback = "\"ssh\""},
+    {.name = "public_key", .type = FIELD_STR, .flags = FIELD_CREATE, .max = 16384},
+    {.name = "fingerprint", .type = FIELD_STR},
+    {.name = "created_at", .type = FIELD_TIME},
+};
+
+const struct resource resource_keypair = {
+    .table = "keypair",
+    .singular = "keypair",
+    .plural = "keypairs",
+    RESOURCE_FIELDS(keypair_fields),
+    .doc = "A user's SSH public key.",
+};

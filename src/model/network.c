@@ -1,0 +1,258 @@
+/* Neutron v2.0: https://docs.openstack.org/api-ref/network/v2/ */
+#include "model/tables.h"
+
+#define CU (FIELD_CREATE | FIELD_UPDATE)
+#define COMMON                                                                                     \
+    {.name = "id", .type = FIELD_STR, .flags = FIELD_INDEX},                                       \
+        {.name = "name", .type = FIELD_STR, .flags = CU | FIELD_INDEX, .fallback = "\"\""},        \
+        {.name = "description", .type = FIELD_STR, .flags = CU | FIELD_INDEX, .fallback = "\"\""}, \
+        {.name = "project_id", .type = FIELD_ID, .flags = FIELD_INDEX},                            \
+        {.name = "tags", .type = FIELD_LIST, .fallback = "[]"},                                    \
+        {.name = "created_at", .type = FIELD_TIME}, {.name = "updated_at", .type = FIELD_TIME},    \
+    {                                                                                              \
+        .name = "revision_number", .type = FIELD_INT, .doc = "counts updates, from 1"              \
+    }
+
+static const struct field network_fields[] = {
+    COMMON,
+    {.name = "admin_state_up", .type = FIELD_BOOL, .flags = CU | FIELD_INDEX, .fallback = "true"},
+    {.name = "status", .type = FIELD_STR, .flags = FIELD_INDEX},
+    {.name = "shared", .type = FIELD_BOOL, .flags = CU | FIELD_INDEX, .fallback = "false"},
+    {.name = "external",
+     .json = "router:external",
+     .type = FIELD_BOOL,
+     .flags = CU | FIELD_INDEX,
+     .fallback = "false"},
+    {.name = "mtu", .type = FIELD_INT, .flags = CU, .min = 68, .max = 65535, .fallback = "1450"},
+    {.name = "port_security_enabled", .type = FIELD_BOOL, .flags = CU, .fallback = "true"},
+    {.name = "network_type",
+     .json = "provider:network_type",
+     .type = FIELD_STR,
+     .flags = FIELD_CREATE | FIELD_ADMIN | FIELD_INDEX,
+     .doc = "vxlan, or flat for an external one"},
+    {.name = "physical_network",
+     .json = "provider:physical_network",
+     .type = FIELD_STR,
+     .flags = FIELD_CREATE | FIELD_ADMIN | FIELD_NULL},
+    {.name = "segmentation_id",
+     .json = "provider:segmentation_id",
+     .type = FIELD_INT,
+     .flags = FIELD_CREATE | FIELD_ADMIN | FIELD_NULL | FIELD_INDEX,
+     .min = 1,
+     .max = 16777215,
+     .doc = "the VNI; its uniqueness is held by a row of table vni"},
+    {.name = "dhcp_hosts",
+     .type = FIELD_LIST,
+     .flags = FIELD_INTERNAL,
+     .fallback = "[]",
+     .doc = "planner's choice of the hosts that serve DHCP and metadata"},
+};
+
+const struct resource resource_network = {
+    .table = "network",
+    .singular = "network",
+    .plural = "networks",
+    RESOURCE_FIELDS(network_fields),
+    .doc = "A tenant's or an external layer 2 network.",
+};
+
+static const struct field subnet_fields[] = {
+    COMMON,
+    {.name = "network_id", .type = FIELD_ID, .flags = FIELD_REQUIRED | FIELD_CREATE | FIELD_INDEX},
+    {.name = "ip_version",
+     .type = FIELD_INT,
+     .flags = FIELD_REQUIRED | FIELD_CREATE | FIELD_INDEX,
+     .min = 4,
+     .max = 6},
+    {.name = "cidr", .type = FIELD_CIDR, .flags = FIELD_CREATE | FIELD_INDEX},
+    {.name = "gateway_ip", .type = FIELD_IP, .flags = CU | FIELD_NULL | FIELD_INDEX},
+    {.name = "enable_dhcp", .type = FIELD_BOOL, .flags = CU | FIELD_INDEX, .fallback = "true"},
+    {.name = "allocation_pools",
+     .type = FIELD_LIST,
+     .flags = CU,
+     .max = 64,
+     .doc = "of {start, end}"},
+    {.name = "dns_nameservers", .type = FIELD_LIST, .flags = CU, .max = 5, .fallback = "[]"},
+    {.name = "host_routes",
+     .type = FIELD_LIST,
+     .flags = CU,
+     .max = 20,
+     .fallback = "[]",
+     .doc = "of {destination, nexthop}"},
+};
+
+const struct resource resource_subnet = {
+    .table = "subnet",
+    .singular = "subnet",
+    .plural = "subnets",
+    RESOURCE_FIELDS(subnet_fields),
+    .doc = "Addresses of a network.",
+};
+
+static const struct field port_fields[] = {
+    COMMON,
+    {.name = "network_id", .type = FIELD_ID, .flags = FIELD_REQUIRED | FIELD_CREATE | FIELD_INDEX},
+    {.name = "mac_address", .type = FIELD_MAC, .flags = FIELD_CREATE | FIELD_INDEX},
+    {.name = "fixed_ips",
+     .type = FIELD_LIST,
+     .flags = CU,
+     .max = 16,
+     .doc = "of {subnet_id, ip_address}; uniqueness is held by rows of table ip"},
+    {.name = "device_id", .type = FIELD_STR, .flags = CU | FIELD_INDEX, .fallback = "\"\""},
+    {.name = "device_owner",
+     .type = FIELD_STR,
+     .flags = CU | FIELD_INDEX,
+     .fallback = "\"\"",
+     .doc = "compute:<zone> network:router_interface network:router_gateway network:dhcp "
+            "network:floatingip"},
+    {.name = "admin_state_up", .type = FIELD_BOOL, .flags = CU | FIELD_INDEX, .fallback = "true"},
+    {.name = "status", .type = FIELD_STR, .flags = FIELD_INDEX, .fallback = "\"DOWN\""},
+    {.name = "security_groups", .type = FIELD_LIST, .flags = CU, .max = 64},
+    {.name = "port_security_enabled", .type = FIELD_BOOL, .flags = CU, .fallback = "true"},
+    {.name = "allowed_address_pairs", .type = FIELD_LIST, .flags = CU, .max = 32, .fallback = "[]"},
+    {.name = "extra_dhcp_opts", .type = FIELD_LIST, .flags = CU, .max = 32, .fallback = "[]"},
+    {.name = "host_id",
+     .json = "binding:host_id",
+     .type = FIELD_STR,
+     .flags = CU | FIELD_ADMIN | FIELD_INDEX,
+     .fallback = "\"\"",
+     .doc = "where the port's device is now: follows server, router and DHCP placement"},
+    {.name = "vnic_type",
+     .json = "binding:vnic_type",
+     .type = FIELD_STR,
+     .flags = CU,
+     .fallback = "\"normal\""},
+};
+
+const struct resource resource_port = {
+    .table = "port",
+    .singular = "port",
+    .plural = "ports",
+    RESOURCE_FIELDS(port_fields),
+    .doc = "A connection to a network: MAC and IP addresses.",
+};
+
+static const struct field router_fields[] = {
+    COMMON,
+    {.name = "admin_state_up", .type = FIELD_BOOL, .flags = CU | FIELD_INDEX, .fallback = "true"},
+    {.name = "status", .type = FIELD_STR, .flags = FIELD_INDEX, .fallback = "\"ACTIVE\""},
+    {.name = "external_gateway_info",
+     .type = FIELD_OBJECT,
+     .flags = CU | FIELD_NULL,
+     .doc = "network_id, enable_snat, external_fixed_ips"},
+    {.name = "routes", .type = FIELD_LIST, .flags = FIELD_UPDATE, .max = 30, .fallback = "[]"},
+    {.name = "gateway_port_id", .type = FIELD_ID, .flags = FIELD_INTERNAL | FIELD_NULL},
+    {.name = "host_id",
+     .type = FIELD_ID,
+     .flags = FIELD_INTERNAL | FIELD_NULL | FIELD_INDEX,
+     .doc = "planner's choice: which host runs it"},
+    {.name = "generation", .type = FIELD_INT, .flags = FIELD_INTERNAL, .fallback = "0"},
+};
+
+const struct resource resource_router = {
+    .table = "router",
+    .singular = "router",
+    .plural = "routers",
+    RESOURCE_FIELDS(router_fields),
+    .doc = "Joins subnets; NAT and floating IPs to an external network.",
+};
+
+static const struct field floatingip_fields[] = {
+    COMMON,
+    {.name = "floating_network_id",
+     .type = FIELD_ID,
+     .flags = FIELD_REQUIRED | FIELD_CREATE | FIELD_INDEX},
+    {.name = "floating_ip_address", .type = FIELD_IP, .flags = FIELD_CREATE | FIELD_INDEX},
+    {.name = "port_id", .type = FIELD_ID, .flags = CU | FIELD_NULL | FIELD_INDEX},
+    {.name = "fixed_ip_address", .type = FIELD_IP, .flags = CU | FIELD_NULL | FIELD_INDEX},
+    {.name = "router_id", .type = FIELD_ID, .flags = FIELD_NULL | FIELD_INDEX},
+    {.name = "status", .type = FIELD_STR, .flags = FIELD_INDEX, .fallback = "\"DOWN\""},
+    {.name = "floating_port_id",
+     .type = FIELD_ID,
+     .flags = FIELD_INTERNAL,
+     .doc = "the port on the external network that reserves the address"},
+};
+
+const struct resource resource_floatingip = {
+    .table = "floatingip",
+    .singular = "floatingip",
+    .plural = "floatingips",
+    RESOURCE_FIELDS(floatingip_fields),
+    .doc = "An external address that leads to a port.",
+};
+
+static const struct field security_group_fields[] = {
+    COMMON,
+    {.name = "stateful", .type = FIELD_BOOL, .flags = CU, .fallback = "true"},
+};
+
+const struct resource resource_security_group = {
+    .table = "security_group",
+    .singular = "security_group",
+    .plural = "security_groups",
+    RESOURCE_FIELDS(security_group_fields),
+    .doc = "What traffic a port lets in and out.",
+};
+
+static const char *const directions[] = {"ingress", "egress", NULL};
+static const char *const ethertypes[] = {"IPv4", "IPv6", NULL};
+
+static const struct field security_group_rule_fields[] = {
+    COMMON,
+    {.name = "security_group_id",
+     .type = FIELD_ID,
+     .flags = FIELD_REQUIRED | FIELD_CREATE | FIELD_INDEX},
+    {.name = "direction",
+     .type = FIELD_STR,
+     .flags = FIELD_REQUIRED | FIELD_CREATE | FIELD_INDEX,
+     .choices = directions},
+    {.name = "ethertype",
+     .type = FIELD_STR,
+     .flags = FIELD_CREATE | FIELD_INDEX,
+     .choices = ethertypes,
+     .fallback = "\"IPv4\""},
+    {.name = "protocol", .type = FIELD_STR, .flags = FIELD_CREATE | FIELD_NULL | FIELD_INDEX},
+    {.name = "port_range_min", .type = FIELD_INT, .flags = FIELD_CREATE | FIELD_NULL, .max = 65535},
+    {.name = "port_range_max", .type = FIELD_INT, .flags = FIELD_CREATE | FIELD_NULL, .max = 65535},
+    {.name = "remote_ip_prefix",
+     .type = FIELD_CIDR,
+     .flags = FIELD_CREATE | FIELD_NULL | FIELD_INDEX},
+    {.name = "remote_group_id", .type = FIELD_ID, .flags = FIELD_CREATE | FIELD_NULL | FIELD_INDEX},
+};
+
+const struct resource resource_security_group_rule = {
+    .table = "security_group_rule",
+    .singular = "security_group_rule",
+    .plural = "security_group_rules",
+    RESOURCE_FIELDS(security_group_rule_fields),
+    .doc = "One thing that a security group lets through.",
+};
+
+/* id = "<network id>.<address>": whoever creates the row owns the address. */
+static const struct field ip_fields[] = {
+    {.name = "id", .type = FIELD_STR},
+    {.name = "subnet_id", .type = FIELD_ID, .flags = FIELD_INDEX},
+    {.name = "port_id", .type = FIELD_ID, .flags = FIELD_INDEX},
+};
+
+const struct resource resource_ip = {
+    .table = "ip",
+    .singular = "ip",
+    .plural = "ips",
+    RESOURCE_FIELDS(ip_fields),
+    .doc = "One used address; makes double allocation impossible.",
+};
+
+/* id = the VNI in decimal. */
+static const struct field vni_fields[] = {
+    {.name = "id", .type = FIELD_STR},
+    {.name = "network_id", .type = FIELD_ID, .flags = FIELD_INDEX},
+};
+
+const struct resource resource_vni = {
+    .table = "vni",
+    .singular = "vni",
+    .plural = "vnis",
+    RESOURCE_FIELDS(vni_fields),
+    .doc = "One used VXLAN network identifier.",
+};

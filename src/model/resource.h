@@ -1,0 +1,87 @@
+/* A resource is declared once: a table of its fields. Stored form, validation, defaults, SQL
+ * columns, JSON in and out, who may read or write, filters and the reference page follow from the
+ * rows of that table. Adding a field touches one place.
+ *
+ * A row is a JSON object with the *stored* names. The API name of a field is the same unless
+ * `json` says otherwise. What cannot be said in a table (links, addresses, actions) is a hook in
+ * the service's file under api/.
+ */
+#ifndef VLING_MODEL_RESOURCE_H
+#define VLING_MODEL_RESOURCE_H
+
+#include "base/err.h"
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum field_type {
+    FIELD_STR,  /* min..max: length in characters (max 0: 255) */
+    FIELD_ID,   /* reference to another row; not checked for existence here */
+    FIELD_INT,  /* min..max: bounds, inclusive */
+    FIELD_BOOL, /* also accepts "true", "false" */
+    FIELD_TIME, /* "2026-11-22T13:55:39Z" */
+    FIELD_IP,   /* IPv4 or IPv6 address */
+    FIELD_CIDR,
+    FIELD_MAC,
+    FIELD_LIST,   /* max: elements */
+    FIELD_OBJECT, /* max: members */
+    FIELD_ANY,
+};
+
+enum field_flag {
+    FIELD_REQUIRED = 1 << 0,   /* at create */
+    FIELD_CREATE = 1 << 1,     /* a client may give it at create */
+    FIELD_UPDATE = 1 << 2,     /* and at update */
+    FIELD_INDEX = 1 << 3,      /* SQL column, filter */
+    FIELD_INTERNAL = 1 << 4,   /* stored, never shown */
+    FIELD_ADMIN = 1 << 5,      /* shown to and set by administrators only */
+    FIELD_NULL = 1 << 6,       /* null is allowed */
+    FIELD_NOT_STORED = 1 << 7, /* computed at reading */
+};
+
+struct field {
+    const char *name;
+    const char *json; /* API name, or NULL: same */
+    enum field_type type;
+    unsigned flags;
+    int64_t min, max;
+    const char *fallback; /* JSON text put when the client gave none; NULL: null if FIELD_NULL */
+    const char *const *choices; /* NULL-terminated, or NULL */
+    const char *doc;
+};
+
+struct resource {
+    const char *table;
+    const char *singular, *plural; /* in the API's bodies */
+    const struct field *fields;
+    size_t field_count;
+    const char *doc;
+};
+
+#define RESOURCE_FIELDS(array) .fields = array, .field_count = sizeof(array) / sizeof((array)[0])
+
+/* All resources of the program, NULL-terminated. */
+extern const struct resource *const resource_all[];
+const struct resource *resource_find(const char *table);
+const struct field *resource_field(const struct resource *resource, const char *api_name);
+
+/* Builds a new row from a client's object at create: checks each member against the table, rejects
+ * unknown or read-only ones, fills defaults. `admin`: FIELD_ADMIN fields may be given.
+ * 0 and a new reference in `*ret_row`; -EINVAL / -EPERM with `err` naming the field. The row's id,
+ * times and project are the caller's to add. */
+int resource_create(const struct resource *resource, const json_t *body, bool admin,
+                    json_t **ret_row, struct err *err);
+
+/* Changes `row` by a client's object at update (members flagged FIELD_UPDATE). */
+int resource_update(const struct resource *resource, json_t *row, const json_t *body, bool admin,
+                    struct err *err);
+
+/* The API's form: a new object with API names, without internal fields (and without FIELD_ADMIN
+ * ones unless `admin`). Missing fields are null. */
+json_t *resource_view(const struct resource *resource, const json_t *row, bool admin);
+
+/* Checks one value; 0 or -EINVAL. */
+int resource_check(const struct field *field, const json_t *value, struct err *err);
+
+#endif

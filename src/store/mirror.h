@@ -1,0 +1,64 @@
+/* The mirror: all rows of the store in an in-process SQLite database, fed by the watch.
+ *
+ * Filters, sorting, paging and joins are SQL and cost no network. Every resource of the model is an
+ * SQL table of its name with the columns `id`, `rev`, `body` (the row's JSON) and one generated
+ * column for each field that is flagged FIELD_INDEX (json_extract of body, with an index). A read
+ * is linearizable after mirror_barrier(): it takes a store barrier and waits until the watch has
+ * brought that revision.
+ * Threads: the loop's only. Rows that are returned are new references to fresh copies: the caller
+ * may change them and must json_decref them.
+ */
+#ifndef VLING_STORE_MIRROR_H
+#define VLING_STORE_MIRROR_H
+
+#include "store/store.h"
+#include <stdarg.h>
+
+struct mirror;
+
+/* Opens the mirror and starts the store's watch. */
+struct mirror *mirror_open(struct store *store, struct err *err);
+/* A mirror without a store, fed by mirror_apply: for unit tests of handlers and planners. */
+struct mirror *mirror_open_detached(struct err *err);
+void mirror_close(struct mirror *mirror);
+void mirror_apply(struct mirror *mirror, int64_t revision, const struct store_change *changes,
+                  size_t n);
+
+/* Has the first reset arrived? */
+bool mirror_ready(const struct mirror *mirror);
+int64_t mirror_revision(const struct mirror *mirror);
+
+/* Called after every batch of changes was applied (and after a reset, with changes == NULL: look at
+ * everything). Up to 8 listeners, never removed. */
+typedef void mirror_listener(void *arg, const struct store_change *changes, size_t n);
+void mirror_listen(struct mirror *mirror, mirror_listener *listener, void *arg);
+
+/* Waits for the revision, or for a linearizable one. `rc` 0 or -ETIMEDOUT / -ECANCELED. */
+typedef void mirror_wait_cb(void *arg, int rc);
+void mirror_wait(struct mirror *mirror, int64_t revision, int timeout_ms, mirror_wait_cb *cb,
+                 void *arg);
+void mirror_barrier(struct mirror *mirror, int timeout_ms, mirror_wait_cb *cb, void *arg);
+
+/* One row, or NULL. `ret_rev` (may be NULL) gets its revision, 0 if there is none. */
+json_t *mirror_get(struct mirror *mirror, const char *table, const char *id, int64_t *ret_rev);
+
+/* Rows as a JSON array. `where` is the rest of "SELECT body FROM <table> " in SQL (may be ""): e.g.
+ * "WHERE host_id = ? ORDER BY rev LIMIT ?". `types` has one letter for each `?`: 's' const char *
+ * (NULL binds NULL), 'i' int64_t. Returns a new array (empty if nothing matches or the SQL is
+ * wrong, which is logged). Each row carries its revision in the extra member "_rev". */
+json_t *mirror_select(struct mirror *mirror, const char *table, const char *where,
+                      const char *types, ...);
+
+/* As mirror_select, with the parameters in an array of JSON strings, integers and nulls. */
+json_t *mirror_select_json(struct mirror *mirror, const char *table, const char *where,
+                           const json_t *params);
+
+/* How many rows match; `where` as above. */
+int64_t mirror_count(struct mirror *mirror, const char *table, const char *where, const char *types,
+                     ...);
+
+/* Helper for writers: expects the revision that `row` had when it was read ("_rev"), removes
+ * "_rev", and puts it. */
+void mirror_txn_update(struct store_txn *txn, const char *table, json_t *row);
+
+#endif
