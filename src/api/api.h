@@ -51,6 +51,14 @@ struct api_route {
     const char *path; /* "/v2.1/servers/{id}/action": {} matches one segment, see api_param */
     api_handler *handler;
     unsigned flags;
+    /* API_STREAM only: called when the headers are here and the token was checked against the
+     * mirror as it is (no barrier). Chooses where the body goes and keeps its state in req->stream;
+     * the handler runs after the body, as usual, perhaps more than once. Non-zero after api_fail():
+     * the body is discarded and the answer is that error. */
+    int (*stream_begin)(struct api_req *req, struct http_sink *ret_sink);
+    /* If the request ends without its handler having run to the end (the client went away, the
+     * store could not be reached), the upload is given back here. May be NULL. */
+    void (*stream_abort)(struct api_req *req);
 };
 
 struct api_service_ops {

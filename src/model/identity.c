@@ -114,3 +114,20 @@ const struct resource resource_assignment = {
     RESOURCE_FIELDS(assignment_fields),
     .doc = "A user's role on a project, domain or the system.",
 };
+
+/* id = the audit id of a token that was revoked before its time. */
+static const struct field revocation_fields[] = {
+    {.name = "id", .type = FIELD_STR},
+    {.name = "expires_at",
+     .type = FIELD_TIME,
+     .flags = FIELD_INDEX,
+     .doc = "of the token; afterwards the row is of no use and is deleted"},
+};
+
+const struct resource resource_revocation = {
+    .table = "revocation",
+    .singular = "revocation",
+    .plural = "revocations",
+    RESOURCE_FIELDS(revocation_fields),
+    .doc = "A token that is void although it has not expired.",
+};
