@@ -18,7 +18,9 @@ struct http_client_options {
 
 struct http_client *http_client_new(uv_loop_t *loop, const struct http_client_options *options,
                                     struct err *err);
-void http_client_free(struct http_client *client); /* cancels what is under way */
+/* Cancels what is under way: each `done` is called before this returns. From inside a callback of
+ * the client's, the same happens right after that callback instead. */
+void http_client_free(struct http_client *client);
 
 struct http_answer {
     int rc;         /* 0, or -errno: no (complete) answer */
@@ -45,6 +47,7 @@ struct http_call_options {
     http_answer_cb *done; /* exactly once, also after cancel of the client (-ECANCELED) */
     void *arg;
 };
+/* NULL: out of memory, or the client is being freed; then `done` is not called. */
 struct http_call *http_call(struct http_client *client, const struct http_call_options *options);
 /* `done` is called (from the loop) with -ECANCELED. */
 void http_call_cancel(struct http_call *call);
