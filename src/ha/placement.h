@@ -1,0 +1,49 @@
+/* Where a server goes: filters the hosts that can take it and picks the best by weight.
+ *
+ * Filters: role, state, maintenance, memory, vcpus (with overcommit), zone (= cabinet), pin.
+ * Weights, in order: the host not to be near (spread), free memory of the cabinet, free memory of
+ * the host, fewer servers, name. The same input always gives the same answer.
+ */
+#ifndef VLING_HA_PLACEMENT_H
+#define VLING_HA_PLACEMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct placement_host {
+    const char *id;
+    const char *cabinet;
+    bool compute;  /* has the role */
+    bool up;       /* state up */
+    bool disabled; /* maintenance */
+    int64_t vcpus, ram_mb;           /* what there is */
+    int64_t vcpus_used, ram_mb_used; /* by servers placed there */
+    int64_t servers;
+};
+
+struct placement_options {
+    double vcpu_ratio;          /* overcommit; 0: 16.0 */
+    int64_t host_reserved_mb;   /* kept for the host itself */
+};
+
+struct placement_request {
+    int64_t vcpus, ram_mb;
+    const char *zone;          /* cabinet asked for; NULL or "": any */
+    const char *host;          /* pin; NULL or "": any */
+    const char *avoid_host;    /* never there (the host being left); NULL: none */
+    const char *avoid_cabinet; /* rather not there; NULL: none */
+};
+
+#define PLACEMENT_WHY_SIZE 256
+
+/* Index of the host in `hosts`, or -ENOSPC with a sentence in `why` (PLACEMENT_WHY_SIZE) that counts
+ * how many hosts failed at which filter. */
+int placement_choose(const struct placement_host *hosts, size_t count,
+                     const struct placement_options *options,
+                     const struct placement_request *request, char *why);
+
+/* Books the request on the host. */
+void placement_take(struct placement_host *host, const struct placement_request *request);
+
+#endif

@@ -1,0 +1,135 @@
+/* The recovery planner: from all that is known to what should be changed now.
+ *
+ * Called by every controller whenever something changed and once in a while; it keeps no state, so
+ * whoever runs it next goes on. Each action is one transaction for the caller, with the rows it read
+ * as preconditions; when one fails the caller simply plans again.
+ *
+ * Rules
+ *  - A host goes up -> suspect -> lost as the liveness verdict says; lost -> fenced when it is proved
+ *    that it writes no more: its lease row is gone, or a fence agent says it is off. A fenced host
+ *    gets a new epoch, so what still runs there is void.
+ *  - A fenced host that holds a lease of its present epoch and is heard again is up.
+ *  - Servers leave a fenced host only. Routers and modules leave at `lost`, modules at once.
+ *  - Brake: hosts that are all in one cabinet, or at most `scattered_max`, may be declared lost; when
+ *    more than that, and as many as half of all hosts, are missing in several cabinets, the observer
+ *    is probably the one that is cut off: nothing is declared, and an event says so.
+ *  - Order: hosts, forgotten servers, modules, routers, DHCP, servers by priority, then age, then id.
+ */
+#ifndef VLING_HA_RECOVERY_H
+#define VLING_HA_RECOVERY_H
+
+#include "ha/liveness.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RECOVERY_NAME_SIZE 64
+#define RECOVERY_TEXT_SIZE 256
+#define RECOVERY_DHCP_HOSTS 2
+
+enum host_state { HOST_JOINING, HOST_UP, HOST_SUSPECT, HOST_LOST, HOST_FENCED };
+const char *host_state_name(enum host_state state); /* as in the row: "joining", "up" ... */
+enum host_state host_state_parse(const char *name); /* unknown: HOST_JOINING */
+
+struct recovery_host {
+    const char *id;
+    const char *cabinet;
+    bool controller, compute, network; /* roles */
+    bool disabled;
+    enum host_state state; /* of the row */
+    int64_t epoch;         /* of the row */
+    int64_t since_ms;      /* wall time of the row's last change of state */
+    enum liveness_verdict verdict;
+    bool lease_present;
+    int64_t lease_epoch;   /* of the lease's row */
+    bool power_off_proved; /* a fence agent confirmed it */
+    bool uplink_down;      /* external or tenant plane gone: routers leave */
+    int64_t vcpus, ram_mb;
+};
+
+enum server_power { SERVER_RUNNING, SERVER_STOPPED, SERVER_PAUSED, SERVER_DELETED };
+
+struct recovery_server {
+    const char *id;
+    const char *host; /* NULL or "": not placed yet */
+    int64_t generation;
+    enum server_power power; /* wanted */
+    int64_t vcpus, ram_mb;
+    int priority; /* higher first */
+    int64_t created_ms;
+    const char *zone; /* cabinet asked for */
+    bool faulted;     /* has a fault already: tried again, but not told again */
+};
+
+struct recovery_router {
+    const char *id;
+    const char *host;
+    int64_t generation;
+};
+
+struct recovery_network {
+    const char *id;
+    const char *dhcp_hosts[RECOVERY_DHCP_HOSTS]; /* NULL or "" where there is none */
+    bool dhcp_wanted;
+};
+
+struct recovery_module {
+    const char *id;
+    const char *master, *standby, *backup; /* NULL or "": none */
+    int64_t generation;
+};
+
+struct recovery_options {
+    int64_t suspect_ms_max;   /* a suspect whose lease ran out is lost after this; 0: 3000 */
+    size_t scattered_max;     /* 0: 1 */
+    size_t dhcp_hosts;        /* for each network: 1 or 2; 0: 1 */
+    double vcpu_ratio;        /* 0: 16.0 */
+    int64_t host_reserved_mb;
+    size_t moves_max; /* server actions in one plan; 0: 64 */
+};
+
+struct recovery_input {
+    int64_t now_ms; /* same clock as since_ms */
+    const struct recovery_host *hosts;
+    size_t host_count;
+    const struct recovery_server *servers;
+    size_t server_count;
+    const struct recovery_router *routers;
+    size_t router_count;
+    const struct recovery_network *networks;
+    size_t network_count;
+    const struct recovery_module *modules;
+    size_t module_count;
+    struct recovery_options options;
+};
+
+enum recovery_kind {
+    RECOVERY_HOST,          /* object = host: set `state`, `epoch`, reason = text */
+    RECOVERY_SERVER_MOVE,   /* object = server: host, generation (new) */
+    RECOVERY_SERVER_PLACE,  /* the same for a server that has no host yet */
+    RECOVERY_SERVER_FAULT,  /* object = server: text says why no host fits */
+    RECOVERY_SERVER_FORGET, /* object = server: wanted deleted, its host is fenced: remove its rows */
+    RECOVERY_ROUTER,        /* object = router: host ("" = none fits), generation (new) */
+    RECOVERY_DHCP,          /* object = network: dhcp_hosts */
+    RECOVERY_MODULE,        /* object = module: master, standby, backup, generation (new) */
+    RECOVERY_HOLD,          /* nothing declared: text is the event (kind cloud.hold) */
+};
+
+struct recovery_action {
+    enum recovery_kind kind;
+    char object[RECOVERY_NAME_SIZE];
+    char host[RECOVERY_NAME_SIZE];
+    char from[RECOVERY_NAME_SIZE];
+    enum host_state state;
+    int64_t epoch;
+    int64_t generation;
+    char master[RECOVERY_NAME_SIZE], standby[RECOVERY_NAME_SIZE], backup[RECOVERY_NAME_SIZE];
+    char dhcp_hosts[RECOVERY_DHCP_HOSTS][RECOVERY_NAME_SIZE]; /* "" at the end */
+    char text[RECOVERY_TEXT_SIZE];
+};
+
+/* Fills `ret` with at most `max` actions, the most urgent first; returns how many, or -ENOMEM.
+ * Host actions apply to the next call: a host declared lost here is treated as such the next time. */
+int recovery_plan(const struct recovery_input *input, struct recovery_action *ret, size_t max);
+
+#endif

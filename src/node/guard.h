@@ -1,0 +1,76 @@
+/* The guard: a process of its own that stops this host's guests when the lease runs out, whatever
+ * vlingd does.
+ *
+ * Concept.  vlingd writes deadline and epoch into a small shared file, <run_dir>/guard.state, after
+ *           each acknowledged renewal. The guard looks every 25 ms. From deadline - margin on, it
+ *           sends SIGSTOP to every guest and removes the virtual addresses. When the deadline is
+ *           extended with the same epoch it sends SIGCONT; with another epoch, or told to destroy,
+ *           SIGKILL. It outlives vlingd: a restarted one finds it and goes on feeding it.
+ * Guests.   <run_dir>/guests/<server id>/pid holds "<decimal pid>\n" (QEMU's -pidfile). A process is
+ *           a guest only if its /proc/<pid>/cmdline contains the server's id.
+ * File.     Guarded by a sequence counter: the guard never acts on a half-written state; a state that
+ *           stays half-written (vlingd died in the middle) leaves the last whole one in force.
+ * Clock.    CLOCK_BOOTTIME in milliseconds (base/clock.h).
+ * Epoch.    guard_update's epoch must be one read *after* the lease was (re)taken: with a stale one
+ *           the guard would resume guests that run elsewhere by now.
+ * Safety.   No allocation and no writing to disk after start-up; memory is locked and the scheduling
+ *           class real-time where permitted. Threads: calls below from vlingd's loop only.
+ */
+#ifndef VLING_NODE_GUARD_H
+#define VLING_NODE_GUARD_H
+
+#include "base/err.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define GUARD_ADDRESSES_MAX 8
+#define GUARD_MARGIN_MS 150
+
+struct guard;
+
+/* Finds or starts the guard of `run_dir`. `program`: path of vlingd, run as
+ * "<program> --guard <run_dir>". */
+struct guard *guard_start(const char *run_dir, const char *program, struct err *err);
+/* Lets go of the file; the guard process stays. */
+void guard_close(struct guard *guard);
+
+/* Everything below tolerates guard == NULL. */
+
+/* The lease is held until `deadline_ms` under `epoch`. */
+void guard_update(struct guard *guard, int64_t deadline_ms, int64_t epoch);
+/* vlingd's loop turned once more (shown in status). */
+void guard_alive(struct guard *guard);
+/* Addresses to remove at the deadline: "10.10.0.100" on device "mgmt0". Replaces the list. */
+struct guard_address {
+    char dev[16];
+    char ip[46];
+};
+void guard_set_addresses(struct guard *guard, const struct guard_address *addresses, size_t count);
+/* Destroys all guests now (SIGKILL), until guard_update is called again. */
+void guard_destroy_guests(struct guard *guard);
+/* Clean stop (host leaves the cluster, no guests): the guard process ends. */
+void guard_release(struct guard *guard);
+/* Is a guard process alive? If not, guard_start again. */
+bool guard_running(const struct guard *guard);
+
+enum guard_phase { GUARD_IDLE, GUARD_WATCHING, GUARD_STOPPED, GUARD_KILLED };
+struct guard_status {
+    pid_t pid;
+    enum guard_phase phase;
+    int64_t deadline_ms, epoch;
+    int64_t last_look_ms; /* when the guard last looked: its own heartbeat */
+    uint32_t stops, resumes, kills; /* signals sent, since its start */
+    bool realtime, locked;
+};
+int guard_status(const struct guard *guard, struct guard_status *ret);
+
+/* The guard process itself: `vlingd --guard <run_dir>`. Detaches (double fork), returns the exit
+ * status of the caller's process: 0 once the guard watches, or is watching already. */
+int guard_main(const char *run_dir);
+
+/* Stops, resumes and kills a child of its own through the guard's code. 0 or -errno. */
+int guard_self_test(struct err *err);
+
+#endif
