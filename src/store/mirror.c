@@ -1,0 +1,540 @@
+#include "store/mirror.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "model/resource.h"
+#include "store/engine.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LISTENERS_MAX 8
+
+/* One who waits for a revision. */
+struct waiter {
+    struct waiter *next;
+    int64_t revision; /* -1: the barrier has not answered yet */
+    int64_t deadline_ms;
+    struct mirror *mirror;
+    mirror_wait_cb *cb;
+    void *arg;
+    bool dead; /* answered already; its barrier's callback frees it */
+};
+
+struct mirror {
+    struct store *store;
+    sqlite3 *db;
+    int64_t revision;
+    bool ready;
+    struct {
+        mirror_listener *call;
+        void *arg;
+    } listeners[LISTENERS_MAX];
+    size_t listener_count;
+    struct waiter *waiters;
+    uv_timer_t *timer; /* the waiters' deadlines */
+};
+
+/* ---- opening ---- */
+
+static int run(struct mirror *mirror, const char *sql)
+{
+    char *why = NULL;
+    int rc = sqlite3_exec(mirror->db, sql, NULL, NULL, &why);
+
+    if (rc != SQLITE_OK)
+        log_error("mirror: %s: %s", sql, why ? why : sqlite3_errmsg(mirror->db));
+    sqlite3_free(why);
+    return rc == SQLITE_OK ? 0 : -EIO;
+}
+
+static bool is_own_column(const char *name)
+{
+    return strcmp(name, "id") == 0 || strcmp(name, "rev") == 0 || strcmp(name, "body") == 0;
+}
+
+static int create_table(struct mirror *mirror, const struct resource *resource)
+{
+    char sql[8192];
+    size_t len;
+    int rc;
+
+    len = (size_t)snprintf(sql, sizeof(sql),
+                           "CREATE TABLE \"%s\" (id TEXT PRIMARY KEY, rev INTEGER NOT NULL, "
+                           "body TEXT NOT NULL",
+                           resource->table);
+    for (size_t i = 0; i < resource->field_count; i++) {
+        const struct field *field = &resource->fields[i];
+
+        if ((field->flags & FIELD_INDEX) && !is_own_column(field->name) && len < sizeof(sql))
+            len += (size_t)snprintf(sql + len, sizeof(sql) - len,
+                                    ", \"%s\" AS (json_extract(body, '$.%s')) VIRTUAL", field->name,
+                                    field->name);
+    }
+    if (len < sizeof(sql))
+        len += (size_t)snprintf(sql + len, sizeof(sql) - len, ") WITHOUT ROWID");
+    if (len >= sizeof(sql))
+        return -E2BIG;
+    rc = run(mirror, sql);
+    for (size_t i = 0; rc == 0 && i < resource->field_count; i++) {
+        const struct field *field = &resource->fields[i];
+
+        if (!(field->flags & FIELD_INDEX) || is_own_column(field->name))
+            continue;
+        snprintf(sql, sizeof(sql), "CREATE INDEX \"%s.%s\" ON \"%s\" (\"%s\")", resource->table,
+                 field->name, resource->table, field->name);
+        rc = run(mirror, sql);
+    }
+    return rc;
+}
+
+struct mirror *mirror_open_detached(struct err *err)
+{
+    struct mirror *mirror = calloc(1, sizeof(*mirror));
+    int rc = 0;
+
+    if (!mirror || sqlite3_open(":memory:", &mirror->db) != SQLITE_OK) {
+        mirror_close(mirror);
+        err_set(err, -ENOMEM, "cannot open the mirror", "out of memory", NULL);
+        return NULL;
+    }
+    for (size_t i = 0; rc == 0 && resource_all[i]; i++)
+        rc = create_table(mirror, resource_all[i]);
+    if (rc < 0) {
+        err_set(err, rc, "cannot open the mirror", sqlite3_errmsg(mirror->db), NULL);
+        mirror_close(mirror);
+        return NULL;
+    }
+    mirror->ready = true;
+    return mirror;
+}
+
+static void on_reset(void *arg, int64_t revision, const struct store_change *changes, size_t n);
+
+static void on_changed(void *arg, int64_t revision, const struct store_change *changes, size_t n)
+{
+    mirror_apply(arg, revision, changes, n);
+}
+
+struct mirror *mirror_open(struct store *store, struct err *err)
+{
+    struct mirror *mirror = mirror_open_detached(err);
+    struct store_watcher watcher = {.reset = on_reset, .changed = on_changed, .arg = mirror};
+
+    if (!mirror)
+        return NULL;
+    mirror->timer = calloc(1, sizeof(*mirror->timer));
+    if (!mirror->timer) {
+        mirror_close(mirror);
+        err_set(err, -ENOMEM, "cannot open the mirror", "out of memory", NULL);
+        return NULL;
+    }
+    uv_timer_init(store_loop(store), mirror->timer);
+    mirror->timer->data = mirror;
+    mirror->store = store;
+    mirror->ready = false;
+    store_watch(store, &watcher);
+    return mirror;
+}
+
+static void free_handle(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+static void waiter_end(struct waiter *waiter, int rc)
+{
+    bool barrier_open = waiter->revision < 0;
+
+    waiter->cb(waiter->arg, rc);
+    if (barrier_open) {
+        waiter->dead = true;
+        waiter->mirror = NULL;
+    } else {
+        free(waiter);
+    }
+}
+
+void mirror_close(struct mirror *mirror)
+{
+    struct store_watcher nobody = {0};
+    struct waiter *waiter;
+
+    if (!mirror)
+        return;
+    if (mirror->store)
+        mirror->store->watcher = nobody;
+    while ((waiter = mirror->waiters)) {
+        mirror->waiters = waiter->next;
+        waiter_end(waiter, -ECANCELED);
+    }
+    if (mirror->timer)
+        uv_close((uv_handle_t *)mirror->timer, free_handle);
+    sqlite3_close(mirror->db);
+    free(mirror);
+}
+
+/* ---- applying ---- */
+
+static void bind_text(sqlite3_stmt *stmt, int at, const char *text)
+{
+    if (text)
+        sqlite3_bind_text(stmt, at, text, -1, SQLITE_TRANSIENT);
+    else
+        sqlite3_bind_null(stmt, at);
+}
+
+static void apply_one(struct mirror *mirror, const struct store_change *change)
+{
+    char sql[STORE_NAME_MAX + 64], *body = NULL;
+    sqlite3_stmt *stmt;
+
+    if (!resource_find(change->table)) {
+        log_debug("mirror: no table %s (written by a newer release?)", change->table);
+        return;
+    }
+    snprintf(sql, sizeof(sql),
+             change->row ? "INSERT OR REPLACE INTO \"%s\" (id, rev, body) VALUES (?, ?, ?)"
+                         : "DELETE FROM \"%s\" WHERE id = ?",
+             change->table);
+    if (sqlite3_prepare_v2(mirror->db, sql, -1, &stmt, NULL) != SQLITE_OK) {
+        log_error("mirror: %s", sqlite3_errmsg(mirror->db));
+        return;
+    }
+    sqlite3_bind_text(stmt, 1, change->id, -1, SQLITE_STATIC);
+    if (change->row) {
+        body = json_dumps(change->row, JSON_COMPACT);
+        sqlite3_bind_int64(stmt, 2, change->revision);
+        bind_text(stmt, 3, body);
+    }
+    if (sqlite3_step(stmt) != SQLITE_DONE)
+        log_error("mirror: row %s %s: %s", change->table, change->id, sqlite3_errmsg(mirror->db));
+    sqlite3_finalize(stmt);
+    free(body);
+}
+
+static void apply_all(struct mirror *mirror, const struct store_change *changes, size_t n)
+{
+    if (n > 1)
+        run(mirror, "BEGIN");
+    for (size_t i = 0; i < n; i++)
+        apply_one(mirror, &changes[i]);
+    if (n > 1)
+        run(mirror, "COMMIT");
+}
+
+/* Takes one waiter that has got its revision, or whose time is over, off the list. */
+static struct waiter *take_done(struct mirror *mirror, int64_t now, int *ret_rc)
+{
+    for (struct waiter **at = &mirror->waiters; *at; at = &(*at)->next) {
+        struct waiter *waiter = *at;
+        bool reached =
+            waiter->revision >= 0 && waiter->revision <= mirror->revision && mirror->ready;
+
+        if (reached || waiter->deadline_ms <= now) {
+            *at = waiter->next;
+            *ret_rc = reached ? 0 : -ETIMEDOUT;
+            return waiter;
+        }
+    }
+    return NULL;
+}
+
+static void wake_waiters(struct mirror *mirror);
+
+static void on_timer(uv_timer_t *timer)
+{
+    wake_waiters(timer->data);
+}
+
+static void wake_waiters(struct mirror *mirror)
+{
+    int64_t now = clock_now_ms(), first = INT64_MAX;
+    struct waiter *waiter;
+    int rc;
+
+    while ((waiter = take_done(mirror, now, &rc)))
+        waiter_end(waiter, rc);
+    for (waiter = mirror->waiters; waiter; waiter = waiter->next)
+        if (waiter->deadline_ms < first)
+            first = waiter->deadline_ms;
+    if (!mirror->timer)
+        return;
+    if (first == INT64_MAX)
+        uv_timer_stop(mirror->timer);
+    else
+        uv_timer_start(mirror->timer, on_timer, (uint64_t)(first - now), 0);
+}
+
+static void tell_listeners(struct mirror *mirror, const struct store_change *changes, size_t n)
+{
+    for (size_t i = 0; i < mirror->listener_count; i++)
+        mirror->listeners[i].call(mirror->listeners[i].arg, changes, n);
+}
+
+void mirror_apply(struct mirror *mirror, int64_t revision, const struct store_change *changes,
+                  size_t n)
+{
+    apply_all(mirror, changes, n);
+    if (revision > mirror->revision)
+        mirror->revision = revision;
+    if (n > 0)
+        tell_listeners(mirror, changes, n);
+    wake_waiters(mirror);
+}
+
+static void on_reset(void *arg, int64_t revision, const struct store_change *changes, size_t n)
+{
+    struct mirror *mirror = arg;
+    char sql[STORE_NAME_MAX + 64];
+
+    for (size_t i = 0; resource_all[i]; i++) {
+        snprintf(sql, sizeof(sql), "DELETE FROM \"%s\"", resource_all[i]->table);
+        run(mirror, sql);
+    }
+    apply_all(mirror, changes, n);
+    mirror->revision = revision;
+    mirror->ready = true;
+    tell_listeners(mirror, NULL, 0);
+    wake_waiters(mirror);
+}
+
+bool mirror_ready(const struct mirror *mirror)
+{
+    return mirror->ready;
+}
+
+int64_t mirror_revision(const struct mirror *mirror)
+{
+    return mirror->revision;
+}
+
+void mirror_listen(struct mirror *mirror, mirror_listener *listener, void *arg)
+{
+    if (mirror->listener_count == LISTENERS_MAX) {
+        log_error("mirror: more than %d listeners", LISTENERS_MAX);
+        abort();
+    }
+    mirror->listeners[mirror->listener_count].call = listener;
+    mirror->listeners[mirror->listener_count++].arg = arg;
+}
+
+/* ---- waiting ---- */
+
+static struct waiter *waiter_new(struct mirror *mirror, int64_t revision, int timeout_ms,
+                                 mirror_wait_cb *cb, void *arg)
+{
+    struct waiter *waiter = calloc(1, sizeof(*waiter));
+
+    if (!waiter)
+        abort();
+    waiter->mirror = mirror;
+    waiter->revision = revision;
+    waiter->deadline_ms = clock_now_ms() + timeout_ms;
+    waiter->cb = cb;
+    waiter->arg = arg;
+    waiter->next = mirror->waiters;
+    mirror->waiters = waiter;
+    return waiter;
+}
+
+void mirror_wait(struct mirror *mirror, int64_t revision, int timeout_ms, mirror_wait_cb *cb,
+                 void *arg)
+{
+    if (mirror->ready && revision <= mirror->revision) {
+        cb(arg, 0);
+        return;
+    }
+    waiter_new(mirror, revision < 0 ? 0 : revision, timeout_ms, cb, arg);
+    wake_waiters(mirror);
+}
+
+static void waiter_remove(struct waiter *waiter)
+{
+    struct waiter **at = &waiter->mirror->waiters;
+
+    while (*at != waiter)
+        at = &(*at)->next;
+    *at = waiter->next;
+}
+
+static void on_barrier(void *arg, int rc, int64_t revision)
+{
+    struct waiter *waiter = arg;
+
+    if (waiter->dead) {
+        free(waiter);
+        return;
+    }
+    waiter->revision = revision < 0 ? 0 : revision;
+    if (rc < 0) {
+        waiter_remove(waiter);
+        waiter_end(waiter, rc);
+        return;
+    }
+    wake_waiters(waiter->mirror);
+}
+
+void mirror_barrier(struct mirror *mirror, int timeout_ms, mirror_wait_cb *cb, void *arg)
+{
+    struct waiter *waiter;
+
+    if (!mirror->store) {
+        cb(arg, 0);
+        return;
+    }
+    waiter = waiter_new(mirror, -1, timeout_ms, cb, arg);
+    store_barrier(mirror->store, timeout_ms, on_barrier, waiter);
+    wake_waiters(mirror);
+}
+
+/* ---- reading ---- */
+
+static json_t *row_of(sqlite3_stmt *stmt)
+{
+    int64_t rev = sqlite3_column_int64(stmt, 0);
+    const char *body = (const char *)sqlite3_column_text(stmt, 1);
+    size_t size = (size_t)sqlite3_column_bytes(stmt, 1);
+    json_t *row = body ? json_parse(body, size, NULL, 0) : NULL;
+
+    if (row)
+        json_object_set_new(row, "_rev", json_integer(rev));
+    return row;
+}
+
+json_t *mirror_get(struct mirror *mirror, const char *table, const char *id, int64_t *ret_rev)
+{
+    json_t *rows = mirror_select(mirror, table, "WHERE id = ?", "s", id);
+    json_t *row = json_incref(json_array_get(rows, 0));
+
+    json_decref(rows);
+    if (ret_rev)
+        *ret_rev = json_int(row, "_rev", 0);
+    return row;
+}
+
+/* Compiles "SELECT <what> FROM <table> <where>"; NULL is logged. */
+static sqlite3_stmt *prepare(struct mirror *mirror, const char *what, const char *table,
+                             const char *where)
+{
+    sqlite3_stmt *stmt = NULL;
+    const char *tail = NULL;
+    char *sql;
+
+    if (!resource_find(table)) {
+        log_error("mirror: there is no table %s", table);
+        return NULL;
+    }
+    sql = sqlite3_mprintf("SELECT %s FROM \"%w\" %s", what, table, where);
+    if (!sql)
+        abort();
+    if (sqlite3_prepare_v2(mirror->db, sql, -1, &stmt, &tail) != SQLITE_OK || (tail && *tail)) {
+        log_error("mirror: %s: %s", sql, sqlite3_errmsg(mirror->db));
+        sqlite3_finalize(stmt);
+        stmt = NULL;
+    }
+    sqlite3_free(sql);
+    return stmt;
+}
+
+static sqlite3_stmt *prepare_rows(struct mirror *mirror, const char *table, const char *where)
+{
+    char what[2 * STORE_NAME_MAX + 32];
+
+    snprintf(what, sizeof(what), "\"%s\".rev, \"%s\".body", table, table);
+    return prepare(mirror, what, table, where);
+}
+
+static void bind_list(sqlite3_stmt *stmt, const char *types, va_list ap)
+{
+    for (int i = 0; types && types[i]; i++) {
+        if (types[i] == 'i')
+            sqlite3_bind_int64(stmt, i + 1, va_arg(ap, int64_t));
+        else
+            bind_text(stmt, i + 1, va_arg(ap, const char *));
+    }
+}
+
+/* Runs the statement to its end and frees it. */
+static json_t *collect(struct mirror *mirror, sqlite3_stmt *stmt)
+{
+    json_t *rows = json_array();
+    int rc;
+
+    if (!stmt)
+        return rows;
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        json_t *row = row_of(stmt);
+
+        if (row)
+            json_array_append_new(rows, row);
+    }
+    if (rc != SQLITE_DONE)
+        log_error("mirror: %s: %s", sqlite3_sql(stmt), sqlite3_errmsg(mirror->db));
+    sqlite3_finalize(stmt);
+    return rows;
+}
+
+json_t *mirror_select(struct mirror *mirror, const char *table, const char *where,
+                      const char *types, ...)
+{
+    sqlite3_stmt *stmt = prepare_rows(mirror, table, where);
+    va_list ap;
+
+    va_start(ap, types);
+    if (stmt)
+        bind_list(stmt, types, ap);
+    va_end(ap);
+    return collect(mirror, stmt);
+}
+
+json_t *mirror_select_json(struct mirror *mirror, const char *table, const char *where,
+                           const json_t *params)
+{
+    sqlite3_stmt *stmt = prepare_rows(mirror, table, where);
+    const json_t *value;
+    size_t i;
+
+    if (stmt)
+        json_array_foreach(params, i, value)
+        {
+            if (json_is_integer(value))
+                sqlite3_bind_int64(stmt, (int)i + 1, json_integer_value(value));
+            else if (json_is_boolean(value))
+                sqlite3_bind_int64(stmt, (int)i + 1, json_is_true(value));
+            else
+                bind_text(stmt, (int)i + 1, json_string_value(value));
+        }
+    return collect(mirror, stmt);
+}
+
+int64_t mirror_count(struct mirror *mirror, const char *table, const char *where, const char *types,
+                     ...)
+{
+    sqlite3_stmt *stmt = prepare(mirror, "COUNT(*)", table, where);
+    int64_t count = 0;
+    va_list ap;
+
+    if (!stmt)
+        return 0;
+    va_start(ap, types);
+    bind_list(stmt, types, ap);
+    va_end(ap);
+    if (sqlite3_step(stmt) == SQLITE_ROW)
+        count = sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+    return count;
+}
+
+void mirror_txn_update(struct store_txn *txn, const char *table, json_t *row)
+{
+    const char *id = json_str(row, "id", NULL);
+
+    store_txn_expect(txn, table, id, json_int(row, "_rev", 0));
+    json_object_del(row, "_rev");
+    store_txn_put(txn, table, id, row);
+}

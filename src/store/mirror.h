@@ -33,7 +33,8 @@ int64_t mirror_revision(const struct mirror *mirror);
 typedef void mirror_listener(void *arg, const struct store_change *changes, size_t n);
 void mirror_listen(struct mirror *mirror, mirror_listener *listener, void *arg);
 
-/* Waits for the revision, or for a linearizable one. `rc` 0 or -ETIMEDOUT / -ECANCELED. */
+/* Waits for the revision, or for a linearizable one. `rc` 0 or -ETIMEDOUT / -ECANCELED. `cb` is
+ * called from inside the call when there is nothing to wait for (and always so without a store). */
 typedef void mirror_wait_cb(void *arg, int rc);
 void mirror_wait(struct mirror *mirror, int64_t revision, int timeout_ms, mirror_wait_cb *cb,
                  void *arg);

@@ -13,7 +13,7 @@
  * keeps the operation open and answers -EINPROGRESS ("may still commit"). Threads.   Everything on
  * the loop's thread. Callbacks run from the loop, never from inside the call that started the
  * operation. Layout.    etcd keys: /vling/row/<table>/<id> = JSON; /vling/lease/<name> = JSON,
- * bound to a lease; /vling/writer/<writer>/<slot> = what resolves unknown outcomes. Leases appear
+ * bound to a lease; /vling/writer/<writer>/<boot>/<slot> = what resolves unknown outcomes. Leases appear
  * to watchers as rows of the table "lease".
  */
 #ifndef VLING_STORE_STORE_H
@@ -52,7 +52,8 @@ void store_close(struct store *store);
 
 /* `rc`: 0 committed at `revision`; -EAGAIN a precondition failed; -ETIMEDOUT not committed;
  * -EINPROGRESS unknown at the deadline; -EMSGSIZE too big; -ENOSPC the store is full (its quota
- * alarm); -ECANCELED closed. */
+ * alarm); -EINVAL a bad name or row, or a put into the table "lease" (delete and expect are allowed
+ * there); -ECANCELED closed. */
 typedef void store_commit_cb(void *arg, int rc, int64_t revision);
 
 struct store_txn *store_txn_new(void);
@@ -62,7 +63,7 @@ bool store_txn_empty(const struct store_txn *txn); /* no changes */
 /* Precondition: the row's revision is `revision`; 0 means that the row must not exist. */
 void store_txn_expect(struct store_txn *txn, const char *table, const char *id, int64_t revision);
 
-/* Writes the whole row; takes a reference of `row` (not changed afterwards by the caller). */
+/* Writes the whole row (a later change of the same row in the transaction replaces it); takes a reference of `row` (not changed afterwards by the caller). */
 void store_txn_put(struct store_txn *txn, const char *table, const char *id, json_t *row);
 void store_txn_delete(struct store_txn *txn, const char *table, const char *id);
 
