@@ -1,0 +1,61 @@
+/* What the commands of `vling` share: output formats, failures, and the question to a daemon.
+ *
+ * Exit statuses: 0 done; 1 failed, with one line on standard error that says what to do; 2 the
+ * command line could not be understood. Not for several threads. */
+#ifndef VLING_CLI_CLI_H
+#define VLING_CLI_CLI_H
+
+#include "base/err.h"
+#include "cli/lab.h"
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* cli_out.c ----------------------------------------------------------------------------------- */
+
+enum cli_format { CLI_TABLE, CLI_JSON, CLI_VALUE, CLI_TSV };
+
+/* Takes "-f FORMAT", "-fFORMAT" and "--format FORMAT" out of the arguments. */
+int cli_take_format(int *argc, char **argv, enum cli_format *ret, struct err *err);
+/* Takes the flag `name` out of the arguments; was it there? */
+bool cli_take_flag(int *argc, char **argv, const char *name);
+bool cli_is_help(const char *argument);
+
+/* `rows`: array of objects. `columns` ends with NULL; a missing member is empty. JSON prints the
+ * rows as they are. */
+void cli_print_rows(enum cli_format format, const json_t *rows, const char *const *columns);
+/* One object as a table of two columns, all its members. */
+void cli_print_object(enum cli_format format, const json_t *object);
+/* A value as a cell shows it; `ret` is always terminated. */
+void cli_cell(const json_t *value, char *ret, size_t size);
+/* "3s", "12m", "5h" ... since `ms`. */
+void cli_age(int64_t ms, char *ret, size_t size);
+
+/* Prints the failure; the exit status. */
+int cli_failed(int rc, const struct err *err);
+
+/* cli_ask.c ----------------------------------------------------------------------------------- */
+
+struct cli_daemon;
+
+/* The daemon of this host (/etc/vling/vlingd.json); where there is none, or with `lab`, one of the
+ * running hosts of the lab. */
+int cli_daemon_open(bool lab, struct cli_daemon **ret, struct err *err);
+void cli_daemon_close(struct cli_daemon *daemon);
+/* `body` NULL: GET, else POST. `ret` (may be NULL) is the caller's to release. Asks another host
+ * when one does not answer (lab only). */
+int cli_ask(struct cli_daemon *daemon, const char *path, const json_t *body, json_t **ret,
+            struct err *err);
+
+/* Waits until the API answers and all hosts are up; prints what it waits for. */
+int lab_wait_ready(struct lab *lab, int64_t timeout_ms, struct err *err);
+
+/* op_*.c -------------------------------------------------------------------------------------- */
+
+int cmd_status(int argc, char **argv);
+int cmd_events(int argc, char **argv);
+int cmd_host(int argc, char **argv);
+int cmd_cabinet(int argc, char **argv);
+
+#endif

@@ -1,0 +1,204 @@
+#include "base/clock.h"
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define COLUMNS_MAX 16
+#define CELL_SIZE 512
+
+static void drop(int *argc, char **argv, int at, int count)
+{
+    memmove(&argv[at], &argv[at + count], sizeof(char *) * (size_t)(*argc - at - count + 1));
+    *argc -= count;
+}
+
+int cli_take_format(int *argc, char **argv, enum cli_format *ret, struct err *err)
+{
+    static const char *const names[] = {"table", "json", "value", "tsv"};
+
+    for (int i = 1; i < *argc; i++) {
+        const char *value = NULL;
+        int words = 1;
+
+        if (strcmp(argv[i], "-f") == 0 || strcmp(argv[i], "--format") == 0) {
+            value = i + 1 < *argc ? argv[i + 1] : "";
+            words = 2;
+        } else if (strncmp(argv[i], "--format=", 9) == 0) {
+            value = argv[i] + 9;
+        } else if (strncmp(argv[i], "-f", 2) == 0 && argv[i][2]) {
+            value = argv[i] + 2;
+        }
+        for (size_t k = 0; value && k < sizeof(names) / sizeof(names[0]); k++) {
+            if (strcmp(value, names[k]) == 0) {
+                *ret = (enum cli_format)k;
+                drop(argc, argv, i, words);
+                return 0;
+            }
+        }
+        if (value)
+            return err_why(err, -EINVAL, "cannot understand the command",
+                           "the formats are table, json, value and tsv, not \"%s\"", value);
+    }
+    return 0;
+}
+
+bool cli_take_flag(int *argc, char **argv, const char *name)
+{
+    for (int i = 1; i < *argc; i++) {
+        if (strcmp(argv[i], name) == 0) {
+            drop(argc, argv, i, 1);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool cli_is_help(const char *argument)
+{
+    return strcmp(argument, "-h") == 0 || strcmp(argument, "--help") == 0 ||
+           strcmp(argument, "help") == 0;
+}
+
+static void cell_of_list(const json_t *list, char *ret, size_t size)
+{
+    const json_t *item;
+    size_t i, used = 0;
+
+    ret[0] = '\0';
+    json_array_foreach(list, i, item)
+    {
+        char one[CELL_SIZE];
+
+        cli_cell(item, one, sizeof(one));
+        if (used < size)
+            used += (size_t)snprintf(ret + used, size - used, "%s%s", i ? "," : "", one);
+    }
+}
+
+void cli_cell(const json_t *value, char *ret, size_t size)
+{
+    char *text;
+
+    if (!value || json_is_null(value)) {
+        snprintf(ret, size, "-");
+    } else if (json_is_string(value)) {
+        snprintf(ret, size, "%s", json_string_value(value)[0] ? json_string_value(value) : "-");
+    } else if (json_is_boolean(value)) {
+        snprintf(ret, size, "%s", json_is_true(value) ? "yes" : "no");
+    } else if (json_is_integer(value)) {
+        snprintf(ret, size, "%lld", (long long)json_integer_value(value));
+    } else if (json_is_array(value)) {
+        cell_of_list(value, ret, size);
+    } else {
+        text = json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+        snprintf(ret, size, "%s", text ? text : "");
+        free(text);
+    }
+    /* What comes from rows must not steer the terminal. */
+    for (; *ret; ret++) {
+        if ((unsigned char)*ret < 0x20 || *ret == 0x7f)
+            *ret = ' ';
+    }
+}
+
+void cli_age(int64_t ms, char *ret, size_t size)
+{
+    long long s = (long long)((ms < 0 ? 0 : ms) / 1000);
+
+    if (s < 120)
+        snprintf(ret, size, "%llds", s);
+    else if (s < 7200)
+        snprintf(ret, size, "%lldm", s / 60);
+    else if (s < 172800)
+        snprintf(ret, size, "%lldh", s / 3600);
+    else
+        snprintf(ret, size, "%lldd", s / 86400);
+}
+
+static void print_table(const json_t *rows, const char *const *columns)
+{
+    int width[COLUMNS_MAX] = {0};
+    char cell[CELL_SIZE];
+    const json_t *row;
+    size_t i, count = 0;
+
+    while (columns[count] && count < COLUMNS_MAX) {
+        width[count] = (int)strlen(columns[count]);
+        json_array_foreach(rows, i, row)
+        {
+            cli_cell(json_object_get(row, columns[count]), cell, sizeof(cell));
+            if ((int)strlen(cell) > width[count])
+                width[count] = (int)strlen(cell);
+        }
+        count++;
+    }
+    for (size_t c = 0; c < count; c++)
+        printf("%-*s%s", c + 1 < count ? width[c] : 0, columns[c], c + 1 < count ? "  " : "\n");
+    json_array_foreach(rows, i, row)
+    {
+        for (size_t c = 0; c < count; c++) {
+            cli_cell(json_object_get(row, columns[c]), cell, sizeof(cell));
+            printf("%-*s%s", c + 1 < count ? width[c] : 0, cell, c + 1 < count ? "  " : "\n");
+        }
+    }
+}
+
+void cli_print_rows(enum cli_format format, const json_t *rows, const char *const *columns)
+{
+    char cell[CELL_SIZE];
+    const json_t *row;
+    size_t i;
+
+    if (format == CLI_JSON) {
+        json_dumpf(rows, stdout, JSON_INDENT(2));
+        putchar('\n');
+        return;
+    }
+    if (format == CLI_TABLE) {
+        print_table(rows, columns);
+        return;
+    }
+    for (size_t c = 0; format == CLI_TSV && columns[c]; c++)
+        printf("%s%c", columns[c], columns[c + 1] ? '\t' : '\n');
+    json_array_foreach(rows, i, row)
+    {
+        for (size_t c = 0; columns[c]; c++) {
+            cli_cell(json_object_get(row, columns[c]), cell, sizeof(cell));
+            printf("%s%c", cell, columns[c + 1] ? (format == CLI_TSV ? '\t' : ' ') : '\n');
+        }
+    }
+}
+
+void cli_print_object(enum cli_format format, const json_t *object)
+{
+    static const char *const columns[] = {"field", "value", NULL};
+    static const char *const value_only[] = {"value", NULL};
+    json_t *rows, *value;
+    const char *key;
+
+    if (format == CLI_JSON) {
+        json_dumpf(object, stdout, JSON_INDENT(2));
+        putchar('\n');
+        return;
+    }
+    rows = json_array();
+    json_object_foreach((json_t *)object, key, value)
+        json_array_append_new(rows, json_pack("{s:s, s:O}", "field", key, "value", value));
+    cli_print_rows(format, rows, format == CLI_VALUE ? value_only : columns);
+    json_decref(rows);
+}
+
+int cli_failed(int rc, const struct err *err)
+{
+    char line[700];
+
+    if (err->what[0])
+        fprintf(stderr, "vling: %s\n", err_line(err, line, sizeof(line)));
+    else
+        fprintf(stderr, "vling: %s\n", strerror(-rc));
+    return rc == -EINVAL ? 2 : 1;
+}

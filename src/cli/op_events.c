@@ -1,0 +1,166 @@
+/* vling events: the log of what the cloud saw and did, oldest first. */
+#include "base/json.h"
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define EVENTS_LIMIT 500
+
+static const char help[] =
+    "usage: vling events [-F] [-n N] [-f table|json|value|tsv] [--lab]\n\n"
+    "What the cloud saw and did, oldest first: hosts lost and back, servers moved, addresses\n"
+    "taken over.\n"
+    "  -F, --follow, -f alone   go on as new ones appear (until Ctrl-C)\n"
+    "  -n N                     at most the last N (100)\n";
+
+struct options {
+    enum cli_format format;
+    bool follow, lab;
+    long last;
+};
+
+/* "-f" is the format where a format's name follows, else it follows the log, as with tail. */
+static int parse(int argc, char **argv, struct options *o, struct err *err)
+{
+    static const char *const formats[] = {"table", "json", "value", "tsv"};
+
+    *o = (struct options){.format = CLI_TABLE, .last = 100};
+    for (int i = 1; i < argc; i++) {
+        const char *next = i + 1 < argc ? argv[i + 1] : "";
+        bool dash_f = strcmp(argv[i], "-f") == 0, format = false;
+
+        for (size_t k = 0; (dash_f || strcmp(argv[i], "--format") == 0) && k < 4; k++) {
+            if (strcmp(next, formats[k]) == 0) {
+                o->format = (enum cli_format)k;
+                format = true;
+            }
+        }
+        if (format) {
+            i++;
+        } else if (dash_f || strcmp(argv[i], "-F") == 0 || strcmp(argv[i], "--follow") == 0) {
+            o->follow = true;
+        } else if (strcmp(argv[i], "--lab") == 0) {
+            o->lab = true;
+        } else if (strcmp(argv[i], "-n") == 0 && atol(next) > 0) {
+            o->last = atol(next);
+            i++;
+        } else {
+            return err_set(err, -EINVAL, "cannot understand the command", argv[i],
+                           "see: vling events --help");
+        }
+    }
+    return 0;
+}
+
+static void id_text(const json_t *event, char *ret, size_t size)
+{
+    cli_cell(json_object_get(event, "id"), ret, size);
+}
+
+/* The members that every event has, then the rest in one cell. */
+static void print_event(enum cli_format format, const json_t *event)
+{
+    static const char *const head[] = {"id",   "time",    "at",   "level", "kind",
+                                       "host", "message", "text", NULL};
+    char cell[512];
+    bool first = true;
+
+    if (format == CLI_JSON) {
+        json_dumpf(event, stdout, JSON_COMPACT);
+        putchar('\n');
+        return;
+    }
+    for (size_t i = 0; head[i]; i++) {
+        const json_t *value = json_object_get(event, head[i]);
+
+        if (!value && format == CLI_TABLE)
+            continue;
+        cli_cell(value, cell, sizeof(cell));
+        printf("%s%s", first ? "" : format == CLI_TSV ? "\t" : "  ", cell);
+        first = false;
+    }
+    putchar('\n');
+}
+
+static int fetch(struct cli_daemon *daemon, const char *after, json_t **ret, struct err *err)
+{
+    char path[256];
+
+    snprintf(path, sizeof(path), "/v1/events?after=%s&limit=%d", after, EVENTS_LIMIT);
+    return cli_ask(daemon, path, NULL, ret, err);
+}
+
+/* Ids are put into a URL: only what an id can be made of. */
+static bool plain_id(const char *id)
+{
+    return id[0] && strspn(id, "0123456789abcdefghijklmnopqrstuvwxyz"
+                               "ABCDEFGHIJKLMNOPQRSTUVWXYZ-_.") == strlen(id);
+}
+
+static int run(struct cli_daemon *daemon, const struct options *o, struct err *err)
+{
+    struct timespec pause = {.tv_nsec = 500 * 1000000L};
+    char after[80] = "0";
+    bool first = true;
+
+    for (;;) {
+        json_t *answer = NULL, *events = json_array();
+        size_t count, got = 0;
+        int rc;
+
+        do {
+            const json_t *list;
+
+            json_decref(answer);
+            answer = NULL;
+            rc = fetch(daemon, after, &answer, err);
+            list = json_object_get(answer, "events");
+            got = json_array_size(list);
+            for (size_t i = 0; i < got; i++) {
+                char id[80];
+
+                id_text(json_array_get(list, i), id, sizeof(id));
+                if (plain_id(id))
+                    snprintf(after, sizeof(after), "%s", id);
+                json_array_append(events, json_array_get(list, i));
+            }
+        } while (rc == 0 && got == EVENTS_LIMIT);
+        count = json_array_size(events);
+        for (size_t i = first && count > (size_t)o->last ? count - (size_t)o->last : 0; i < count;
+             i++)
+            print_event(o->format, json_array_get(events, i));
+        fflush(stdout);
+        json_decref(answer);
+        json_decref(events);
+        /* While following, a controller that dies is what one wants to watch. */
+        if (!o->follow || (rc < 0 && first))
+            return rc;
+        first = false;
+        nanosleep(&pause, NULL);
+    }
+}
+
+int cmd_events(int argc, char **argv)
+{
+    struct cli_daemon *daemon;
+    struct options options;
+    struct err err = {0};
+    int rc;
+
+    if (argc > 1 && cli_is_help(argv[1])) {
+        fputs(help, stdout);
+        return 0;
+    }
+    rc = parse(argc, argv, &options, &err);
+    if (rc == 0)
+        rc = cli_daemon_open(options.lab, &daemon, &err);
+    if (rc < 0)
+        return cli_failed(rc, &err);
+    rc = run(daemon, &options, &err);
+    cli_daemon_close(daemon);
+    return rc < 0 ? cli_failed(rc, &err) : 0;
+}

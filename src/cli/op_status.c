@@ -1,0 +1,306 @@
+/* vling status, host, cabinet: what GET /v1/status says, for people and for scripts. */
+#include "base/clock.h"
+#include "base/json.h"
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const host_columns[] = {"id",      "cabinet", "state",  "lease",
+                                           "roles",   "servers", "accel",  "disabled",
+                                           "mgmt_ip", "age",     "reason", NULL};
+static const char *const module_columns[] = {"id",         "master", "standby", "backup",
+                                             "generation", "age",    NULL};
+static const char *const cabinet_columns[] = {"id",      "hosts", "up", "controllers",
+                                              "servers", "state", NULL};
+
+/* `since` (milliseconds or ISO text) becomes the member "age". */
+static void put_ages(json_t *rows)
+{
+    json_t *row;
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+    {
+        const json_t *since = json_object_get(row, "since");
+        int64_t ms = json_is_string(since) ? clock_parse_iso(json_string_value(since))
+                                           : json_int(row, "since", -1);
+        char age[32] = "-";
+
+        if (ms > 0)
+            cli_age(clock_wall_ms() - ms, age, sizeof(age));
+        json_put_str(row, "age", age);
+    }
+}
+
+static int get_status(bool lab, json_t **ret, struct err *err)
+{
+    struct cli_daemon *daemon;
+    int rc = cli_daemon_open(lab, &daemon, err);
+
+    if (rc < 0)
+        return rc;
+    rc = cli_ask(daemon, "/v1/status", NULL, ret, err);
+    cli_daemon_close(daemon);
+    return rc;
+}
+
+static json_t *find_host(const json_t *status, const char *name)
+{
+    json_t *host;
+    size_t i;
+
+    json_array_foreach(json_object_get(status, "hosts"), i, host)
+    {
+        if (strcmp(json_str(host, "id", ""), name) == 0)
+            return host;
+    }
+    return NULL;
+}
+
+static bool host_is_up(const json_t *host)
+{
+    return strcmp(json_str(host, "state", ""), "up") == 0;
+}
+
+/* One row a cabinet, counted from the hosts. */
+static json_t *cabinets_of(const json_t *status)
+{
+    json_t *by_name = json_object(), *rows = json_array(), *host, *row;
+    const char *name;
+    size_t i;
+
+    json_array_foreach(json_object_get(status, "hosts"), i, host)
+    {
+        const char *cabinet = json_str(host, "cabinet", "");
+
+        row = json_object_get(by_name, cabinet);
+        if (!row) {
+            row = json_pack("{s:s, s:i, s:i, s:i, s:i}", "id", cabinet, "hosts", 0, "up", 0,
+                            "controllers", 0, "servers", 0);
+            json_object_set_new(by_name, cabinet, row);
+        }
+        json_put_int(row, "hosts", json_int(row, "hosts", 0) + 1);
+        json_put_int(row, "up", json_int(row, "up", 0) + (host_is_up(host) ? 1 : 0));
+        json_put_int(row, "servers", json_int(row, "servers", 0) + json_int(host, "servers", 0));
+        if (json_has_str(host, "roles", "controller"))
+            json_put_int(row, "controllers", json_int(row, "controllers", 0) + 1);
+    }
+    json_object_foreach(by_name, name, row)
+    {
+        int64_t up = json_int(row, "up", 0);
+
+        json_put_str(row, "state",
+                     up == json_int(row, "hosts", 0) ? "up"
+                     : up == 0                       ? "down"
+                                                     : "degraded");
+        json_array_append(rows, row);
+    }
+    json_decref(by_name);
+    return rows;
+}
+
+static void print_status(json_t *status)
+{
+    const json_t *store = json_object_get(status, "store");
+    json_t *servers = json_object_get(status, "servers"), *count, *rows;
+    const char *key;
+
+    printf("asked: %s, vling %s\n", json_str(status, "host", "-"),
+           json_str(status, "version", "-"));
+    printf("store: %s, %s, revision %lld, %lld KiB  %s\n", json_str(store, "engine", "-"),
+           json_bool(store, "reachable", false) ? "reachable" : "NOT reachable",
+           (long long)json_int(store, "revision", 0),
+           (long long)json_int(store, "size_bytes", 0) / 1024, json_str(store, "detail", ""));
+    printf("servers:");
+    if (json_object_size(servers) == 0)
+        printf(" none");
+    json_object_foreach(servers, key, count)
+        printf(" %lld %s", (long long)json_integer_value(count), key);
+    printf("\n\nCabinets\n");
+    rows = cabinets_of(status);
+    cli_print_rows(CLI_TABLE, rows, cabinet_columns);
+    json_decref(rows);
+    printf("\nHosts\n");
+    put_ages(json_object_get(status, "hosts"));
+    cli_print_rows(CLI_TABLE, json_object_get(status, "hosts"), host_columns);
+    printf("\nWho holds what\n");
+    put_ages(json_object_get(status, "modules"));
+    cli_print_rows(CLI_TABLE, json_object_get(status, "modules"), module_columns);
+}
+
+int cmd_status(int argc, char **argv)
+{
+    enum cli_format format = CLI_TABLE;
+    struct err err = {0};
+    json_t *status;
+    bool lab = cli_take_flag(&argc, argv, "--lab");
+    int rc = cli_take_format(&argc, argv, &format, &err);
+
+    if (argc > 1 && cli_is_help(argv[1])) {
+        printf(
+            "usage: vling status [-f table|json|value|tsv] [--lab]\n\n"
+            "The cloud at a glance: the replicated store, cabinets, hosts with their leases and\n"
+            "roles, and who holds what (routers, DHCP, the API's virtual IP).\n"
+            "--lab asks the lab on this machine even where a vlingd is configured.\n");
+        return 0;
+    }
+    if (rc == 0 && argc > 1)
+        rc = err_set(&err, -EINVAL, "cannot understand the command", argv[1],
+                     "see: vling status --help");
+    if (rc == 0)
+        rc = get_status(lab, &status, &err);
+    if (rc < 0)
+        return cli_failed(rc, &err);
+    if (format == CLI_TABLE)
+        print_status(status);
+    else if (format == CLI_JSON)
+        cli_print_object(CLI_JSON, status);
+    else
+        cli_print_rows(format, json_object_get(status, "hosts"), host_columns);
+    json_decref(status);
+    return 0;
+}
+
+static int host_list(bool lab, enum cli_format format, struct err *err)
+{
+    json_t *status;
+    int rc = get_status(lab, &status, err);
+
+    if (rc < 0)
+        return rc;
+    put_ages(json_object_get(status, "hosts"));
+    cli_print_rows(format, json_object_get(status, "hosts"), host_columns);
+    json_decref(status);
+    return 0;
+}
+
+static int host_show(bool lab, enum cli_format format, const char *name, struct err *err)
+{
+    json_t *status, *host;
+    int rc = get_status(lab, &status, err);
+
+    if (rc < 0)
+        return rc;
+    host = find_host(status, name);
+    if (host)
+        cli_print_object(format, host);
+    else
+        rc = err_set(err, -ENOENT, "no such host", name, "see: vling host list");
+    json_decref(status);
+    return rc;
+}
+
+static int host_disable(bool lab, const char *name, bool disabled, struct err *err)
+{
+    struct cli_daemon *daemon;
+    json_t *body, *status;
+    char path[160];
+    int rc = get_status(lab, &status, err);
+
+    if (rc < 0)
+        return rc;
+    if (!find_host(status, name) || strlen(name) > 64)
+        rc = err_set(err, -ENOENT, "no such host", name, "see: vling host list");
+    json_decref(status);
+    if (rc == 0)
+        rc = cli_daemon_open(lab, &daemon, err);
+    if (rc < 0)
+        return rc;
+    snprintf(path, sizeof(path), "/v1/host/%s", name);
+    body = json_pack("{s:b}", "disabled", disabled);
+    rc = cli_ask(daemon, path, body, NULL, err);
+    json_decref(body);
+    cli_daemon_close(daemon);
+    if (rc == 0)
+        printf("%s is %s\n", name, disabled ? "disabled: nothing new is placed on it" : "enabled");
+    return rc;
+}
+
+int cmd_host(int argc, char **argv)
+{
+    enum cli_format format = CLI_TABLE;
+    struct err err = {0};
+    bool lab = cli_take_flag(&argc, argv, "--lab");
+    int rc = cli_take_format(&argc, argv, &format, &err);
+    const char *verb = argc > 1 ? argv[1] : "", *name = argc > 2 ? argv[2] : NULL;
+
+    if (cli_is_help(verb) || argc < 2) {
+        printf("usage: vling host list|show|enable|disable [HOST] [-f table|json|value|tsv] "
+               "[--lab]\n\n"
+               "  list            all hosts: state, lease, roles, servers\n"
+               "  show HOST       all that is known about one\n"
+               "  disable HOST    nothing new is placed on it; what runs there goes on\n"
+               "  enable HOST     take it back\n");
+        return argc < 2 ? 2 : 0;
+    }
+    if (rc == 0 && strcmp(verb, "list") == 0 && !name)
+        rc = host_list(lab, format, &err);
+    else if (rc == 0 && strcmp(verb, "show") == 0 && name)
+        rc = host_show(lab, format, name, &err);
+    else if (rc == 0 && (strcmp(verb, "enable") == 0 || strcmp(verb, "disable") == 0) && name)
+        rc = host_disable(lab, name, verb[0] == 'd', &err);
+    else if (rc == 0)
+        rc =
+            err_set(&err, -EINVAL, "cannot understand the command", verb, "see: vling host --help");
+    return rc < 0 ? cli_failed(rc, &err) : 0;
+}
+
+static int cabinet_show(enum cli_format format, const json_t *status, const char *name,
+                        struct err *err)
+{
+    json_t *rows = cabinets_of(status), *row, *host, *members;
+    size_t i, k;
+    int rc = err_set(err, -ENOENT, "no such cabinet", name, "see: vling cabinet list");
+
+    json_array_foreach(rows, i, row)
+    {
+        if (strcmp(json_str(row, "id", ""), name) != 0)
+            continue;
+        members = json_array();
+        json_array_foreach(json_object_get(status, "hosts"), k, host)
+        {
+            if (strcmp(json_str(host, "cabinet", ""), name) == 0)
+                json_array_append(members, json_object_get(host, "id"));
+        }
+        json_object_set_new(row, "members", members);
+        cli_print_object(format, row);
+        rc = 0;
+    }
+    json_decref(rows);
+    return rc;
+}
+
+int cmd_cabinet(int argc, char **argv)
+{
+    enum cli_format format = CLI_TABLE;
+    struct err err = {0};
+    json_t *status = NULL, *rows;
+    bool lab = cli_take_flag(&argc, argv, "--lab");
+    int rc = cli_take_format(&argc, argv, &format, &err);
+    bool list = argc == 2 && strcmp(argv[1], "list") == 0;
+    bool show = argc == 3 && strcmp(argv[1], "show") == 0;
+
+    if (argc < 2 || cli_is_help(argv[1])) {
+        printf("usage: vling cabinet list|show [CABINET] [-f table|json|value|tsv] [--lab]\n\n"
+               "  list            all cabinets (failure domains): hosts, how many are up, servers\n"
+               "  show CABINET    one of them, with its hosts\n");
+        return argc < 2 ? 2 : 0;
+    }
+    if (rc == 0 && !list && !show)
+        rc = err_set(&err, -EINVAL, "cannot understand the command", argv[1],
+                     "see: vling cabinet --help");
+    if (rc == 0)
+        rc = get_status(lab, &status, &err);
+    if (rc == 0 && show)
+        rc = cabinet_show(format, status, argv[2], &err);
+    if (rc == 0 && list) {
+        rows = cabinets_of(status);
+        cli_print_rows(format, rows, cabinet_columns);
+        json_decref(rows);
+    }
+    json_decref(status);
+    return rc < 0 ? cli_failed(rc, &err) : 0;
+}
