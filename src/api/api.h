@@ -137,8 +137,9 @@ json_t *api_row(struct api_req *req, const struct resource *resource, const char
 
 /* List in SQL: filters from the query (fields flagged FIELD_INDEX under their API names, repeated
  * keys are OR), sort_key/sort_dir, limit/marker. `where` adds conditions ("project_id = ?"), its
- * parameters in `params` (JSON array or NULL, borrowed). Returns rows (each with "_rev") and, in
- * `ret_more`, whether a next page exists. NULL after answering an error (bad marker: 400). */
+ * parameters in `params` (JSON array or NULL, borrowed); NULL: who is no administrator gets the rows
+ * of their own project only. Returns rows (each with "_rev") and, in `ret_more` (may be NULL),
+ * whether a next page exists. NULL after answering an error (bad marker: 400). */
 json_t *api_list(struct api_req *req, const struct resource *resource, const char *where,
                  const json_t *params, bool *ret_more);
 
@@ -174,6 +175,8 @@ struct api_options {
     const char *public_address; /* the virtual IP: in the catalog */
     const char *cert_file, *key_file; /* TLS, or NULL */
     const char *region;
+    unsigned token_seconds; /* life of a token; 0: an hour */
+    unsigned password_cost; /* of new bcrypt hashes; 0: 12 */
     struct api_images images;
     struct api_peers peers;
 };

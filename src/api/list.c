@@ -1,0 +1,307 @@
+/* Lists: filters, order and pages in SQL.
+ *
+ * A page is found by key, not by offset: the rows after the marker's own place in the order. The
+ * order always ends with the id, so it is total and no row is shown twice or left out when rows
+ * come and go between two pages. */
+#include "api/internal.h"
+
+#include "base/buf.h"
+#include "base/json.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SORT_KEYS_MAX 8
+#define FILTER_VALUES_MAX 1000
+#define SQL_MAX (256 * 1024)
+
+struct query {
+    struct api_req *req;
+    const struct resource *resource;
+    json_t *filters; /* stored field name -> array of values */
+    size_t values;
+    struct {
+        const char *column;
+        bool down;
+    } sort[SORT_KEYS_MAX + 1];
+    size_t sort_count;
+    bool dirs[SORT_KEYS_MAX]; /* sort_dir may stand before its sort_key */
+    size_t dir_count;
+    char bad[128]; /* what is wrong with the query, or "" */
+    struct buf sql;
+    json_t *params;
+    int64_t limit;
+    bool reverse;
+};
+
+/* ---- reading the query ---- */
+
+/* The field as far as SQL knows it: the id and what is indexed. */
+static const struct field *column_of(const struct resource *resource, const char *api_name)
+{
+    const struct field *field;
+
+    if (strcmp(api_name, "tenant_id") == 0)
+        api_name = "project_id";
+    field = resource_field(resource, api_name);
+    if (field && !(field->flags & FIELD_INDEX) && strcmp(field->name, "id") != 0)
+        return NULL;
+    return field;
+}
+
+static void add_sort(struct query *query, const char *key, size_t size, bool down)
+{
+    const struct field *field;
+    char name[64];
+
+    snprintf(name, sizeof(name), "%.*s", (int)size, key);
+    field = column_of(query->resource, name);
+    if (!field || field->flags & FIELD_INTERNAL) {
+        snprintf(query->bad, sizeof(query->bad), "cannot sort by '%.60s'", name);
+        return;
+    }
+    if (query->sort_count == SORT_KEYS_MAX) {
+        snprintf(query->bad, sizeof(query->bad), "more than %d sort keys", SORT_KEYS_MAX);
+        return;
+    }
+    query->sort[query->sort_count].column = field->name;
+    query->sort[query->sort_count++].down = down;
+}
+
+/* Glance's "name:asc,created_at:desc". */
+static void add_sort_list(struct query *query, const char *text)
+{
+    while (*text && !query->bad[0]) {
+        size_t size = strcspn(text, ","), key = strcspn(text, ":,");
+        bool down = size == key || strncmp(text + key, ":asc", size - key) != 0;
+
+        add_sort(query, text, key, down);
+        text += size;
+        text += *text == ',';
+    }
+}
+
+/* As SQLite's json_extract shows the value. */
+static json_t *filter_value(const struct field *field, const char *text)
+{
+    char *end;
+    long long number;
+
+    if (field->type == FIELD_BOOL)
+        return json_integer(strcasecmp(text, "true") == 0 || strcmp(text, "1") == 0);
+    number = strtoll(text, &end, 10);
+    if (field->type == FIELD_INT && end != text && *end == '\0')
+        return json_integer(number);
+    return json_string(text);
+}
+
+static void add_filter(struct query *query, const struct field *field, const char *value)
+{
+    json_t *values = json_object_get(query->filters, field->name);
+
+    if (!values) {
+        values = json_array();
+        json_object_set_new(query->filters, field->name, values);
+    }
+    if (++query->values > FILTER_VALUES_MAX) {
+        snprintf(query->bad, sizeof(query->bad), "more than %d filters", FILTER_VALUES_MAX);
+        return;
+    }
+    json_array_append_new(values, filter_value(field, value));
+}
+
+static void on_argument(void *arg, const char *name, const char *value)
+{
+    struct query *query = arg;
+    const struct field *field;
+
+    if (query->bad[0] || !value || strcmp(value, "None") == 0)
+        return;
+    if (strcmp(name, "sort_key") == 0) {
+        add_sort(query, value, strlen(value), false);
+    } else if (strcmp(name, "sort") == 0) {
+        add_sort_list(query, value);
+    } else if (strcmp(name, "sort_dir") == 0) {
+        if (query->dir_count < SORT_KEYS_MAX)
+            query->dirs[query->dir_count++] = strcmp(value, "desc") == 0;
+    } else if (strcmp(name, "page_reverse") == 0) {
+        query->reverse = strcasecmp(value, "true") == 0;
+    } else {
+        field = column_of(query->resource, name);
+        if (field && !(field->flags & FIELD_INTERNAL))
+            add_filter(query, field, value);
+    }
+}
+
+static void read_limit(struct query *query)
+{
+    const char *text = api_query(query->req, "limit");
+    char *end;
+
+    query->limit = API_PAGE_MAX;
+    if (!text)
+        return;
+    query->limit = strtoll(text, &end, 10);
+    if (*end || end == text || query->limit < 0)
+        snprintf(query->bad, sizeof(query->bad), "'limit' must be a number that is not negative");
+    else if (query->limit == 0 || query->limit > API_PAGE_MAX)
+        query->limit = API_PAGE_MAX;
+}
+
+static void settle_order(struct query *query)
+{
+    const struct field *created = column_of(query->resource, "created_at");
+
+    if (query->sort_count == 0 && created) {
+        query->sort[query->sort_count].column = created->name;
+        query->sort[query->sort_count++].down = query->dir_count == 0 || query->dirs[0];
+    }
+    for (size_t i = 0; i < query->sort_count && i < query->dir_count; i++)
+        query->sort[i].down = query->dirs[i];
+    query->sort[query->sort_count].down = query->sort_count > 0 && query->sort[0].down;
+    query->sort[query->sort_count++].column = "id";
+    for (size_t i = 0; query->reverse && i < query->sort_count; i++)
+        query->sort[i].down = !query->sort[i].down;
+}
+
+/* ---- writing the SQL ---- */
+
+static void next_condition(struct query *query)
+{
+    buf_str(&query->sql, query->sql.len ? " AND " : "WHERE ");
+}
+
+static void put_filters(struct query *query)
+{
+    const char *column;
+    json_t *values, *value;
+    size_t i;
+
+    json_object_foreach(query->filters, column, values)
+    {
+        next_condition(query);
+        buf_printf(&query->sql, "\"%s\" IN (", column);
+        json_array_foreach(values, i, value)
+        {
+            buf_str(&query->sql, i ? ",?" : "?");
+            json_array_append(query->params, value);
+        }
+        buf_str(&query->sql, ")");
+    }
+}
+
+/* Nulls have a place in the order too. */
+#define PLACE "IFNULL(\"%s\",'')"
+
+static void put_place(struct query *query, const json_t *row, const char *column)
+{
+    json_t *value = json_object_get(row, column);
+
+    if (json_is_string(value) || json_is_integer(value) || json_is_boolean(value))
+        json_array_append(query->params, value);
+    else
+        json_array_append_new(query->params, json_string(""));
+}
+
+/* The rows after `row`: (a > ?) OR (a = ? AND b > ?) OR ... */
+static void put_marker(struct query *query, const json_t *row)
+{
+    next_condition(query);
+    buf_str(&query->sql, "(");
+    for (size_t i = 0; i < query->sort_count; i++) {
+        buf_str(&query->sql, i ? " OR (" : "(");
+        for (size_t j = 0; j < i; j++) {
+            buf_printf(&query->sql, PLACE " = ? AND ", query->sort[j].column);
+            put_place(query, row, query->sort[j].column);
+        }
+        buf_printf(&query->sql, PLACE " %s ?)", query->sort[i].column,
+                   query->sort[i].down ? "<" : ">");
+        put_place(query, row, query->sort[i].column);
+    }
+    buf_str(&query->sql, ")");
+}
+
+static int put_page(struct query *query)
+{
+    const char *marker = api_query(query->req, "marker");
+    json_t *row;
+
+    if (marker && marker[0]) {
+        row = mirror_get(query->req->db, query->resource->table, marker, NULL);
+        if (!row) {
+            snprintf(query->bad, sizeof(query->bad), "marker '%.80s' could not be found", marker);
+            return -EINVAL;
+        }
+        put_marker(query, row);
+        json_decref(row);
+    }
+    for (size_t i = 0; i < query->sort_count; i++)
+        buf_printf(&query->sql, "%s" PLACE "%s", i ? ", " : " ORDER BY ", query->sort[i].column,
+                   query->sort[i].down ? " DESC" : "");
+    buf_printf(&query->sql, " LIMIT %lld", (long long)query->limit + 1);
+    return query->sql.failed ? -EMSGSIZE : 0;
+}
+
+/* ---- all of it ---- */
+
+static void reverse_rows(json_t *rows)
+{
+    size_t n = json_array_size(rows);
+
+    for (size_t i = 0; i < n / 2; i++) {
+        json_t *first = json_incref(json_array_get(rows, i));
+
+        json_array_set(rows, i, json_array_get(rows, n - 1 - i));
+        json_array_set_new(rows, n - 1 - i, first);
+    }
+}
+
+static json_t *run(struct query *query, bool *ret_more)
+{
+    json_t *rows = mirror_select_json(query->req->db, query->resource->table, buf_text(&query->sql),
+                                      query->params);
+    bool more = (int64_t)json_array_size(rows) > query->limit;
+
+    if (more)
+        json_array_remove(rows, json_array_size(rows) - 1);
+    if (query->reverse)
+        reverse_rows(rows);
+    if (ret_more)
+        *ret_more = more;
+    return rows;
+}
+
+json_t *api_list(struct api_req *req, const struct resource *resource, const char *where,
+                 const json_t *params, bool *ret_more)
+{
+    struct query query = {.req = req, .resource = resource};
+    json_t *rows = NULL;
+
+    buf_init(&query.sql, SQL_MAX);
+    query.filters = json_object();
+    query.params = json_array();
+    http_query_each(req->http, on_argument, &query);
+    read_limit(&query);
+    settle_order(&query);
+    if (where && where[0]) {
+        next_condition(&query);
+        buf_printf(&query.sql, "(%s)", where);
+        if (params)
+            json_array_extend(query.params, (json_t *)params);
+    } else if (!where && !req->auth.admin && column_of(resource, "project_id")) {
+        next_condition(&query);
+        buf_str(&query.sql, "project_id = ?");
+        json_array_append_new(query.params, json_string(req->auth.project_id));
+    }
+    put_filters(&query);
+    if (!query.bad[0] && put_page(&query) == 0)
+        rows = run(&query, ret_more);
+    else
+        api_fail(req, 400, "HTTPBadRequest", "Invalid query: %s.",
+                 query.bad[0] ? query.bad : "too long");
+    buf_free(&query.sql);
+    json_decref(query.filters);
+    json_decref(query.params);
+    return rows;
+}
