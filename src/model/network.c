@@ -106,7 +106,7 @@ static const struct field port_fields[] = {
      .doc = "compute:<zone> network:router_interface network:router_gateway network:dhcp "
             "network:floatingip"},
     {.name = "admin_state_up", .type = FIELD_BOOL, .flags = CU | FIELD_INDEX, .fallback = "true"},
-    {.name = "status", .type = FIELD_STR, .flags = FIELD_INDEX, .fallback = "\"DOWN\""},
+    {.name = "status", .type = FIELD_STR, .flags = FIELD_NOT_STORED, .doc = "computed"},
     {.name = "security_groups", .type = FIELD_LIST, .flags = CU, .max = 64},
     {.name = "port_security_enabled", .type = FIELD_BOOL, .flags = CU, .fallback = "true"},
     {.name = "allowed_address_pairs", .type = FIELD_LIST, .flags = CU, .max = 32, .fallback = "[]"},
@@ -166,7 +166,7 @@ static const struct field floatingip_fields[] = {
     {.name = "port_id", .type = FIELD_ID, .flags = CU | FIELD_NULL | FIELD_INDEX},
     {.name = "fixed_ip_address", .type = FIELD_IP, .flags = CU | FIELD_NULL | FIELD_INDEX},
     {.name = "router_id", .type = FIELD_ID, .flags = FIELD_NULL | FIELD_INDEX},
-    {.name = "status", .type = FIELD_STR, .flags = FIELD_INDEX, .fallback = "\"DOWN\""},
+    {.name = "status", .type = FIELD_STR, .flags = FIELD_NOT_STORED, .doc = "computed"},
     {.name = "floating_port_id",
      .type = FIELD_ID,
      .flags = FIELD_INTERNAL,
@@ -255,4 +255,20 @@ const struct resource resource_vni = {
     .plural = "vnis",
     RESOURCE_FIELDS(vni_fields),
     .doc = "One used VXLAN network identifier.",
+};
+
+/* id = the id of what is guarded. Who begins to use a thing writes its guard without a precondition,
+ * so users do not disturb each other; who removes the thing expects the guard unmoved since it saw
+ * that nobody uses it. */
+static const struct field guard_fields[] = {
+    {.name = "id", .type = FIELD_STR},
+    {.name = "at", .type = FIELD_TIME, .doc = "of the last new use"},
+};
+
+const struct resource resource_guard = {
+    .table = "guard",
+    .singular = "guard",
+    .plural = "guards",
+    RESOURCE_FIELDS(guard_fields),
+    .doc = "Keeps a network, security group, port or router from going while somebody begins to use it.",
 };

@@ -38,6 +38,7 @@ const struct resource *const resource_all[] = {
     &resource_security_group_rule,
     &resource_ip,
     &resource_vni,
+    &resource_guard,
     NULL,
 };
 

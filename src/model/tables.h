@@ -18,6 +18,6 @@ extern const struct resource resource_server, resource_server_state, resource_fl
 /* network.c */
 extern const struct resource resource_network, resource_subnet, resource_port, resource_router,
     resource_floatingip, resource_security_group, resource_security_group_rule, resource_ip,
-    resource_vni;
+    resource_vni, resource_guard;
 
 #endif

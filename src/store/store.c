@@ -124,11 +124,11 @@ static struct txn_change *change_at(struct store_txn *txn, const char *table, co
     return change;
 }
 
-void store_txn_put(struct store_txn *txn, const char *table, const char *id, json_t *row)
+static void put(struct store_txn *txn, const char *table, const char *id, json_t *row)
 {
     struct txn_change *change;
 
-    if (!json_is_object(row) || (table && strcmp(table, STORE_LEASE_TABLE) == 0)) {
+    if (!json_is_object(row)) {
         mistake(txn, -EINVAL);
         return;
     }
@@ -145,6 +145,19 @@ void store_txn_put(struct store_txn *txn, const char *table, const char *id, jso
         mistake(txn, -EMSGSIZE);
 }
 
+void store_txn_put(struct store_txn *txn, const char *table, const char *id, json_t *row)
+{
+    if (table && strcmp(table, STORE_LEASE_TABLE) == 0)
+        mistake(txn, -EINVAL);
+    else
+        put(txn, table, id, row);
+}
+
+void store_txn_put_leased(struct store_txn *txn, const char *name, json_t *row)
+{
+    put(txn, STORE_LEASE_TABLE, name, row);
+}
+
 void store_txn_delete(struct store_txn *txn, const char *table, const char *id)
 {
     change_at(txn, table, id);
@@ -154,6 +167,31 @@ void store_txn_create(struct store_txn *txn, const char *table, const char *id, 
 {
     store_txn_expect(txn, table, id, 0);
     store_txn_put(txn, table, id, row);
+}
+
+bool store_txn_peek(const struct store_txn *txn, const char *table, const char *id,
+                    json_t **ret_row)
+{
+    for (size_t i = 0; i < txn->change_count; i++) {
+        const struct txn_change *change = &txn->changes[i];
+
+        if (strcmp(change->table, table) == 0 && strcmp(change->id, id) == 0) {
+            *ret_row = change->row;
+            return true;
+        }
+    }
+    return false;
+}
+
+json_t *store_txn_rows(const struct store_txn *txn, const char *table)
+{
+    json_t *rows = json_array();
+
+    for (size_t i = 0; i < txn->change_count; i++) {
+        if (txn->changes[i].row && strcmp(txn->changes[i].table, table) == 0)
+            json_array_append(rows, txn->changes[i].row);
+    }
+    return rows;
 }
 
 /* ---- calls, passed on to the engine ---- */

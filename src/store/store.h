@@ -70,6 +70,13 @@ void store_txn_delete(struct store_txn *txn, const char *table, const char *id);
 /* As expect(0) and put: a create. */
 void store_txn_create(struct store_txn *txn, const char *table, const char *id, json_t *row);
 
+/* What the transaction does to the row so far: true if it writes or deletes it, and then `ret_row` is
+ * what it leaves (borrowed; NULL: deleted). */
+bool store_txn_peek(const struct store_txn *txn, const char *table, const char *id,
+                    json_t **ret_row);
+/* The rows of `table` that the transaction writes, as a new array. */
+json_t *store_txn_rows(const struct store_txn *txn, const char *table);
+
 /* Commits and frees `txn`. `timeout_ms` counts from now. */
 void store_commit(struct store *store, struct store_txn *txn, int timeout_ms, store_commit_cb *cb,
                   void *arg);
