@@ -1,1 +1,114 @@
-int main(void) { return 0; }
+/* vlingd: the one program on every host. */
+#include "assembly.h"
+#include "base/log.h"
+#include "node/commands.h"
+#include "node/guard.h"
+#include "node/node.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "vlingd " VLING_VERSION ": the Vling daemon, one on every host\n"
+    "\n"
+    "  vlingd [--config FILE] [--verbose]\n"
+    "      Runs the daemon in the foreground (a service manager restarts it).\n"
+    "  vlingd init [--config FILE] [--admin-password-file FILE]\n"
+    "      Once, on the first controller: makes the cluster's certificate authority, this host's\n"
+    "      certificate and the password of user admin, and prints the token that other hosts join\n"
+    "      with. Without --admin-password-file a random password is made; it is kept in\n"
+    "      <state_dir>/admin-password.\n"
+    "  vlingd join --token TOKEN [--config FILE]\n"
+    "      On every other host, once: gets its certificate from a running controller.\n"
+    "  vlingd check [--config FILE]\n"
+    "      Reads the configuration and says what is wrong with it.\n"
+    "\n"
+    "The configuration is /etc/vling/vlingd.json unless --config says otherwise.\n";
+
+static const struct node_hooks hooks = {
+    .start_api = assembly_start_api,
+    .stop_api = assembly_stop_api,
+    .bootstrap = assembly_bootstrap,
+};
+
+struct arguments {
+    const char *config, *token, *password_file;
+};
+
+static int parse(int argc, char **argv, struct arguments *ret)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"token", required_argument, NULL, 't'},
+        {"admin-password-file", required_argument, NULL, 'p'},
+        {"verbose", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
+    };
+    int c;
+
+    ret->config = "/etc/vling/vlingd.json";
+    while ((c = getopt_long(argc, argv, "c:t:vhV", options, NULL)) != -1) {
+        switch (c) {
+        case 'c':
+            ret->config = optarg;
+            break;
+        case 't':
+            ret->token = optarg;
+            break;
+        case 'p':
+            ret->password_file = optarg;
+            break;
+        case 'v':
+            log_set_level(LOG_LEVEL_DEBUG);
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            exit(0);
+        case 'V':
+            puts(VLING_VERSION);
+            exit(0);
+        default:
+            fputs("Try 'vlingd --help'.\n", stderr);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments arguments = {0};
+    const char *command;
+
+    signal(SIGPIPE, SIG_IGN);
+    if (sodium_init() < 0) {
+        fputs("vlingd: libsodium cannot be initialised\n", stderr);
+        return 1;
+    }
+    if (argc >= 3 && strcmp(argv[1], "--guard") == 0)
+        return guard_main(argv[2]);
+    if (parse(argc, argv, &arguments) < 0)
+        return 2;
+    command = optind < argc ? argv[optind] : "run";
+    if (optind + 1 < argc) {
+        fprintf(stderr, "vlingd: unexpected argument '%s'. Try 'vlingd --help'.\n",
+                argv[optind + 1]);
+        return 2;
+    }
+    if (strcmp(command, "run") == 0)
+        return node_run(arguments.config, &hooks);
+    if (strcmp(command, "init") == 0)
+        return command_init(arguments.config, arguments.password_file);
+    if (strcmp(command, "join") == 0)
+        return command_join(arguments.config, arguments.token);
+    if (strcmp(command, "check") == 0)
+        return command_check(arguments.config);
+    fprintf(stderr, "vlingd: unknown command '%s'. Try 'vlingd --help'.\n", command);
+    return 2;
+}

@@ -1,0 +1,210 @@
+#include "node/config.h"
+#include "base/file.h"
+#include "base/json.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CONFIG_SIZE_MAX (256 * 1024)
+
+static const char *const known_roles[] = {"controller", "compute", "network", "storage", NULL};
+
+/* Copies a string member; `fallback` NULL: it must be there. */
+static int take(const json_t *from, const char *key, const char *fallback, char *to, size_t size,
+                struct err *err)
+{
+    const char *value = json_str(from, key, fallback);
+
+    if (!value)
+        return err_why(err, -EINVAL, "the configuration is wrong", "\"%s\" is missing", key);
+    if (strlen(value) >= size)
+        return err_why(err, -EINVAL, "the configuration is wrong",
+                       "\"%s\" is longer than %zu characters", key, size - 1);
+    snprintf(to, size, "%s", value);
+    return 0;
+}
+
+static bool is_ip(const char *text)
+{
+    unsigned char bytes[16];
+
+    return inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1;
+}
+
+static int take_plane(const json_t *raw, const char *plane, char *dev, size_t dev_size, char *ip,
+                      size_t ip_size, struct err *err)
+{
+    const json_t *object = json_object_get(raw, plane);
+    int rc;
+
+    if (!json_is_object(object))
+        return err_why(err, -EINVAL, "the configuration is wrong",
+                       "\"%s\" must be an object with \"dev\" and \"ip\"", plane);
+    rc = take(object, "dev", NULL, dev, dev_size, err);
+    if (rc == 0)
+        rc = take(object, "ip", NULL, ip, ip_size, err);
+    if (rc == 0 && !is_ip(ip))
+        rc = err_why(err, -EINVAL, "the configuration is wrong", "\"%s\": \"%s\" is no IP address",
+                     plane, ip);
+    return rc;
+}
+
+static int take_roles(struct config *config, struct err *err)
+{
+    const json_t *roles = json_object_get(config->raw, "roles");
+    const json_t *role;
+    size_t i;
+
+    if (!json_is_array(roles))
+        return err_why(err, -EINVAL, "the configuration is wrong",
+                       "\"roles\" must be a list of controller, compute, network, storage");
+    json_array_foreach(roles, i, role)
+    {
+        size_t k = 0;
+
+        while (known_roles[k] &&
+               (!json_is_string(role) || strcmp(known_roles[k], json_string_value(role)) != 0))
+            k++;
+        if (!known_roles[k])
+            return err_why(err, -EINVAL, "the configuration is wrong",
+                           "\"roles\": element %zu is none of controller, compute, network, "
+                           "storage",
+                           i);
+    }
+    config->roles = json_deep_copy(roles);
+    return config->roles ? 0 : -ENOMEM;
+}
+
+static int take_controllers(struct config *config, struct err *err)
+{
+    const json_t *list = json_object_get(config->raw, "controllers"), *item;
+    size_t i;
+    int rc = 0;
+
+    if (json_array_size(list) == 0 || json_array_size(list) > CONFIG_CONTROLLERS_MAX)
+        return err_why(err, -EINVAL, "the configuration is wrong",
+                       "\"controllers\" must list 1 to %d hosts (3 for high availability)",
+                       CONFIG_CONTROLLERS_MAX);
+    json_array_foreach(list, i, item)
+    {
+        struct config_controller *c = &config->controllers[i];
+
+        rc = take(item, "host", NULL, c->host, sizeof(c->host), err);
+        if (rc == 0)
+            rc = take(item, "cabinet", "", c->cabinet, sizeof(c->cabinet), err);
+        if (rc == 0)
+            rc = take(item, "ip", NULL, c->ip, sizeof(c->ip), err);
+        if (rc < 0)
+            return rc;
+        config->controller_count++;
+    }
+    return 0;
+}
+
+static int take_all(struct config *c, struct err *err)
+{
+    const json_t *storage = json_object_get(c->raw, "storage");
+    const json_t *external = json_object_get(c->raw, "external");
+    const json_t *api = json_object_get(c->raw, "api");
+    int rc;
+
+    rc = take(c->raw, "host", NULL, c->host, sizeof(c->host), err);
+    if (rc == 0)
+        rc = take(c->raw, "cabinet", NULL, c->cabinet, sizeof(c->cabinet), err);
+    if (rc == 0)
+        rc = take(c->raw, "state_dir", "/var/lib/vling", c->state_dir, sizeof(c->state_dir), err);
+    if (rc == 0)
+        rc = take(c->raw, "run_dir", "/run/vling", c->run_dir, sizeof(c->run_dir), err);
+    if (rc == 0)
+        rc = take_plane(c->raw, "mgmt", c->mgmt_dev, sizeof(c->mgmt_dev), c->mgmt_ip,
+                        sizeof(c->mgmt_ip), err);
+    if (rc == 0)
+        rc = take_plane(c->raw, "tenant", c->tenant_dev, sizeof(c->tenant_dev), c->tenant_ip,
+                        sizeof(c->tenant_ip), err);
+    if (rc == 0)
+        rc = take(external, "dev", "", c->external_dev, sizeof(c->external_dev), err);
+    if (rc == 0)
+        rc = take(storage, "dev", "", c->storage_dev, sizeof(c->storage_dev), err);
+    if (rc == 0)
+        rc = take(storage, "ip", "", c->storage_ip, sizeof(c->storage_ip), err);
+    if (rc == 0)
+        rc = take(storage, "driver", "dir", c->storage_driver, sizeof(c->storage_driver), err);
+    if (rc == 0)
+        rc = take(storage, "path", "/srv/vling", c->storage_path, sizeof(c->storage_path), err);
+    if (rc == 0)
+        rc = take(api, "vip", "", c->api_vip, sizeof(c->api_vip), err);
+    if (rc == 0)
+        rc = take(api, "dev", c->mgmt_dev, c->api_dev, sizeof(c->api_dev), err);
+    if (rc == 0)
+        rc = take(api, "region", "RegionOne", c->region, sizeof(c->region), err);
+    if (rc == 0)
+        rc = take_roles(c, err);
+    if (rc == 0)
+        rc = take_controllers(c, err);
+    c->sqlite = strcmp(json_str(c->raw, "store", c->controller_count > 1 ? "etcd" : "sqlite"),
+                       "sqlite") == 0;
+    return rc;
+}
+
+int config_load(const char *path, struct config *ret, struct err *err)
+{
+    char *text = NULL, why[200];
+    size_t size;
+    int rc;
+
+    memset(ret, 0, sizeof(*ret));
+    rc = file_read(path, CONFIG_SIZE_MAX, &text, &size);
+    if (rc < 0)
+        return err_why(err, rc, "cannot read the configuration", "%s: %s", path, strerror(-rc));
+    ret->raw = json_parse(text, size, why, sizeof(why));
+    free(text);
+    if (!ret->raw)
+        return err_why(err, -EINVAL, "the configuration is no JSON", "%s: %s", path, why);
+    rc = take_all(ret, err);
+    if (rc < 0)
+        config_free(ret);
+    return rc;
+}
+
+void config_free(struct config *config)
+{
+    json_decref(config->roles);
+    json_decref(config->raw);
+    config->roles = config->raw = NULL;
+}
+
+bool config_has_role(const struct config *config, const char *role)
+{
+    const json_t *item;
+    size_t i;
+
+    json_array_foreach(config->roles, i, item)
+    {
+        if (strcmp(json_string_value(item), role) == 0)
+            return true;
+    }
+    return false;
+}
+
+int config_controller_index(const struct config *config, const char *host)
+{
+    for (size_t i = 0; i < config->controller_count; i++) {
+        if (strcmp(config->controllers[i].host, host) == 0)
+            return (int)i;
+    }
+    return -1;
+}
+
+void config_vip_address(const struct config *config, char *ret, size_t size)
+{
+    char *slash;
+
+    snprintf(ret, size, "%s", config->api_vip);
+    slash = strchr(ret, '/');
+    if (slash)
+        *slash = '\0';
+}

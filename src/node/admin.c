@@ -1,0 +1,302 @@
+/* The host's own HTTP service on port 7700, for other hosts and for the `vling` command. Both show
+ * a certificate of the cluster's CA; nobody else gets past the TLS handshake.
+ *
+ *   GET  /v1/status            what this controller or host knows of the cloud
+ *   GET  /v1/rows?table=T      all rows of a table (secrets left out)
+ *   GET  /v1/events?after=ID&limit=N
+ *   GET  /v1/console/<server>?max=BYTES
+ *   POST /v1/host/<name>       {"disabled": bool, "roles": [...]}
+ */
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "model/server.h"
+#include "model/tables.h"
+#include "node/node.h"
+#include "node/pki.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BODY_MAX (64 * 1024)
+#define CONSOLE_MAX (1024 * 1024)
+#define READ_TIMEOUT_MS 2000
+#define COMMIT_TIMEOUT_MS 5000
+#define EVENTS_MAX 1000
+
+/* A request that waits for a barrier or a commit. */
+struct pending {
+    struct node *node;
+    struct http_request *request;
+    void (*answer)(struct pending *pending);
+    bool stale;
+};
+
+static void reply_json(struct http_request *request, unsigned status, json_t *body)
+{
+    char *text = json_dumps(body, JSON_COMPACT);
+
+    http_reply_header(request, "Content-Type", "application/json");
+    http_reply(request, text ? status : 500, text ? text : "", text ? strlen(text) : 0);
+    free(text);
+    json_decref(body);
+}
+
+static void reply_error(struct http_request *request, unsigned status, const char *message)
+{
+    reply_json(request, status, json_pack("{s:s}", "error", message));
+}
+
+/* ---- status ---- */
+
+static json_t *count_servers(struct mirror *db)
+{
+    json_t *counts = json_object(), *servers = mirror_select(db, "server", "", ""), *server;
+    size_t i;
+
+    json_array_foreach(servers, i, server)
+    {
+        json_t *state = mirror_get(db, "server_state", json_str(server, "id", ""), NULL);
+        struct server_status status;
+
+        server_status(server, state, &status);
+        json_put_int(counts, status.status, json_int(counts, status.status, 0) + 1);
+        json_decref(state);
+    }
+    json_decref(servers);
+    return counts;
+}
+
+static json_t *list_hosts(struct mirror *db)
+{
+    json_t *hosts = mirror_select(db, "host", "ORDER BY id", ""), *host;
+    size_t i;
+
+    json_array_foreach(hosts, i, host)
+    {
+        char name[80];
+        json_t *lease;
+
+        snprintf(name, sizeof(name), "host/%s", json_str(host, "id", ""));
+        lease = mirror_get(db, "lease", name, NULL);
+        json_put_bool(host, "lease", lease != NULL);
+        json_put_int(
+            host, "servers",
+            mirror_count(db, "server", "WHERE host_id = ?", "s", json_str(host, "id", "")));
+        json_object_del(host, "_rev");
+        json_decref(lease);
+    }
+    return hosts;
+}
+
+static void answer_status(struct pending *pending)
+{
+    struct node *node = pending->node;
+    struct store_status store;
+    json_t *body = json_object();
+
+    store_get_status(node->store, &store);
+    json_put_str(body, "host", node->config.host);
+    json_put_str(body, "version", VLING_VERSION);
+    json_put_bool(body, "stale", pending->stale);
+    json_put_bool(body, "lease_held", lease_keeper_held(node->lease));
+    json_object_set_new(body, "store",
+                        json_pack("{s:s, s:b, s:I, s:I, s:s}", "engine", store.engine, "reachable",
+                                  store.reachable, "revision", (json_int_t)store.revision,
+                                  "size_bytes", (json_int_t)store.size_bytes, "detail",
+                                  store.detail));
+    json_object_set_new(body, "hosts", list_hosts(node->mirror));
+    json_object_set_new(body, "modules", mirror_select(node->mirror, "module", "ORDER BY id", ""));
+    json_object_set_new(body, "servers", count_servers(node->mirror));
+    reply_json(pending->request, 200, body);
+}
+
+/* ---- rows and events ---- */
+
+static void hide_secrets(const struct resource *resource, json_t *rows)
+{
+    json_t *row;
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+    {
+        json_object_del(row, "_rev");
+        json_object_del(row, "password_hash");
+        if (strcmp(resource->table, "setting") == 0)
+            json_object_del(row, "value");
+    }
+}
+
+static void answer_rows(struct pending *pending)
+{
+    const char *table = http_query(pending->request, "table");
+    const struct resource *resource = table ? resource_find(table) : NULL;
+    json_t *rows;
+
+    if (!resource) {
+        reply_error(pending->request, 404, "there is no such table");
+        return;
+    }
+    rows = mirror_select(pending->node->mirror, resource->table, "ORDER BY id", "");
+    hide_secrets(resource, rows);
+    reply_json(pending->request, 200, json_pack("{s:o}", "rows", rows));
+}
+
+static void answer_events(struct pending *pending)
+{
+    const char *after = http_query(pending->request, "after");
+    const char *limit = http_query(pending->request, "limit");
+    int64_t n = limit ? strtoll(limit, NULL, 10) : 100;
+    json_t *events;
+
+    if (n < 1 || n > EVENTS_MAX)
+        n = EVENTS_MAX;
+    if (after && *after)
+        events = mirror_select(pending->node->mirror, "event", "WHERE id > ? ORDER BY id LIMIT ?",
+                               "si", after, n);
+    else
+        events = mirror_select(
+            pending->node->mirror, "event",
+            "WHERE id IN (SELECT id FROM event ORDER BY id DESC LIMIT ?) ORDER BY id", "i", n);
+    reply_json(pending->request, 200, json_pack("{s:o}", "events", events));
+}
+
+static void on_read(void *arg, int rc)
+{
+    struct pending *pending = arg;
+
+    /* Without the store an operator still wants to see the last known state, marked as such. */
+    pending->stale = rc < 0;
+    pending->answer(pending);
+    free(pending);
+}
+
+static void read_then(struct node *node, struct http_request *request,
+                      void (*answer)(struct pending *pending))
+{
+    struct pending *pending = calloc(1, sizeof(*pending));
+
+    if (!pending) {
+        reply_error(request, 503, "out of memory");
+        return;
+    }
+    pending->node = node;
+    pending->request = request;
+    pending->answer = answer;
+    mirror_barrier(node->mirror, READ_TIMEOUT_MS, on_read, pending);
+}
+
+/* ---- changing a host ---- */
+
+static void on_host_written(void *arg, int rc, int64_t revision)
+{
+    struct pending *pending = arg;
+
+    if (rc == 0)
+        reply_json(pending->request, 200, json_object());
+    else
+        reply_error(pending->request, rc == -EAGAIN ? 409 : 503,
+                    rc == -EAGAIN ? "somebody else changed it at the same time: try again"
+                                  : "the store cannot be reached: try again");
+    free(pending);
+}
+
+static void change_host(struct node *node, struct http_request *request, const char *name)
+{
+    size_t size;
+    const char *text = http_body(request, &size);
+    json_t *body = json_parse(text, size, NULL, 0);
+    json_t *host = mirror_get(node->mirror, "host", name, NULL);
+    struct pending *pending = NULL;
+    struct store_txn *txn;
+
+    if (!json_is_object(body) || !json_is_boolean(json_object_get(body, "disabled"))) {
+        reply_error(request, 400, "the body must be {\"disabled\": true or false}");
+    } else if (!host) {
+        reply_error(request, 404, "there is no such host");
+    } else if ((pending = calloc(1, sizeof(*pending)))) {
+        bool disabled = json_bool(body, "disabled", false);
+
+        pending->request = request;
+        txn = store_txn_new();
+        json_put_bool(host, "disabled", disabled);
+        mirror_txn_update(txn, "host", host);
+        event_add(txn, &node->config, "info", disabled ? "host.disabled" : "host.enabled", name,
+                  "%s", disabled ? "no new servers are placed here" : "new servers may come again");
+        store_commit(node->store, txn, COMMIT_TIMEOUT_MS, on_host_written, pending);
+    } else {
+        reply_error(request, 503, "out of memory");
+    }
+    json_decref(host);
+    json_decref(body);
+}
+
+/* ---- console ---- */
+
+static void answer_console(struct node *node, struct http_request *request, const char *id)
+{
+    const char *max_text = http_query(request, "max");
+    long long max = max_text ? strtoll(max_text, NULL, 10) : 65536;
+    char *text = NULL;
+    size_t size = 0;
+    int rc = -ENOENT;
+
+    if (max < 1 || max > CONSOLE_MAX)
+        max = CONSOLE_MAX;
+    if (node->compute)
+        rc = node->compute_ops->console_log(node->compute, id, (size_t)max, &text, &size);
+    if (rc < 0) {
+        reply_error(request, 404, "this host has no console log of that server");
+        return;
+    }
+    http_reply_header(request, "Content-Type", "application/octet-stream");
+    http_reply(request, 200, text, size);
+    free(text);
+}
+
+static void handle(void *arg, struct http_request *request)
+{
+    struct node *node = arg;
+    const char *path = http_path(request), *method = http_method(request);
+    bool get = strcmp(method, "GET") == 0;
+
+    if (http_body_error(request) < 0)
+        reply_error(request, 413, "the body is too large");
+    else if (get && strcmp(path, "/v1/status") == 0)
+        read_then(node, request, answer_status);
+    else if (get && strcmp(path, "/v1/rows") == 0)
+        read_then(node, request, answer_rows);
+    else if (get && strcmp(path, "/v1/events") == 0)
+        read_then(node, request, answer_events);
+    else if (get && strncmp(path, "/v1/console/", 12) == 0)
+        answer_console(node, request, path + 12);
+    else if (strcmp(method, "POST") == 0 && strncmp(path, "/v1/host/", 9) == 0)
+        change_host(node, request, path + 9);
+    else
+        reply_error(request, 404, "there is no such call");
+}
+
+int admin_start(struct node *node, struct err *err)
+{
+    char cert[300], key[300], ca[300];
+    struct http_server_options options = {
+        .address = node->config.mgmt_ip,
+        .port = NODE_PEER_PORT,
+        .cert_file = cert,
+        .key_file = key,
+        .client_ca_file = ca,
+        .body_max = BODY_MAX,
+        .connections_max = 200,
+        .idle_seconds = 60,
+        .handle = handle,
+        .arg = node,
+    };
+
+    snprintf(cert, sizeof(cert), "%s/pki/host.crt", node->config.state_dir);
+    snprintf(key, sizeof(key), "%s/pki/host.key", node->config.state_dir);
+    snprintf(ca, sizeof(ca), "%s/pki/ca.crt", node->config.state_dir);
+    node->peer_server = http_server_start(node->loop, &options, err);
+    return node->peer_server ? 0 : -EIO;
+}

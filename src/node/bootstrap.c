@@ -1,0 +1,119 @@
+/* First rows of a new cloud, and each host's own row. */
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "node/node.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#define COMMIT_TIMEOUT_MS 8000
+
+static void password_path(struct node *node, char *ret, size_t size)
+{
+    snprintf(ret, size, "%s/admin-password", node->config.state_dir);
+}
+
+static void on_bootstrapped(void *arg, int rc, int64_t revision)
+{
+    struct node *node = arg;
+
+    if (rc == 0)
+        log_info("a new cloud was set up: user admin, project admin");
+    else if (rc != -EAGAIN)
+        log_warn("the first rows could not be written yet: %s", strerror(-rc));
+    (void)node;
+}
+
+void bootstrap_check(struct node *node)
+{
+    char path[400], *password = NULL;
+    json_t *done = mirror_get(node->mirror, "setting", "cluster", NULL), *row;
+    struct store_txn *txn;
+    struct err err;
+    char line[700];
+
+    if (done) {
+        json_decref(done);
+        return;
+    }
+    password_path(node, path, sizeof(path));
+    if (file_read(path, 1024, &password, NULL) < 0)
+        return;
+    password[strcspn(password, "\r\n")] = '\0';
+    txn = store_txn_new();
+    row = json_pack("{s:s, s:{s:s}}", "id", "cluster", "value", "made_by", node->config.host);
+    store_txn_create(txn, "setting", "cluster", row);
+    json_decref(row);
+    if (node->hooks->bootstrap(txn, password, &err) < 0) {
+        log_error("%s", err_line(&err, line, sizeof(line)));
+        store_txn_free(txn);
+    } else {
+        store_commit(node->store, txn, COMMIT_TIMEOUT_MS, on_bootstrapped, node);
+    }
+    explicit_bzero(password, strlen(password));
+    free(password);
+}
+
+/* ---- the host's row ---- */
+
+static void on_host_written(void *arg, int rc, int64_t revision)
+{
+    if (rc < 0 && rc != -EAGAIN)
+        log_warn("this host's row could not be written yet: %s", strerror(-rc));
+}
+
+static void fill(struct node *node, json_t *row)
+{
+    struct sysinfo info;
+    uint64_t total = 0, free_bytes = 0;
+
+    sysinfo(&info);
+    json_put_str(row, "cabinet", node->config.cabinet);
+    json_object_set(row, "roles", node->config.roles);
+    json_put_str(row, "mgmt_ip", node->config.mgmt_ip);
+    json_put_str(row, "tenant_ip", node->config.tenant_ip);
+    json_put_str(row, "storage_ip", node->config.storage_ip);
+    json_put_int(row, "vcpus", sysconf(_SC_NPROCESSORS_ONLN));
+    json_put_int(row, "ram_mb", (int64_t)(info.totalram / 1024 * info.mem_unit / 1024));
+    if (node->storage && node->storage_ops->space(node->storage, &total, &free_bytes) == 0)
+        json_put_int(row, "disk_gb", (int64_t)(total >> 30));
+    if (node->compute)
+        json_put_str(row, "accel", node->compute_ops->accel(node->compute));
+    json_put_str(row, "version", VLING_VERSION);
+}
+
+void bootstrap_host_row(struct node *node)
+{
+    int64_t revision;
+    json_t *row = mirror_get(node->mirror, "host", node->config.host, &revision), *before;
+    struct store_txn *txn;
+    char now[32];
+
+    before = row ? json_deep_copy(row) : NULL;
+    if (!row) {
+        row = json_object();
+        json_put_str(row, "id", node->config.host);
+        json_put_str(row, "state", "joining");
+        json_put_int(row, "epoch", 1);
+        json_put_bool(row, "disabled", false);
+        json_put_str(row, "since", clock_iso(clock_wall_ms(), now, sizeof(now)));
+        json_put_str(row, "reason", "new");
+    }
+    fill(node, row);
+    if (!before || !json_equal(row, before)) {
+        txn = store_txn_new();
+        if (before)
+            mirror_txn_update(txn, "host", row);
+        else
+            store_txn_create(txn, "host", node->config.host, row);
+        store_commit(node->store, txn, COMMIT_TIMEOUT_MS, on_host_written, node);
+    }
+    json_decref(before);
+    json_decref(row);
+}

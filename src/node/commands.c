@@ -1,0 +1,145 @@
+#include "node/commands.h"
+#include "base/file.h"
+#include "base/id.h"
+#include "node/config.h"
+#include "node/join.h"
+#include "node/pki.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int fail(const struct err *err)
+{
+    char line[700];
+
+    fprintf(stderr, "vlingd: %s\n", err_line(err, line, sizeof(line)));
+    return 1;
+}
+
+/* The host's own addresses, for its certificate. */
+static void own_ips(const struct config *config, const char *ret[4])
+{
+    size_t n = 0;
+
+    ret[n++] = config->mgmt_ip;
+    if (config->storage_ip[0] && strcmp(config->storage_ip, config->mgmt_ip) != 0)
+        ret[n++] = config->storage_ip;
+    ret[n] = NULL;
+}
+
+static int keep_password(const struct config *config, const char *from, struct err *err)
+{
+    char path[400], *password = NULL, hex[ID_HEX_SIZE];
+    int rc;
+
+    snprintf(path, sizeof(path), "%s/admin-password", config->state_dir);
+    if (!from && access(path, R_OK) == 0)
+        return 0;
+    if (from) {
+        rc = file_read(from, 1024, &password, NULL);
+        if (rc < 0)
+            return err_why(err, rc, "cannot read the password of user admin", "%s: %s", from,
+                           strerror(-rc));
+    } else {
+        id_hex(hex);
+        password = strdup(hex);
+    }
+    if (!password || !password[0] || password[0] == '\n') {
+        free(password);
+        return err_why(err, -EINVAL, "cannot use the password of user admin", "it is empty");
+    }
+    rc = file_write_atomic(path, password, strlen(password), 0600);
+    free(password);
+    return rc < 0 ? err_why(err, rc, "cannot write the password of user admin", "%s: %s", path,
+                            strerror(-rc))
+                  : 0;
+}
+
+int command_init(const char *config_path, const char *password_file)
+{
+    struct config config;
+    struct err err;
+    const char *ips[4];
+    char token[JOIN_TOKEN_SIZE];
+    int rc = config_load(config_path, &config, &err);
+
+    if (rc < 0)
+        return fail(&err);
+    if (config_controller_index(&config, config.host) < 0)
+        rc = err_why(&err, -EINVAL, "this is not a host to begin with",
+                     "%s is not among \"controllers\"", config.host);
+    if (rc == 0 && (rc = file_mkdirs(config.state_dir, 0755)) < 0)
+        err_why(&err, rc, "cannot make the state folder", "%s: %s", config.state_dir,
+                strerror(-rc));
+    own_ips(&config, ips);
+    if (rc == 0)
+        rc = pki_create_cluster(config.state_dir, &err);
+    if (rc == 0 && !pki_present(config.state_dir))
+        rc = pki_issue_self(config.state_dir, config.host, ips, &err);
+    if (rc == 0)
+        rc = keep_password(&config, password_file, &err);
+    if (rc == 0)
+        rc = join_token_get(config.state_dir, token, &err);
+    config_free(&config);
+    if (rc < 0)
+        return fail(&err);
+    puts(token);
+    return 0;
+}
+
+int command_join(const char *config_path, const char *token)
+{
+    struct config config;
+    struct err err;
+    const char *ips[4], *endpoints[CONFIG_CONTROLLERS_MAX + 1];
+    size_t n = 0;
+    int rc;
+
+    if (!token) {
+        fputs("vlingd join: --token is missing. The first controller prints it: vlingd init\n",
+              stderr);
+        return 2;
+    }
+    rc = config_load(config_path, &config, &err);
+    if (rc < 0)
+        return fail(&err);
+    own_ips(&config, ips);
+    for (size_t i = 0; i < config.controller_count; i++) {
+        if (strcmp(config.controllers[i].host, config.host) != 0)
+            endpoints[n++] = config.controllers[i].ip;
+    }
+    endpoints[n] = NULL;
+    rc = file_mkdirs(config.state_dir, 0755);
+    if (rc == 0)
+        rc = join_run(&(struct join_request){.state_dir = config.state_dir,
+                                             .host = config.host,
+                                             .ips = ips,
+                                             .endpoints = endpoints,
+                                             .token = token,
+                                             .controller = config_controller_index(
+                                                               &config, config.host) >= 0},
+                      &err);
+    else
+        err_why(&err, rc, "cannot make the state folder", "%s: %s", config.state_dir,
+                strerror(-rc));
+    if (rc == 0)
+        printf("%s is a member of the cluster; start vlingd\n", config.host);
+    config_free(&config);
+    return rc < 0 ? fail(&err) : 0;
+}
+
+int command_check(const char *config_path)
+{
+    struct config config;
+    struct err err;
+
+    if (config_load(config_path, &config, &err) < 0)
+        return fail(&err);
+    printf("%s: host %s, cabinet %s, %zu controllers\n", config_path, config.host, config.cabinet,
+           config.controller_count);
+    config_free(&config);
+    return 0;
+}

@@ -1,0 +1,231 @@
+/* The controllers' duties: what ha/recovery decides, carried out as transactions.
+ *
+ * Every controller does this at the same time. Each action is one transaction whose preconditions
+ * are the rows that it was decided on, so of several controllers one wins and the others see that
+ * it is done. To spare double work a controller acts only after a delay by its rank among those
+ * alive.
+ */
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "node/duties_rows.h"
+#include "node/node.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TICK_MS 100
+#define PLAN_INTERVAL_MS 1000
+#define RANK_DELAY_MS 250
+#define ACTIONS_MAX 128
+#define COMMIT_TIMEOUT_MS 3000
+#define HOLD_REPEAT_MS 30000
+#define SEEN_FORGET_MS 5000
+
+/* An action that was decided and is waiting for this controller's turn, or is being committed. */
+struct seen {
+    enum recovery_kind kind;
+    char object[RECOVERY_NAME_SIZE];
+    int64_t first, last;
+    bool in_flight;
+    struct duties *duties;
+};
+
+struct duties {
+    struct node *node;
+    uv_timer_t timer;
+    bool dirty;
+    int64_t planned_at;
+    int64_t held_at; /* last time the brake was told */
+    struct seen *seen[ACTIONS_MAX];
+};
+
+static bool concerns_us(const char *table)
+{
+    static const char *const tables[] = {"host",   "lease",   "server", "router",
+                                         "module", "network", "subnet", NULL};
+
+    for (size_t i = 0; tables[i]; i++) {
+        if (strcmp(tables[i], table) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void on_rows(void *arg, const struct store_change *changes, size_t n)
+{
+    struct duties *duties = arg;
+
+    if (!changes)
+        duties->dirty = true;
+    for (size_t i = 0; changes && i < n; i++)
+        duties->dirty = duties->dirty || concerns_us(changes[i].table);
+}
+
+static void on_liveness(void *arg, const struct liveness_change *change)
+{
+    struct duties *duties = arg;
+
+    duties->dirty = true;
+    if (change->kind == LIVENESS_VERDICT) {
+        log_info("liveness: %s is %s (was %s)", change->host, liveness_verdict_name(change->to),
+                 liveness_verdict_name(change->from));
+        heartbeat_send_now(duties->node->heartbeat);
+    } else {
+        log_info("liveness: %s plane of %s is %s", liveness_plane_name(change->plane), change->host,
+                 change->kind == LIVENESS_PLANE_LOST ? "silent" : "heard again");
+    }
+}
+
+/* ---- whose turn ---- */
+
+/* How many controllers before this one (in order of configuration) are alive. */
+static int rank_of(struct node *node)
+{
+    int rank = 0;
+
+    for (size_t i = 0; i < node->config.controller_count; i++) {
+        const char *host = node->config.controllers[i].host;
+
+        if (strcmp(host, node->config.host) == 0)
+            break;
+        rank += liveness_state(node->liveness, host) == LIVE_ALIVE;
+    }
+    return rank;
+}
+
+static struct seen *seen_of(struct duties *duties, const struct recovery_action *action,
+                            int64_t now)
+{
+    struct seen **empty = NULL;
+
+    for (size_t i = 0; i < ACTIONS_MAX; i++) {
+        struct seen *seen = duties->seen[i];
+
+        if (seen && seen->kind == action->kind && strcmp(seen->object, action->object) == 0) {
+            seen->last = now;
+            return seen;
+        }
+        if (!seen && !empty)
+            empty = &duties->seen[i];
+    }
+    if (!empty || !(*empty = calloc(1, sizeof(**empty))))
+        return NULL;
+    (*empty)->kind = action->kind;
+    snprintf((*empty)->object, sizeof((*empty)->object), "%s", action->object);
+    (*empty)->first = (*empty)->last = now;
+    (*empty)->duties = duties;
+    return *empty;
+}
+
+static void forget_old(struct duties *duties, int64_t now)
+{
+    for (size_t i = 0; i < ACTIONS_MAX; i++) {
+        struct seen *seen = duties->seen[i];
+
+        if (seen && !seen->in_flight && now - seen->last > SEEN_FORGET_MS) {
+            free(seen);
+            duties->seen[i] = NULL;
+        }
+    }
+}
+
+/* ---- carrying out ---- */
+
+static void on_committed(void *arg, int rc, int64_t revision)
+{
+    struct seen *seen = arg;
+
+    seen->in_flight = false;
+    seen->duties->dirty = true;
+    if (rc < 0 && rc != -EAGAIN) {
+        seen->first = clock_now_ms();
+        log_debug("duty on %s was not written: %s", seen->object, strerror(-rc));
+    }
+}
+
+static void tell_hold(struct duties *duties, const struct recovery_action *action, int64_t now)
+{
+    struct store_txn *txn;
+
+    if (duties->held_at && now - duties->held_at < HOLD_REPEAT_MS)
+        return;
+    duties->held_at = now;
+    log_warn("holding: %s", action->text);
+    txn = store_txn_new();
+    event_add(txn, &duties->node->config, "critical", "cloud.hold", "", "%s", action->text);
+    store_commit(duties->node->store, txn, COMMIT_TIMEOUT_MS, NULL, NULL);
+}
+
+static void carry_out(struct duties *duties, const struct recovery_action *action, int64_t now,
+                      int rank)
+{
+    struct store_txn *txn;
+    struct seen *seen;
+
+    if (action->kind == RECOVERY_HOLD) {
+        tell_hold(duties, action, now);
+        return;
+    }
+    seen = seen_of(duties, action, now);
+    if (!seen || seen->in_flight || now - seen->first < (int64_t)rank * RANK_DELAY_MS)
+        return;
+    txn = duties_txn(duties->node, action);
+    if (!txn)
+        return;
+    seen->in_flight = true;
+    store_commit(duties->node->store, txn, COMMIT_TIMEOUT_MS, on_committed, seen);
+}
+
+static void plan(struct duties *duties, int64_t now)
+{
+    static struct recovery_action actions[ACTIONS_MAX];
+    struct duties_input *input = duties_input_read(duties->node);
+    int n, rank;
+
+    if (!input)
+        return;
+    n = recovery_plan(duties_input_get(input), actions, ACTIONS_MAX);
+    rank = rank_of(duties->node);
+    for (int i = 0; i < n; i++)
+        carry_out(duties, &actions[i], now, rank);
+    /* What waits for its turn is looked at again at the next tick. */
+    duties->dirty = n > 0;
+    duties->planned_at = now;
+    duties_input_free(input);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct duties *duties = timer->data;
+    int64_t now = clock_now_ms();
+
+    liveness_tick(duties->node->liveness, now, on_liveness, duties);
+    if (!mirror_ready(duties->node->mirror))
+        return;
+    if (duties->dirty || now - duties->planned_at >= PLAN_INTERVAL_MS)
+        plan(duties, now);
+    forget_old(duties, now);
+}
+
+struct duties *duties_start(struct node *node)
+{
+    struct duties *duties = calloc(1, sizeof(*duties));
+
+    if (!duties)
+        return NULL;
+    duties->node = node;
+    uv_timer_init(node->loop, &duties->timer);
+    duties->timer.data = duties;
+    mirror_listen(node->mirror, on_rows, duties);
+    uv_timer_start(&duties->timer, on_timer, TICK_MS, TICK_MS);
+    return duties;
+}
+
+void duties_stop(struct duties *duties)
+{
+    if (duties)
+        uv_timer_stop(&duties->timer);
+}

@@ -1,0 +1,18 @@
+/* Between the planner's structs (ha/recovery.h) and the rows. */
+#ifndef VLING_NODE_DUTIES_ROWS_H
+#define VLING_NODE_DUTIES_ROWS_H
+
+#include "ha/recovery.h"
+#include "node/node.h"
+
+/* Everything the planner wants to know, read from the mirror and from liveness. The planner's input
+ * points into the rows and lives as long as the struct. NULL: out of memory. */
+struct duties_input;
+struct duties_input *duties_input_read(struct node *node);
+const struct recovery_input *duties_input_get(const struct duties_input *input);
+void duties_input_free(struct duties_input *input);
+
+/* The transaction that does `action`, with its event; NULL when its rows are gone or already so. */
+struct store_txn *duties_txn(struct node *node, const struct recovery_action *action);
+
+#endif

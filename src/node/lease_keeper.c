@@ -1,0 +1,281 @@
+/* Takes and renews this host's lease ("host/<name>" in table lease).
+ *
+ * The lease outlives a restart of the daemon: its id is kept in <run_dir>/lease, so the next daemon
+ * goes on renewing the same one and guests are not disturbed. After a power cut run_dir (a tmpfs)
+ * is empty; then the daemon waits until the old lease has run out and takes a new one. The holder
+ * counts from when it *sent* the last acknowledged renewal; the guard process gets that deadline
+ * and acts on its own when it passes (node/guard.h).
+ */
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "ha/lease.h"
+#include "node/node.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LEASE_TTL_MS 4000
+#define LEASE_MARGIN_MS 300 /* the holder stops this much before the store lets go */
+#define RENEW_INTERVAL_MS 500
+#define RENEW_TIMEOUT_MS 1500
+#define TAKE_RETRY_MS 500
+#define SYNC_TIMEOUT_MS 3000
+
+enum keeper_state { KEEPER_IDLE, KEEPER_TAKING, KEEPER_SYNCING, KEEPER_HELD };
+
+struct lease_keeper {
+    struct node *node;
+    uv_timer_t timer;
+    enum keeper_state state;
+    bool tried_old; /* the id from before the restart was tried */
+    int64_t lease;  /* the store's id of it */
+    int64_t epoch;
+    struct lease *count; /* the holder's counting, on CLOCK_BOOTTIME */
+    int in_flight;
+    bool stopped;
+};
+
+struct renewal {
+    struct lease_keeper *keeper;
+    uint64_t number;
+    int64_t lease;
+};
+
+static void lease_name(struct node *node, char *ret, size_t size)
+{
+    snprintf(ret, size, "host/%s", node->config.host);
+}
+
+static void lease_path(struct node *node, char *ret, size_t size)
+{
+    snprintf(ret, size, "%s/lease", node->config.run_dir);
+}
+
+static void remember(struct lease_keeper *keeper)
+{
+    char path[400], text[64];
+    int n = snprintf(text, sizeof(text), "%lld %lld\n", (long long)keeper->lease,
+                     (long long)keeper->epoch);
+
+    lease_path(keeper->node, path, sizeof(path));
+    file_write_atomic(path, text, (size_t)n, 0600);
+}
+
+static bool recall(struct lease_keeper *keeper)
+{
+    char path[400], *text = NULL;
+    long long lease = 0, epoch = 0;
+    bool found;
+
+    lease_path(keeper->node, path, sizeof(path));
+    if (file_read(path, 200, &text, NULL) < 0)
+        return false;
+    found = sscanf(text, "%lld %lld", &lease, &epoch) == 2 && lease != 0;
+    free(text);
+    keeper->lease = lease;
+    keeper->epoch = epoch;
+    return found;
+}
+
+static void extend(struct lease_keeper *keeper, uint64_t number)
+{
+    lease_acknowledged(keeper->count, number, keeper->epoch);
+    if (keeper->state == KEEPER_HELD)
+        guard_update(keeper->node->guard, lease_deadline(keeper->count), keeper->epoch);
+}
+
+static void lost(struct lease_keeper *keeper)
+{
+    log_warn("the lease of this host has run out: its guests stop until it is back");
+    keeper->state = KEEPER_IDLE;
+    keeper->lease = 0;
+    lease_gone(keeper->count);
+}
+
+/* ---- after taking: read everything up to now before acting on it ---- */
+
+static int64_t epoch_now(struct lease_keeper *keeper)
+{
+    json_t *host = mirror_get(keeper->node->mirror, "host", keeper->node->config.host, NULL);
+    int64_t epoch = json_int(host, "epoch", 1);
+
+    json_decref(host);
+    return epoch;
+}
+
+static void on_dropped(void *arg, int rc, int64_t lease)
+{
+    if (rc < 0 && rc != -ENOENT)
+        log_debug("an old lease could not be dropped: %s", strerror(-rc));
+}
+
+static void on_synced(void *arg, int rc)
+{
+    struct lease_keeper *keeper = arg;
+
+    if (keeper->stopped || keeper->state != KEEPER_SYNCING)
+        return;
+    if (rc < 0) {
+        mirror_barrier(keeper->node->mirror, SYNC_TIMEOUT_MS, on_synced, keeper);
+        return;
+    }
+    if (epoch_now(keeper) != keeper->epoch) {
+        /* This host was declared lost meanwhile: the lease names an epoch that is void. */
+        store_lease_drop(keeper->node->store, keeper->lease, RENEW_TIMEOUT_MS, on_dropped, keeper);
+        lost(keeper);
+        return;
+    }
+    keeper->state = KEEPER_HELD;
+    log_info("lease held, epoch %lld", (long long)keeper->epoch);
+    guard_update(keeper->node->guard, lease_deadline(keeper->count), keeper->epoch);
+    vip_check(keeper->node);
+    agent_kick(keeper->node->agent);
+}
+
+static void begin_sync(struct lease_keeper *keeper)
+{
+    keeper->state = KEEPER_SYNCING;
+    remember(keeper);
+    mirror_barrier(keeper->node->mirror, SYNC_TIMEOUT_MS, on_synced, keeper);
+}
+
+/* ---- renewing ---- */
+
+static void on_renewed(void *arg, int rc, int64_t lease)
+{
+    struct renewal *renewal = arg;
+    struct lease_keeper *keeper = renewal->keeper;
+
+    keeper->in_flight--;
+    if (!keeper->stopped && renewal->lease == keeper->lease) {
+        if (rc == 0) {
+            extend(keeper, renewal->number);
+            if (keeper->state == KEEPER_TAKING)
+                begin_sync(keeper);
+        } else if (rc == -ENOENT) {
+            lost(keeper);
+        } else if (keeper->state == KEEPER_TAKING) {
+            keeper->state = KEEPER_IDLE;
+            keeper->tried_old = false;
+        }
+    }
+    free(renewal);
+}
+
+static void renew(struct lease_keeper *keeper)
+{
+    struct renewal *renewal = calloc(1, sizeof(*renewal));
+
+    if (!renewal)
+        return;
+    renewal->keeper = keeper;
+    renewal->number = lease_sent(keeper->count, clock_now_ms());
+    renewal->lease = keeper->lease;
+    keeper->in_flight++;
+    store_lease_renew(keeper->node->store, keeper->lease, RENEW_TIMEOUT_MS, on_renewed, renewal);
+}
+
+/* ---- taking ---- */
+
+static void on_taken(void *arg, int rc, int64_t lease)
+{
+    struct renewal *renewal = arg;
+    struct lease_keeper *keeper = renewal->keeper;
+
+    keeper->in_flight--;
+    if (!keeper->stopped && keeper->state == KEEPER_TAKING) {
+        if (rc == 0) {
+            keeper->lease = lease;
+            extend(keeper, renewal->number);
+            begin_sync(keeper);
+        } else {
+            keeper->state = KEEPER_IDLE;
+        }
+    }
+    free(renewal);
+}
+
+static void take(struct lease_keeper *keeper)
+{
+    struct node *node = keeper->node;
+    struct renewal *renewal;
+    json_t *row;
+    char name[80];
+
+    if (!mirror_ready(node->mirror))
+        return;
+    if (!keeper->tried_old && recall(keeper)) {
+        keeper->tried_old = true;
+        keeper->state = KEEPER_TAKING;
+        renew(keeper);
+        return;
+    }
+    renewal = calloc(1, sizeof(*renewal));
+    if (!renewal)
+        return;
+    keeper->tried_old = true;
+    keeper->epoch = epoch_now(keeper);
+    lease_name(node, name, sizeof(name));
+    row = json_pack("{s:s, s:I, s:s}", "id", name, "epoch", (json_int_t)keeper->epoch, "boot",
+                    node->boot_id);
+    keeper->state = KEEPER_TAKING;
+    keeper->in_flight++;
+    renewal->keeper = keeper;
+    renewal->number = lease_sent(keeper->count, clock_now_ms());
+    store_lease_take(node->store, name, row, LEASE_TTL_MS, RENEW_TIMEOUT_MS, on_taken, renewal);
+    json_decref(row);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct lease_keeper *keeper = timer->data;
+
+    guard_alive(keeper->node->guard);
+    if (keeper->state == KEEPER_HELD || keeper->state == KEEPER_SYNCING) {
+        if (keeper->in_flight < 4)
+            renew(keeper);
+    } else if (keeper->state == KEEPER_IDLE && keeper->in_flight == 0) {
+        take(keeper);
+    }
+}
+
+struct lease_keeper *lease_keeper_start(struct node *node)
+{
+    struct lease_keeper *keeper = calloc(1, sizeof(*keeper));
+
+    if (!keeper)
+        return NULL;
+    keeper->node = node;
+    keeper->count = lease_new(LEASE_TTL_MS, LEASE_MARGIN_MS);
+    if (!keeper->count) {
+        free(keeper);
+        return NULL;
+    }
+    uv_timer_init(node->loop, &keeper->timer);
+    keeper->timer.data = keeper;
+    uv_timer_start(&keeper->timer, on_timer, 10, RENEW_INTERVAL_MS);
+    return keeper;
+}
+
+void lease_keeper_stop(struct lease_keeper *keeper)
+{
+    if (!keeper)
+        return;
+    keeper->stopped = true;
+    uv_timer_stop(&keeper->timer);
+}
+
+bool lease_keeper_held(const struct lease_keeper *keeper)
+{
+    return keeper && keeper->state == KEEPER_HELD &&
+           lease_verdict(keeper->count, clock_now_ms()) == LEASE_RUN;
+}
+
+int64_t lease_keeper_epoch(const struct lease_keeper *keeper)
+{
+    return keeper ? keeper->epoch : 0;
+}

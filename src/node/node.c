@@ -1,0 +1,336 @@
+#include "node/node.h"
+#include "base/file.h"
+#include "base/id.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "node/join.h"
+#include "node/pki.h"
+#include "store/etcd_server.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TICK_MS 250
+#define BOOTSTRAP_RETRY_TICKS 8
+
+/* ---- opening the parts, in order ---- */
+
+static int open_folders(struct node *node, struct err *err)
+{
+    char path[400];
+    int rc = file_mkdirs(node->config.run_dir, 0755);
+
+    if (rc == 0)
+        rc = file_mkdirs(node->config.state_dir, 0755);
+    if (rc < 0)
+        return err_why(err, rc, "cannot make the daemon's folders", "%s, %s: %s",
+                       node->config.run_dir, node->config.state_dir, strerror(-rc));
+    snprintf(path, sizeof(path), "%s/config-drives", node->config.run_dir);
+    file_mkdirs(path, 0755);
+    pki_path(node->config.state_dir, "", path, sizeof(path));
+    if (!pki_present(node->config.state_dir))
+        return err_set(err, -ENOENT, "this host has no certificate of the cluster", path,
+                       "run 'vlingd init' on the first controller, then 'vlingd join --token "
+                       "TOKEN' here");
+    return 0;
+}
+
+static int open_drivers(struct node *node, struct err *err)
+{
+    struct config *c = &node->config;
+    json_t *config;
+
+    node->network_ops = &network_linux;
+    node->storage_ops = &storage_dir;
+    node->compute_ops = &compute_qemu;
+    config = json_pack("{s:s, s:s, s:s, s:s}", "run_dir", c->run_dir, "tenant_dev", c->tenant_dev,
+                       "tenant_ip", c->tenant_ip, "ext_dev", c->external_dev);
+    node->network = node->network_ops->open(node->loop, config, metadata_serve, node, err);
+    json_decref(config);
+    if (!node->network)
+        return -EIO;
+    config = json_pack("{s:s, s:b}", "path", c->storage_path, "shared",
+                       json_bool(json_object_get(c->raw, "storage"), "shared", true));
+    node->storage = node->storage_ops->open(node->loop, config, err);
+    json_decref(config);
+    return node->storage ? 0 : -EIO;
+}
+
+static void on_guest_changed(void *arg, const char *id)
+{
+    struct node *node = arg;
+
+    agent_kick(node->agent);
+}
+
+static int open_compute(struct node *node, struct err *err)
+{
+    struct config *c = &node->config;
+    json_t *config;
+
+    if (!config_has_role(c, "compute"))
+        return 0;
+    config = json_pack("{s:s, s:s, s:s}", "run_dir", c->run_dir, "state_dir", c->state_dir, "user",
+                       "vling-guest");
+    node->compute = node->compute_ops->open(node->loop, config, on_guest_changed, node, err);
+    json_decref(config);
+    if (node->compute)
+        log_info("guests run under %s", node->compute_ops->accel(node->compute));
+    return node->compute ? 0 : -EIO;
+}
+
+static int open_etcd(struct node *node, struct err *err)
+{
+    struct config *c = &node->config;
+    struct etcd_server_peer peers[CONFIG_CONTROLLERS_MAX];
+    char data[300], log[300], cert[300], key[300], ca[300];
+
+    if (!node->controller || c->sqlite)
+        return 0;
+    for (size_t i = 0; i < c->controller_count; i++) {
+        peers[i].name = c->controllers[i].host;
+        peers[i].ip = c->controllers[i].ip;
+    }
+    snprintf(data, sizeof(data), "%s/etcd", c->state_dir);
+    snprintf(log, sizeof(log), "%s/etcd.log", c->state_dir);
+    pki_path(c->state_dir, "host.crt", cert, sizeof(cert));
+    pki_path(c->state_dir, "host.key", key, sizeof(key));
+    pki_path(c->state_dir, "ca.crt", ca, sizeof(ca));
+    node->etcd = etcd_server_start(node->loop,
+                                   &(struct etcd_server_options){.name = c->host,
+                                                                 .data_dir = data,
+                                                                 .run_dir = c->run_dir,
+                                                                 .log_file = log,
+                                                                 .listen_ip = c->mgmt_ip,
+                                                                 .peers = peers,
+                                                                 .peer_count = c->controller_count,
+                                                                 .ca_file = ca,
+                                                                 .cert_file = cert,
+                                                                 .key_file = key},
+                                   err);
+    return node->etcd ? 0 : -EIO;
+}
+
+/* The endpoint of this host's own cabinet first: it survives the loss of the others. */
+static struct store *open_etcd_store(struct node *node, struct err *err)
+{
+    struct config *c = &node->config;
+    char urls[CONFIG_CONTROLLERS_MAX][100], cert[300], key[300], ca[300];
+    const char *endpoints[CONFIG_CONTROLLERS_MAX + 1];
+    size_t n = 0;
+
+    for (int near = 1; near >= 0; near--) {
+        for (size_t i = 0; i < c->controller_count; i++) {
+            if ((strcmp(c->controllers[i].cabinet, c->cabinet) == 0) != near)
+                continue;
+            snprintf(urls[n], sizeof(urls[n]), "https://%s:2379", c->controllers[i].ip);
+            endpoints[n] = urls[n];
+            n++;
+        }
+    }
+    endpoints[n] = NULL;
+    pki_path(c->state_dir, "host.crt", cert, sizeof(cert));
+    pki_path(c->state_dir, "host.key", key, sizeof(key));
+    pki_path(c->state_dir, "ca.crt", ca, sizeof(ca));
+    return store_open_etcd(node->loop,
+                           &(struct store_etcd_options){.endpoints = endpoints,
+                                                        .ca_file = ca,
+                                                        .cert_file = cert,
+                                                        .key_file = key,
+                                                        .writer = c->host},
+                           err);
+}
+
+static int open_store(struct node *node, struct err *err)
+{
+    char path[300];
+
+    if (node->config.sqlite) {
+        snprintf(path, sizeof(path), "%s/store.sqlite", node->config.state_dir);
+        node->store = store_open_sqlite(node->loop, path, err);
+    } else {
+        node->store = open_etcd_store(node, err);
+    }
+    if (node->store)
+        node->mirror = mirror_open(node->store, err);
+    return node->mirror ? 0 : -EIO;
+}
+
+/* ---- joining and guarding ---- */
+
+static int join_serve(struct node *node, struct err *err)
+{
+    static const char *names[CONFIG_CONTROLLERS_MAX + 1];
+
+    for (size_t i = 0; i < node->config.controller_count; i++)
+        names[i] = node->config.controllers[i].host;
+    node->join =
+        join_server_start(node->loop,
+                          &(struct join_server_options){.state_dir = node->config.state_dir,
+                                                        .address = node->config.mgmt_ip,
+                                                        .port = JOIN_PORT,
+                                                        .controllers = names},
+                          err);
+    return node->join ? 0 : -EIO;
+}
+
+static int open_guard(struct node *node, struct err *err)
+{
+    struct guard_address address = {0};
+    char vip[80];
+
+    node->guard = guard_start(node->config.run_dir, "/proc/self/exe", err);
+    if (!node->guard)
+        return -EIO;
+    config_vip_address(&node->config, vip, sizeof(vip));
+    if (node->controller && vip[0]) {
+        snprintf(address.dev, sizeof(address.dev), "%.15s", node->config.api_dev);
+        snprintf(address.ip, sizeof(address.ip), "%.45s", vip);
+        guard_set_addresses(node->guard, &address, 1);
+    }
+    return 0;
+}
+
+static int open_peers(struct node *node, struct err *err)
+{
+    char cert[300], key[300], ca[300];
+    int rc;
+
+    pki_path(node->config.state_dir, "host.crt", cert, sizeof(cert));
+    pki_path(node->config.state_dir, "host.key", key, sizeof(key));
+    pki_path(node->config.state_dir, "ca.crt", ca, sizeof(ca));
+    node->peer_client = http_client_new(
+        node->loop,
+        &(struct http_client_options){.ca_file = ca, .cert_file = cert, .key_file = key}, err);
+    if (!node->peer_client)
+        return -EIO;
+    rc = admin_start(node, err);
+    if (rc == 0 && node->controller)
+        rc = join_serve(node, err);
+    return rc;
+}
+
+/* ---- the tick: what must be looked at again and again ---- */
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct node *node = timer->data;
+
+    if (!mirror_ready(node->mirror))
+        return;
+    if (node->ticks++ % BOOTSTRAP_RETRY_TICKS == 0) {
+        if (node->controller)
+            bootstrap_check(node);
+        bootstrap_host_row(node);
+    }
+    vip_check(node);
+}
+
+static void on_rows(void *arg, const struct store_change *changes, size_t n)
+{
+    struct node *node = arg;
+
+    for (size_t i = 0; changes && i < n; i++) {
+        if (strcmp(changes[i].table, "module") == 0)
+            vip_check(node);
+    }
+}
+
+static void on_signal(uv_signal_t *signal, int number)
+{
+    struct node *node = signal->data;
+
+    log_info("stopping; guests and networking go on");
+    node->stopping = true;
+    uv_stop(node->loop);
+}
+
+static void watch_signals(struct node *node)
+{
+    uv_signal_init(node->loop, &node->sigterm);
+    uv_signal_init(node->loop, &node->sigint);
+    node->sigterm.data = node->sigint.data = node;
+    uv_signal_start(&node->sigterm, on_signal, SIGTERM);
+    uv_signal_start(&node->sigint, on_signal, SIGINT);
+}
+
+static int open_all(struct node *node, struct err *err)
+{
+    int rc = open_folders(node, err);
+
+    if (rc == 0)
+        rc = open_etcd(node, err);
+    if (rc == 0)
+        rc = open_drivers(node, err);
+    if (rc == 0)
+        rc = open_compute(node, err);
+    if (rc == 0)
+        rc = open_store(node, err);
+    if (rc == 0)
+        rc = open_guard(node, err);
+    if (rc == 0)
+        rc = open_peers(node, err);
+    if (rc == 0)
+        rc = watchman_start(node, err);
+    if (rc < 0)
+        return rc;
+    node->lease = lease_keeper_start(node);
+    node->agent = agent_start(node, err);
+    if (!node->lease || !node->agent)
+        return -ENOMEM;
+    mirror_listen(node->mirror, on_rows, node);
+    if (!node->controller)
+        return 0;
+    node->duties = duties_start(node);
+    return node->hooks->start_api(node, err);
+}
+
+static void close_all(struct node *node)
+{
+    uv_timer_stop(&node->tick);
+    if (node->vip_held)
+        node->network_ops->address_remove(node->network, node->config.api_dev,
+                                          node->config.api_vip);
+    duties_stop(node->duties);
+    agent_stop(node->agent);
+    lease_keeper_stop(node->lease);
+    watchman_stop(node);
+    if (node->api)
+        node->hooks->stop_api(node);
+    if (node->peer_server)
+        http_server_stop(node->peer_server);
+}
+
+int node_run(const char *config_path, const struct node_hooks *hooks)
+{
+    static struct node node;
+    struct err err = {0};
+    char line[700];
+    int rc;
+
+    node.hooks = hooks;
+    node.loop = uv_default_loop();
+    id_uuid(node.boot_id);
+    rc = config_load(config_path, &node.config, &err);
+    if (rc == 0) {
+        node.controller = config_controller_index(&node.config, node.config.host) >= 0;
+        log_info("vlingd %s on %s in cabinet %s%s", VLING_VERSION, node.config.host,
+                 node.config.cabinet, node.controller ? ", controller" : "");
+        uv_timer_init(node.loop, &node.tick);
+        node.tick.data = &node;
+        watch_signals(&node);
+        rc = open_all(&node, &err);
+    }
+    if (rc < 0) {
+        log_error("%s", err_line(&err, line, sizeof(line)));
+        return 1;
+    }
+    uv_timer_start(&node.tick, on_tick, 50, TICK_MS);
+    uv_run(node.loop, UV_RUN_DEFAULT);
+    close_all(&node);
+    config_free(&node.config);
+    return 0;
+}

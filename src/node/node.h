@@ -1,0 +1,132 @@
+/* The daemon: one struct that holds everything, one loop that owns it.
+ *
+ * Parts (each in its own file, all on the loop's thread):
+ *   lease_keeper  takes and renews this host's lease, feeds the guard
+ *   agent         makes guests and networking match the rows of this host
+ *   duties        on controllers: feeds ha/recovery with what is, commits what it decides
+ *   admin         the peer and operator endpoints on port 7700
+ *   watchman      heartbeats and ha/liveness
+ * They know each other only through this struct and the mirror's rows.
+ */
+#ifndef VLING_NODE_NODE_H
+#define VLING_NODE_NODE_H
+
+#include "drv/driver.h"
+#include "ha/liveness.h"
+#include "io/http_client.h"
+#include "io/http_server.h"
+#include "node/config.h"
+#include "node/guard.h"
+#include "node/heartbeat.h"
+#include "store/mirror.h"
+
+#define NODE_PEER_PORT 7700
+#define NODE_JOIN_PORT 7701
+
+struct agent;
+struct duties;
+struct lease_keeper;
+struct etcd_server;
+struct join_server;
+struct node;
+struct api;
+
+/* What the daemon needs from rooms that node/ may not know; filled in by main. */
+struct node_hooks {
+    int (*start_api)(struct node *node, struct err *err);
+    void (*stop_api)(struct node *node);
+    int (*bootstrap)(struct store_txn *txn, const char *admin_password, struct err *err);
+};
+
+struct node {
+    const struct node_hooks *hooks;
+    uv_loop_t *loop;
+    struct config config;
+    char boot_id[40]; /* random for each life of the daemon */
+    bool controller;
+
+    struct store *store;
+    struct mirror *mirror;
+    struct etcd_server *etcd;
+    struct http_client *peer_client;
+    struct http_server *peer_server;
+    struct join_server *join;
+    struct api *api;
+
+    const struct compute_ops *compute_ops;
+    struct compute_driver *compute;
+    const struct storage_ops *storage_ops;
+    struct storage_driver *storage;
+    const struct network_ops *network_ops;
+    struct network_driver *network;
+
+    struct guard *guard;
+    struct heartbeat *heartbeat;
+    struct liveness *liveness;
+    struct lease_keeper *lease;
+    struct agent *agent;
+    struct duties *duties;
+
+    bool vip_held;
+    unsigned ticks;
+    uv_timer_t tick;
+    bool stopping;
+    uv_signal_t sigterm, sigint;
+};
+
+/* Runs the daemon until SIGTERM or SIGINT. Returns the exit status. Guests and networking go on
+ * after it ends; the next one adopts them. */
+int node_run(const char *config_path, const struct node_hooks *hooks);
+
+/* ---- bootstrap.c ---- */
+/* On the controller that `vlingd init` ran on: writes a new cloud's first rows, once. */
+void bootstrap_check(struct node *node);
+/* Writes or refreshes the row of this host (addresses, roles, capacity, version). */
+void bootstrap_host_row(struct node *node);
+
+/* ---- lease_keeper.c ---- */
+struct lease_keeper *lease_keeper_start(struct node *node);
+void lease_keeper_stop(struct lease_keeper *keeper);
+/* Does this host hold its lease now, by the holder's own (earlier) counting? */
+bool lease_keeper_held(const struct lease_keeper *keeper);
+int64_t lease_keeper_epoch(const struct lease_keeper *keeper);
+
+/* ---- agent.c ---- */
+struct agent *agent_start(struct node *node, struct err *err);
+void agent_stop(struct agent *agent);
+/* Something may differ: look again soon. Cheap, may be called often. */
+void agent_kick(struct agent *agent);
+
+/* ---- watchman.c ---- */
+/* Heartbeats to and from the others, fed into ha/liveness. */
+int watchman_start(struct node *node, struct err *err);
+void watchman_stop(struct node *node);
+
+/* ---- vip.c ---- */
+/* Holds the API's virtual IP exactly while this controller is the master of module api-vip. */
+void vip_check(struct node *node);
+
+/* ---- duties.c ---- */
+struct duties *duties_start(struct node *node);
+void duties_stop(struct duties *duties);
+
+/* ---- admin.c ---- */
+int admin_start(struct node *node, struct err *err);
+
+/* ---- metadata.c ---- */
+/* EC2- and OpenStack-style metadata for the server that owns `client_ip` on `network_id`; see
+ * network_metadata_cb. `arg` is the node. */
+unsigned metadata_serve(void *arg, const char *network_id, const char *client_ip,
+                        const char *method, const char *path, char **ret_body, size_t *ret_size);
+/* The same documents for a config drive. New references; `user_data` may be NULL (decoded). */
+json_t *metadata_document(struct mirror *db, const json_t *server);
+json_t *metadata_network(struct mirror *db, const json_t *server);
+char *metadata_user_data(const json_t *server, size_t *ret_size);
+
+/* ---- events.c ---- */
+/* Adds a row of table `event` to `txn`. */
+void event_add(struct store_txn *txn, const struct config *config, const char *severity,
+               const char *kind, const char *object, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
+
+#endif
