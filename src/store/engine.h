@@ -66,6 +66,9 @@ int store_init(struct store *store, const struct store_engine *engine, uv_loop_t
 
 uv_loop_t *store_loop(struct store *store);
 
+/* A lease's row, which store_txn_put refuses. */
+void store_txn_put_leased(struct store_txn *txn, const char *name, json_t *row);
+
 /* Is `name` fit for a table's name, an id or a lease's name: 1..STORE_NAME_MAX printable bytes? */
 bool store_name_ok(const char *name);
 

@@ -96,7 +96,8 @@ void store_txn_expect(struct store_txn *txn, const char *table, const char *id, 
     expect->revision = revision;
 }
 
-/* The place for a change of the row: its earlier change in this transaction, cleared, or a new one. */
+/* The place for a change of the row: its earlier change in this transaction, cleared, or a new one.
+ */
 static struct txn_change *change_at(struct store_txn *txn, const char *table, const char *id)
 {
     struct txn_change *change;

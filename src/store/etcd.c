@@ -1,0 +1,423 @@
+#include "store/etcd.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ANSWER_MAX ((size_t)96 * 1024 * 1024)
+#define PAUSE_MS 40
+#define SIZE_EVERY_MS 10000
+#define REACHABLE_MS 3000
+
+/* How long an attempt may take before the next endpoint is tried: short at first, since a dead
+ * cabinet must cost little, then longer, since a busy machine must not be asked twice for nothing.
+ */
+static int attempt_ms(int attempt)
+{
+    static const int times[] = {500, 500, 700, 1000, 1500, 2000};
+
+    return times[attempt < 6 ? attempt : 5];
+}
+
+/* ---- alarms ---- */
+
+static void on_timer(uv_timer_t *timer);
+
+static void arm(struct etcd *etcd)
+{
+    int64_t now = clock_now_ms(), first = INT64_MAX;
+
+    for (struct etcd_alarm *alarm = etcd->alarms; alarm; alarm = alarm->next)
+        if (alarm->due_ms < first)
+            first = alarm->due_ms;
+    if (first == INT64_MAX) {
+        uv_timer_stop(etcd->timer);
+        return;
+    }
+    uv_update_time(etcd->store.loop);
+    uv_timer_start(etcd->timer, on_timer, first > now ? (uint64_t)(first - now) : 0, 0);
+}
+
+void etcd_alarm_stop(struct etcd *etcd, struct etcd_alarm *alarm)
+{
+    if (!alarm->set)
+        return;
+    alarm->set = false;
+    if (alarm->prev)
+        alarm->prev->next = alarm->next;
+    else
+        etcd->alarms = alarm->next;
+    if (alarm->next)
+        alarm->next->prev = alarm->prev;
+}
+
+void etcd_alarm_set(struct etcd *etcd, struct etcd_alarm *alarm, int64_t due_ms,
+                    void (*ring)(void *arg), void *arg)
+{
+    etcd_alarm_stop(etcd, alarm);
+    alarm->due_ms = due_ms;
+    alarm->ring = ring;
+    alarm->arg = arg;
+    alarm->set = true;
+    alarm->prev = NULL;
+    alarm->next = etcd->alarms;
+    if (alarm->next)
+        alarm->next->prev = alarm;
+    etcd->alarms = alarm;
+    arm(etcd);
+}
+
+static struct etcd_alarm *next_due(struct etcd *etcd, int64_t now)
+{
+    for (struct etcd_alarm *alarm = etcd->alarms; alarm; alarm = alarm->next)
+        if (alarm->due_ms <= now)
+            return alarm;
+    return NULL;
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct etcd *etcd = timer->data;
+    int64_t now = clock_now_ms();
+    struct etcd_alarm *alarm;
+
+    while (!etcd->closing && (alarm = next_due(etcd, now))) {
+        etcd_alarm_stop(etcd, alarm);
+        alarm->ring(alarm->arg);
+    }
+    if (!etcd->closing)
+        arm(etcd);
+}
+
+/* ---- endpoints ---- */
+
+void etcd_endpoint_ok(struct etcd *etcd, int endpoint, int64_t revision)
+{
+    etcd->endpoints[endpoint].last_ok_ms = clock_now_ms();
+    if (revision > etcd->seen_revision) {
+        etcd->seen_revision = revision;
+        etcd->seen_ms = clock_now_ms();
+    }
+}
+
+void etcd_endpoint_failed(struct etcd *etcd, int endpoint, const char *why)
+{
+    snprintf(etcd->last_error, sizeof(etcd->last_error), "%.40s: %.100s",
+             etcd->endpoints[endpoint].url, why ? why : "no answer");
+    if (etcd->current == endpoint)
+        etcd->current = (endpoint + 1) % etcd->endpoint_count;
+}
+
+/* ---- operations ---- */
+
+static void op_try(void *arg);
+
+static void op_finish(struct etcd_op *op, struct etcd_reply *reply)
+{
+    struct etcd *etcd = op->etcd;
+
+    etcd_alarm_stop(etcd, &op->again);
+    if (op->prev)
+        op->prev->next = op->next;
+    else
+        etcd->ops = op->next;
+    if (op->next)
+        op->next->prev = op->prev;
+    reply->open_copies = op->open_copies;
+    reply->reached = op->reached;
+    reply->endpoint = op->endpoint;
+    if (!reply->why)
+        reply->why = "";
+    op->cb(op->arg, reply);
+    free(op->path);
+    free(op->body);
+    free(op);
+}
+
+static void op_end(struct etcd_op *op, int rc)
+{
+    struct etcd_reply reply = {.rc = rc};
+
+    op_finish(op, &reply);
+}
+
+/* Does etcd's refusal decide, so that asking again would be answered the same? */
+static bool decides(int code, const char *why)
+{
+    switch (code) {
+    case ETCD_INVALID:
+    case ETCD_NOT_FOUND:
+    case ETCD_OUT_OF_RANGE:
+        return true;
+    case ETCD_EXHAUSTED:
+        return strstr(why, "space exceeded") != NULL;
+    case ETCD_FAILED_PRECONDITION:
+        return strstr(why, "already exists") != NULL;
+    default:
+        return false;
+    }
+}
+
+/* Sends again, elsewhere; at once unless every endpoint refused. */
+static void op_again(struct etcd_op *op, const char *why, bool pause)
+{
+    int64_t now = clock_now_ms();
+
+    etcd_endpoint_failed(op->etcd, op->endpoint, why);
+    if (op->pinned >= 0 || now >= op->deadline_ms) {
+        op_end(op, -ETIMEDOUT);
+        return;
+    }
+    op->attempt++;
+    etcd_alarm_set(op->etcd, &op->again, pause ? now + PAUSE_MS : now, op_try, op);
+}
+
+static void op_refused(struct etcd_op *op, json_t *json)
+{
+    struct etcd_reply reply = {.rc = -EREMOTEIO};
+
+    reply.code = (int)json_int(json, "code", json_int(json, "grpc_code", 2));
+    reply.why = json_str(json, "message", json_str(json, "error", "refused"));
+    op->refusals++;
+    if (decides(reply.code, reply.why)) {
+        etcd_endpoint_ok(op->etcd, op->endpoint, 0);
+        op_finish(op, &reply);
+        return;
+    }
+    op->open_copies = true;
+    op_again(op, reply.why, true);
+}
+
+static void op_answered(void *arg, const struct http_answer *answer)
+{
+    struct etcd_op *op = arg;
+    struct etcd_reply reply = {0};
+    json_t *json;
+
+    op->call = NULL;
+    if (op->etcd->closing || answer->rc == -ECANCELED) {
+        op_end(op, -ECANCELED);
+        return;
+    }
+    if (!answer->sent_none)
+        op->reached = true;
+    if (answer->rc < 0) {
+        if (!answer->sent_none)
+            op->open_copies = true;
+        else
+            op->refusals++;
+        op_again(op, answer->why, op->refusals % op->etcd->endpoint_count == 0);
+        return;
+    }
+    json = json_parse(answer->body, answer->size, NULL, 0);
+    if (json_is_object(json_object_get(json, "error"))) {
+        op_refused(op, json_object_get(json, "error")); /* so do streams */
+    } else if (answer->status != 200 || !json_is_object(json)) {
+        op_refused(op, json);
+    } else {
+        const json_t *result = json_object_get(json, "result");
+
+        reply.json = json;
+        reply.revision = etcd_int(json_object_get(result ? result : json, "header"), "revision");
+        etcd_endpoint_ok(op->etcd, op->endpoint, reply.revision);
+        op_finish(op, &reply);
+    }
+    json_decref(json);
+}
+
+static void op_try(void *arg)
+{
+    struct etcd_op *op = arg;
+    struct etcd *etcd = op->etcd;
+    int64_t left = op->deadline_ms == INT64_MAX ? INT64_MAX : op->deadline_ms - clock_now_ms();
+    int limit = op->pinned >= 0 ? 600000 : attempt_ms(op->attempt);
+    char url[512];
+    struct http_call_options options = {.method = "POST",
+                                        .url = url,
+                                        .content_type = "application/json",
+                                        .body = op->body,
+                                        .body_size = strlen(op->body),
+                                        .answer_max = ANSWER_MAX,
+                                        .done = op_answered,
+                                        .arg = op};
+
+    if (left <= 0) {
+        op_end(op, -ETIMEDOUT);
+        return;
+    }
+    op->endpoint = op->pinned >= 0 ? op->pinned : etcd->current;
+    snprintf(url, sizeof(url), "%s%s", etcd->endpoints[op->endpoint].url, op->path);
+    options.timeout_ms = left < limit ? (int)left : limit;
+    op->call = http_call(etcd->http, &options);
+    if (!op->call)
+        op_again(op, "out of memory", true);
+}
+
+static struct etcd_op *op_new(struct etcd *etcd, const char *path, struct buf *body,
+                              int64_t deadline_ms, etcd_op_cb *cb, void *arg)
+{
+    struct etcd_op *op = calloc(1, sizeof(*op));
+
+    if (!op)
+        abort();
+    op->etcd = etcd;
+    op->path = strdup(path);
+    op->body = strdup(buf_text(body));
+    if (!op->path || !op->body || body->failed)
+        abort();
+    buf_free(body);
+    op->deadline_ms = deadline_ms;
+    op->pinned = -1;
+    op->endpoint = etcd->current;
+    op->cb = cb;
+    op->arg = arg;
+    op->next = etcd->ops;
+    if (op->next)
+        op->next->prev = op;
+    etcd->ops = op;
+    return op;
+}
+
+struct etcd_op *etcd_op_start(struct etcd *etcd, const char *path, struct buf *body,
+                              int64_t deadline_ms, etcd_op_cb *cb, void *arg)
+{
+    struct etcd_op *op = op_new(etcd, path, body, deadline_ms, cb, arg);
+
+    if (deadline_ms > clock_now_ms() && !etcd->closing)
+        op_try(op);
+    else
+        etcd_alarm_set(etcd, &op->again, 0, op_try, op);
+    return op;
+}
+
+void etcd_op_probe(struct etcd *etcd, int endpoint, const char *path, struct buf *body,
+                   int timeout_ms, etcd_op_cb *cb, void *arg)
+{
+    struct etcd_op *op = op_new(etcd, path, body, clock_now_ms() + timeout_ms, cb, arg);
+
+    op->pinned = endpoint;
+    op->endpoint = endpoint;
+    op_try(op);
+}
+
+/* ---- opening and closing ---- */
+
+static void etcd_free(struct etcd *etcd)
+{
+    for (int i = 0; i < etcd->endpoint_count; i++)
+        free(etcd->endpoints[i].url);
+    free(etcd->writer);
+    free(etcd);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    etcd_free(handle->data);
+    free(handle);
+}
+
+static void etcd_close(struct store *store)
+{
+    struct etcd *etcd = (struct etcd *)store;
+
+    etcd->closing = true;
+    etcd_watch_close(etcd);
+    etcd_txns_close(etcd);
+    http_client_free(etcd->http); /* ends every op that is under way */
+    while (etcd->ops)             /* and these wait for their next attempt */
+        op_end(etcd->ops, -ECANCELED);
+    etcd_barriers_close(etcd);
+    etcd_txns_free(etcd);
+    uv_close((uv_handle_t *)etcd->timer, on_timer_closed);
+}
+
+static void on_size(void *arg, const struct etcd_reply *reply)
+{
+    struct etcd *etcd = arg;
+
+    if (reply->rc == 0)
+        etcd->size_bytes = etcd_int(reply->json, "dbSize");
+}
+
+static void etcd_status(struct store *store, struct store_status *ret_status)
+{
+    struct etcd *etcd = (struct etcd *)store;
+    int64_t now = clock_now_ms();
+    struct buf body;
+
+    for (int i = 0; i < etcd->endpoint_count; i++)
+        if (etcd->endpoints[i].last_ok_ms > 0 && now - etcd->endpoints[i].last_ok_ms < REACHABLE_MS)
+            ret_status->reachable = true;
+    ret_status->revision = etcd->seen_revision;
+    ret_status->size_bytes = etcd->size_bytes;
+    snprintf(ret_status->detail, sizeof(ret_status->detail), "endpoint %.60s%s%s",
+             etcd->endpoints[etcd->current].url, etcd->last_error[0] ? ", last error " : "",
+             etcd->last_error);
+    if (now - etcd->size_ms < SIZE_EVERY_MS || etcd->closing)
+        return;
+    etcd->size_ms = now;
+    buf_init(&body, 64);
+    buf_str(&body, "{}");
+    etcd_op_start(etcd, "/v3/maintenance/status", &body, now + REACHABLE_MS, on_size, etcd);
+}
+
+static const struct store_engine engine_etcd = {
+    .name = "etcd",
+    .close = etcd_close,
+    .commit = etcd_commit,
+    .barrier = etcd_barrier,
+    .watch = etcd_watch_start,
+    .lease_take = etcd_lease_take,
+    .lease_renew = etcd_lease_renew,
+    .lease_drop = etcd_lease_drop,
+    .status = etcd_status,
+};
+
+static int copy_options(struct etcd *etcd, const struct store_etcd_options *options)
+{
+    for (size_t i = 0; options->endpoints && options->endpoints[i]; i++) {
+        if (i == ETCD_ENDPOINTS_MAX)
+            return -E2BIG;
+        etcd->endpoints[i].url = strdup(options->endpoints[i]);
+        if (!etcd->endpoints[i].url)
+            return -ENOMEM;
+        etcd->endpoint_count++;
+    }
+    etcd->writer = options->writer ? strdup(options->writer) : NULL;
+    if (etcd->endpoint_count == 0 || !store_name_ok(etcd->writer) || strchr(etcd->writer, '/'))
+        return -EINVAL;
+    return 0;
+}
+
+struct store *store_open_etcd(uv_loop_t *loop, const struct store_etcd_options *options,
+                              struct err *err)
+{
+    struct http_client_options http = {.ca_file = options->ca_file,
+                                       .cert_file = options->cert_file,
+                                       .key_file = options->key_file};
+    struct etcd *etcd = calloc(1, sizeof(*etcd));
+    int rc;
+
+    if (!etcd || !(etcd->timer = calloc(1, sizeof(*etcd->timer))))
+        abort();
+    rc = copy_options(etcd, options);
+    if (rc < 0) {
+        err_set(err, rc, "cannot open the store", "the endpoints or the writer's name are wrong",
+                NULL);
+        free(etcd->timer);
+        etcd_free(etcd);
+        return NULL;
+    }
+    uv_timer_init(loop, etcd->timer);
+    etcd->timer->data = etcd;
+    etcd->http = http_client_new(loop, &http, err);
+    if (!etcd->http || store_init(&etcd->store, &engine_etcd, loop) < 0 ||
+        etcd_txns_open(etcd) < 0 || etcd_barriers_open(etcd) < 0 || etcd_watch_open(etcd) < 0)
+        abort();
+    return &etcd->store;
+}

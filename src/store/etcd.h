@@ -1,0 +1,165 @@
+/* The etcd engine's inside, for the etcd_*.c files.
+ *
+ * Concept.   etcd's JSON gateway over HTTP/1.1. An `etcd_op` is one request that may be sent again:
+ * it goes to the endpoint that answered last, moves on when that fails, and calls back once, with
+ * an answer that decides or with -ETIMEDOUT / -ECANCELED. It says whether a copy of the request may
+ * still be on its way (`open_copies`). Reads, renewals and guarded transactions may all be repeated
+ * safely; etcd_txn.c explains why the last.
+ * Threads.   The loop's.
+ */
+#ifndef VLING_STORE_ETCD_H
+#define VLING_STORE_ETCD_H
+
+#include "base/buf.h"
+#include "io/http_client.h"
+#include "store/engine.h"
+
+#define ETCD_ENDPOINTS_MAX 16
+#define ETCD_ROW_PREFIX "/vling/row/"
+#define ETCD_LEASE_PREFIX "/vling/lease/"
+#define ETCD_WRITER_PREFIX "/vling/writer/"
+#define ETCD_KEY_SIZE (2 * STORE_NAME_MAX + 32)
+
+/* gRPC codes as the gateway writes them. */
+enum etcd_code {
+    ETCD_INVALID = 3,
+    ETCD_NOT_FOUND = 5,
+    ETCD_EXHAUSTED = 8,
+    ETCD_FAILED_PRECONDITION = 9,
+    ETCD_OUT_OF_RANGE = 11,
+};
+
+/* A moment at which something is called; one uv timer serves the whole list. */
+struct etcd_alarm {
+    struct etcd_alarm *prev, *next;
+    int64_t due_ms;
+    void (*ring)(void *arg);
+    void *arg;
+    bool set;
+};
+
+struct etcd_reply {
+    int rc;   /* 0: answered 200; -EREMOTEIO: etcd refused, see `code`; -ETIMEDOUT, -ECANCELED */
+    int code; /* enum etcd_code */
+    const char *why; /* etcd's message */
+    json_t *json;    /* rc 0; borrowed */
+    int endpoint;
+    int64_t revision; /* header.revision, 0 if there is none */
+    bool open_copies; /* a copy of the request may still take effect */
+    bool reached;     /* some copy was sent, at least in part */
+};
+typedef void etcd_op_cb(void *arg, const struct etcd_reply *reply);
+
+struct etcd_op {
+    struct etcd_op *prev, *next;
+    struct etcd *etcd;
+    char *path, *body;
+    int64_t deadline_ms; /* INT64_MAX: none */
+    int attempt;
+    int endpoint; /* of the attempt under way */
+    int pinned;   /* use only this endpoint, once; -1: any */
+    int refusals; /* connections refused in a row */
+    bool open_copies, reached;
+    struct http_call *call;
+    struct etcd_alarm again;
+    etcd_op_cb *cb;
+    void *arg;
+};
+
+struct etcd_endpoint {
+    char *url;
+    int64_t last_ok_ms;
+};
+
+struct etcd_txns;
+struct etcd_watch;
+struct etcd_barriers;
+
+struct etcd {
+    struct store store;
+    struct http_client *http;
+    struct etcd_endpoint endpoints[ETCD_ENDPOINTS_MAX];
+    int endpoint_count;
+    int current;
+    char *writer;
+    uv_timer_t *timer;
+    struct etcd_alarm *alarms;
+    struct etcd_op *ops;
+    bool closing;
+    int64_t seen_revision;
+    int64_t seen_ms; /* when seen_revision last grew */
+    int64_t size_bytes, size_ms;
+    char last_error[160];
+    struct etcd_txns *txns;
+    struct etcd_watch *watch;
+    struct etcd_barriers *barriers;
+};
+
+/* ---- etcd.c ---- */
+
+void etcd_alarm_set(struct etcd *etcd, struct etcd_alarm *alarm, int64_t due_ms,
+                    void (*ring)(void *arg), void *arg);
+void etcd_alarm_stop(struct etcd *etcd, struct etcd_alarm *alarm);
+
+/* Takes `body`. Calls `cb` exactly once, never from inside. */
+struct etcd_op *etcd_op_start(struct etcd *etcd, const char *path, struct buf *body,
+                              int64_t deadline_ms, etcd_op_cb *cb, void *arg);
+/* One attempt at one endpoint. */
+void etcd_op_probe(struct etcd *etcd, int endpoint, const char *path, struct buf *body,
+                   int timeout_ms, etcd_op_cb *cb, void *arg);
+
+void etcd_endpoint_ok(struct etcd *etcd, int endpoint, int64_t revision);
+/* Others should try elsewhere. */
+void etcd_endpoint_failed(struct etcd *etcd, int endpoint, const char *why);
+
+/* ---- etcd_json.c ---- */
+
+/* `"name":"<base64 of bytes>"`. */
+void etcd_put_base64(struct buf *b, const char *name, const void *bytes, size_t size);
+void etcd_put_key(struct buf *b, const char *name, const char *key);
+/* Decodes into new memory, zero-terminated. NULL if it is no base64. */
+char *etcd_base64_decode(const char *text, size_t *ret_size);
+/* An int64 that the gateway writes as a string. */
+int64_t etcd_int(const json_t *object, const char *key);
+const char *etcd_row_key(char key[ETCD_KEY_SIZE], const char *table, const char *id);
+
+/* Changes collected from key-value pairs; owns what they point to. */
+struct etcd_changes {
+    struct store_change *list;
+    size_t count, cap;
+};
+/* Adds the pair if its key is a row's or a lease's. */
+void etcd_changes_add(struct etcd_changes *changes, const json_t *kv, bool deleted);
+void etcd_changes_free(struct etcd_changes *changes);
+
+/* ---- etcd_txn.c ---- */
+
+int etcd_txns_open(struct etcd *etcd);
+void etcd_txns_close(struct etcd *etcd);
+/* Frees the list; after every op has called back. */
+void etcd_txns_free(struct etcd *etcd);
+void etcd_commit(struct store *store, struct store_txn *txn, int timeout_ms, store_commit_cb *cb,
+                 void *arg);
+/* As etcd_commit, with the rows that are put in the table "lease" bound to `lease`. */
+void etcd_commit_leased(struct etcd *etcd, struct store_txn *txn, int64_t lease, int timeout_ms,
+                        store_commit_cb *cb, void *arg);
+
+/* ---- etcd_lease.c: leases and barriers ---- */
+
+int etcd_barriers_open(struct etcd *etcd);
+void etcd_barriers_close(struct etcd *etcd);
+void etcd_barrier(struct store *store, int timeout_ms, store_barrier_cb *cb, void *arg);
+void etcd_lease_take(struct store *store, const char *name, json_t *row, int ttl_ms, int timeout_ms,
+                     store_lease_cb *cb, void *arg);
+void etcd_lease_renew(struct store *store, int64_t lease, int timeout_ms, store_lease_cb *cb,
+                      void *arg);
+void etcd_lease_drop(struct store *store, int64_t lease, int timeout_ms, store_lease_cb *cb,
+                     void *arg);
+
+/* ---- etcd_watch.c ---- */
+
+int etcd_watch_open(struct etcd *etcd);
+void etcd_watch_close(struct etcd *etcd);
+void etcd_watch_start(struct store *store);
+
+#endif
