@@ -1,0 +1,732 @@
+/* The store of a single controller: one SQLite file with full synchronisation.
+ *
+ * Operations collect in a list; one batch at a time goes to a worker thread, which runs it as one
+ * SQL transaction with one fsync, so that many writers share it and the loop never waits for the
+ * disk. Only the worker touches the database while a batch is out, only the loop when none is.
+ * Leases: their ids and times to live are rows; their ends are kept in memory by the boot-time
+ * clock. At opening every lease gets its whole time again (as at a change of etcd's leader: only
+ * ever longer), so a renewal costs no write.
+ */
+#include "store/engine.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BATCH_MAX 256
+#define REFUSED_AGAIN_MS 1000
+
+enum op_kind { OP_COMMIT, OP_BARRIER, OP_LOAD, OP_TAKE, OP_RENEW, OP_END_LEASE };
+
+struct op {
+    struct op *next;
+    enum op_kind kind;
+    struct store_txn *txn;
+    int64_t lease;
+    int ttl_ms;
+    int64_t deadline_ms; /* INT64_MAX: none */
+    store_commit_cb *cb; /* store_barrier_cb and store_lease_cb have the same shape */
+    void *arg;
+    /* what the worker found */
+    int rc;
+    int64_t revision;
+    struct store_change *changes;
+    size_t change_count, change_cap;
+};
+
+struct lease {
+    struct lease *next;
+    int64_t id;
+    int ttl_ms;
+    int64_t end_ms;
+    bool ending; /* its end is in the queue */
+};
+
+struct sqlite {
+    struct store store;
+    sqlite3 *db;
+    char *path;
+    uv_work_t work;
+    uv_timer_t *kick;         /* starts a batch */
+    uv_timer_t *lease_timer;  /* the next end of a lease */
+    struct op *first, **last; /* waiting */
+    struct op *batch;         /* at the worker */
+    bool working, closing;
+    bool loaded;            /* the watcher got its reset */
+    int64_t revision;       /* the worker's */
+    int64_t known_revision; /* the loop's */
+    int64_t size_bytes;
+    struct lease *leases;
+    int handles;
+};
+
+/* ---- the worker's part ---- */
+
+static sqlite3_stmt *prepare(struct sqlite *s, const char *sql)
+{
+    sqlite3_stmt *stmt = NULL;
+
+    if (sqlite3_prepare_v2(s->db, sql, -1, &stmt, NULL) != SQLITE_OK)
+        log_error("store: %s: %s", sql, sqlite3_errmsg(s->db));
+    return stmt;
+}
+
+static int errno_of(int rc)
+{
+    if (rc == SQLITE_OK || rc == SQLITE_DONE || rc == SQLITE_ROW)
+        return 0;
+    return (rc & 0xff) == SQLITE_FULL ? -ENOSPC : -EIO;
+}
+
+static int run(struct sqlite *s, const char *sql)
+{
+    return errno_of(sqlite3_exec(s->db, sql, NULL, NULL, NULL));
+}
+
+static void bind_row(sqlite3_stmt *stmt, const char *table, const char *id)
+{
+    sqlite3_bind_text(stmt, 1, table, -1, SQLITE_STATIC);
+    sqlite3_bind_text(stmt, 2, id, -1, SQLITE_STATIC);
+}
+
+/* The revision of a row, 0 if there is none, -errno. */
+static int64_t row_revision(struct sqlite *s, const char *table, const char *id)
+{
+    sqlite3_stmt *stmt = prepare(s, "SELECT rev FROM row WHERE tab = ? AND id = ?");
+    int64_t revision = 0;
+    int rc;
+
+    if (!stmt)
+        return -EIO;
+    bind_row(stmt, table, id);
+    rc = sqlite3_step(stmt);
+    if (rc == SQLITE_ROW)
+        revision = sqlite3_column_int64(stmt, 0);
+    else if (rc != SQLITE_DONE)
+        revision = -EIO;
+    sqlite3_finalize(stmt);
+    return revision;
+}
+
+static struct store_change *add_change(struct op *op)
+{
+    if (op->change_count == op->change_cap) {
+        op->change_cap = op->change_cap ? 2 * op->change_cap : 8;
+        op->changes = realloc(op->changes, op->change_cap * sizeof(*op->changes));
+        if (!op->changes)
+            abort();
+    }
+    memset(&op->changes[op->change_count], 0, sizeof(op->changes[0]));
+    return &op->changes[op->change_count++];
+}
+
+static void note_change(struct op *op, const char *table, const char *id, json_t *row,
+                        int64_t revision)
+{
+    struct store_change *change = add_change(op);
+
+    change->table = strdup(table);
+    change->id = strdup(id);
+    change->row = row;
+    change->revision = revision;
+    if (!change->table || !change->id)
+        abort();
+}
+
+static int put_row(struct sqlite *s, struct op *op, const struct txn_change *change)
+{
+    sqlite3_stmt *stmt = prepare(s, "INSERT OR REPLACE INTO row (tab, id, rev, body, lease) "
+                                    "VALUES (?, ?, ?, ?, ?)");
+    int rc;
+
+    if (!stmt)
+        return -EIO;
+    bind_row(stmt, change->table, change->id);
+    sqlite3_bind_int64(stmt, 3, op->revision);
+    sqlite3_bind_text(stmt, 4, change->text, (int)change->size, SQLITE_STATIC);
+    sqlite3_bind_int64(stmt, 5, op->lease);
+    rc = errno_of(sqlite3_step(stmt));
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
+static int delete_row(struct sqlite *s, const struct txn_change *change)
+{
+    sqlite3_stmt *stmt = prepare(s, "DELETE FROM row WHERE tab = ? AND id = ?");
+    int rc;
+
+    if (!stmt)
+        return -EIO;
+    bind_row(stmt, change->table, change->id);
+    rc = errno_of(sqlite3_step(stmt));
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
+static int do_commit(struct sqlite *s, struct op *op)
+{
+    struct store_txn *txn = op->txn;
+    int rc = 0;
+
+    for (size_t i = 0; i < txn->expect_count; i++) {
+        int64_t revision = row_revision(s, txn->expects[i].table, txn->expects[i].id);
+
+        if (revision < 0)
+            return (int)revision;
+        if (revision != txn->expects[i].revision)
+            return -EAGAIN;
+    }
+    op->revision = s->revision + 1;
+    for (size_t i = 0; rc == 0 && i < txn->change_count; i++) {
+        const struct txn_change *change = &txn->changes[i];
+
+        if (change->row) {
+            rc = put_row(s, op, change);
+        } else {
+            if (row_revision(s, change->table, change->id) == 0)
+                continue; /* nothing to delete: no event */
+            rc = delete_row(s, change);
+        }
+        /* The row object belongs to the loop's thread: only its pointer is moved here. */
+        note_change(op, change->table, change->id, change->row, op->revision);
+    }
+    if (rc == 0)
+        s->revision = op->revision;
+    return rc;
+}
+
+static int exec_int(struct sqlite *s, const char *sql, int64_t one, int64_t two)
+{
+    sqlite3_stmt *stmt = prepare(s, sql);
+    int rc;
+
+    if (!stmt)
+        return -EIO;
+    sqlite3_bind_int64(stmt, 1, one);
+    if (sqlite3_bind_parameter_count(stmt) > 1)
+        sqlite3_bind_int64(stmt, 2, two);
+    rc = errno_of(sqlite3_step(stmt));
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
+static int do_take(struct sqlite *s, struct op *op)
+{
+    int rc = do_commit(s, op);
+
+    if (rc == -EAGAIN)
+        return -EEXIST;
+    if (rc == 0)
+        rc = exec_int(s, "INSERT INTO lease (id, ttl_ms) VALUES (?, ?)", op->lease, op->ttl_ms);
+    return rc;
+}
+
+/* Removes a lease with its rows. */
+static int do_end_lease(struct sqlite *s, struct op *op)
+{
+    sqlite3_stmt *stmt = prepare(s, "SELECT tab, id FROM row WHERE lease = ?");
+    int rc;
+
+    if (!stmt)
+        return -EIO;
+    op->revision = s->revision + 1;
+    sqlite3_bind_int64(stmt, 1, op->lease);
+    while (sqlite3_step(stmt) == SQLITE_ROW)
+        note_change(op, (const char *)sqlite3_column_text(stmt, 0),
+                    (const char *)sqlite3_column_text(stmt, 1), NULL, op->revision);
+    sqlite3_finalize(stmt);
+    rc = exec_int(s, "DELETE FROM row WHERE lease = ?", op->lease, 0);
+    if (rc == 0)
+        rc = exec_int(s, "DELETE FROM lease WHERE id = ?", op->lease, 0);
+    if (rc == 0 && op->change_count > 0)
+        s->revision = op->revision;
+    return rc;
+}
+
+static int do_load(struct sqlite *s, struct op *op)
+{
+    sqlite3_stmt *stmt = prepare(s, "SELECT tab, id, rev, body FROM row ORDER BY rev");
+    int rc;
+
+    if (!stmt)
+        return -EIO;
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        const char *body = (const char *)sqlite3_column_text(stmt, 3);
+        json_t *row = json_parse(body, (size_t)sqlite3_column_bytes(stmt, 3), NULL, 0);
+
+        if (!row) {
+            log_error("store: the row %s %s cannot be read", sqlite3_column_text(stmt, 0),
+                      sqlite3_column_text(stmt, 1));
+            continue;
+        }
+        note_change(op, (const char *)sqlite3_column_text(stmt, 0),
+                    (const char *)sqlite3_column_text(stmt, 1), row, sqlite3_column_int64(stmt, 2));
+    }
+    sqlite3_finalize(stmt);
+    op->revision = s->revision;
+    return errno_of(rc);
+}
+
+static int do_op(struct sqlite *s, struct op *op)
+{
+    switch (op->kind) {
+    case OP_COMMIT:
+        return do_commit(s, op);
+    case OP_TAKE:
+        return do_take(s, op);
+    case OP_END_LEASE:
+        return do_end_lease(s, op);
+    case OP_LOAD:
+        return do_load(s, op);
+    case OP_BARRIER:
+    case OP_RENEW:
+        op->revision = s->revision;
+        return 0;
+    }
+    return -EINVAL;
+}
+
+static bool writes(const struct op *op)
+{
+    return op->kind == OP_COMMIT || op->kind == OP_TAKE || op->kind == OP_END_LEASE;
+}
+
+/* Nothing of the batch is in the file, or (a failed fsync) nobody knows. */
+static void fail_batch(struct sqlite *s, int rc, int64_t revision)
+{
+    int code = sqlite3_extended_errcode(s->db);
+    bool unknown = code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC;
+
+    log_error("store: cannot write %s: %s", s->path, sqlite3_errmsg(s->db));
+    run(s, "ROLLBACK");
+    s->revision = revision;
+    for (struct op *op = s->batch; op; op = op->next)
+        if (writes(op))
+            op->rc = unknown ? -EINPROGRESS : rc == -ENOSPC ? -ENOSPC : -ETIMEDOUT;
+        else if (op->kind == OP_LOAD)
+            op->rc = -EIO; /* it may have read what was taken back */
+        else
+            op->revision = revision;
+}
+
+static void on_work(uv_work_t *work)
+{
+    struct sqlite *s = work->data;
+    int64_t before = s->revision;
+    bool dirty = false;
+    int rc = 0;
+
+    for (struct op *op = s->batch; op; op = op->next)
+        dirty = dirty || (writes(op) && op->rc == 0);
+    if (dirty)
+        rc = run(s, "BEGIN IMMEDIATE");
+    for (struct op *op = s->batch; rc == 0 && op; op = op->next) {
+        if (op->rc < 0)
+            continue;
+        op->rc = do_op(s, op);
+        if (op->rc == -EIO || op->rc == -ENOSPC)
+            rc = op->rc; /* half done: the whole batch goes back */
+    }
+    if (rc == 0 && s->revision != before)
+        rc = exec_int(s, "UPDATE meta SET revision = ?", s->revision, 0);
+    if (dirty && rc == 0)
+        rc = run(s, "COMMIT");
+    if (rc < 0)
+        fail_batch(s, rc, before);
+}
+
+/* ---- the loop's part: the queue ---- */
+
+static void kick(struct sqlite *s);
+static void arm_leases(struct sqlite *s);
+
+static void op_free(struct op *op)
+{
+    for (size_t i = 0; i < op->change_count; i++) {
+        free((char *)op->changes[i].table);
+        free((char *)op->changes[i].id);
+        if (op->kind == OP_LOAD)
+            json_decref(op->changes[i].row);
+    }
+    free(op->changes);
+    store_txn_free(op->txn);
+    free(op);
+}
+
+static struct op *op_new(struct sqlite *s, enum op_kind kind, int timeout_ms, store_commit_cb *cb,
+                         void *arg)
+{
+    struct op *op = calloc(1, sizeof(*op));
+
+    if (!op)
+        abort();
+    op->kind = kind;
+    op->deadline_ms = timeout_ms < 0 ? INT64_MAX : clock_now_ms() + timeout_ms;
+    op->cb = cb;
+    op->arg = arg;
+    *s->last = op;
+    s->last = &op->next;
+    kick(s);
+    return op;
+}
+
+static struct lease *lease_find(struct sqlite *s, int64_t id)
+{
+    for (struct lease *lease = s->leases; lease; lease = lease->next)
+        if (lease->id == id)
+            return lease;
+    return NULL;
+}
+
+static void lease_add(struct sqlite *s, int64_t id, int ttl_ms)
+{
+    struct lease *lease = calloc(1, sizeof(*lease));
+
+    if (!lease)
+        abort();
+    lease->id = id;
+    lease->ttl_ms = ttl_ms;
+    lease->end_ms = clock_now_ms() + ttl_ms;
+    lease->next = s->leases;
+    s->leases = lease;
+}
+
+static void lease_remove(struct sqlite *s, int64_t id)
+{
+    for (struct lease **at = &s->leases; *at; at = &(*at)->next) {
+        struct lease *lease = *at;
+
+        if (lease->id == id) {
+            *at = lease->next;
+            free(lease);
+            return;
+        }
+    }
+}
+
+/* What a finished operation means for the leases in memory. */
+static void leases_follow(struct sqlite *s, struct op *op)
+{
+    struct lease *lease = op->lease ? lease_find(s, op->lease) : NULL;
+
+    if (op->kind == OP_TAKE && op->rc == 0) {
+        lease_add(s, op->lease, op->ttl_ms);
+    } else if (op->kind == OP_RENEW && op->rc == 0) {
+        if (lease && !lease->ending)
+            lease->end_ms = clock_now_ms() + lease->ttl_ms;
+        else
+            op->rc = -ENOENT;
+    } else if (op->kind == OP_END_LEASE && op->rc == 0) {
+        lease_remove(s, op->lease);
+    } else if (op->kind == OP_END_LEASE && lease) {
+        lease->ending = false; /* the disk refused: once more, later */
+        lease->end_ms = clock_now_ms() + REFUSED_AGAIN_MS;
+    }
+}
+
+static void tell_watcher(struct sqlite *s, const struct op *op)
+{
+    struct store_watcher *watcher = &s->store.watcher;
+
+    if (op->kind == OP_LOAD && op->rc < 0) {
+        op_new(s, OP_LOAD, -1, NULL, NULL);
+    } else if (op->kind == OP_LOAD) {
+        s->loaded = true;
+        if (watcher->reset)
+            watcher->reset(watcher->arg, op->revision, op->changes, op->change_count);
+    } else if (writes(op) && op->rc == 0 && s->loaded && watcher->changed) {
+        watcher->changed(watcher->arg, op->revision, op->changes, op->change_count);
+    }
+}
+
+static void op_answer(struct op *op)
+{
+    bool lease = op->kind == OP_TAKE || op->kind == OP_RENEW || op->kind == OP_END_LEASE;
+
+    if (op->cb)
+        op->cb(op->arg, op->rc, lease ? op->lease : op->revision);
+    op_free(op);
+}
+
+static void close_now(struct sqlite *s);
+
+static void on_worked(uv_work_t *work, int status)
+{
+    struct sqlite *s = work->data;
+    struct op *op, *batch = s->batch;
+    sqlite3_stmt *stmt;
+
+    s->batch = NULL;
+    s->working = false;
+    s->known_revision = s->revision;
+    stmt = prepare(s, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size");
+    if (stmt && sqlite3_step(stmt) == SQLITE_ROW)
+        s->size_bytes = sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+    /* A committed operation that was closed over is still committed: its verdict is said. */
+    while ((op = batch)) {
+        batch = op->next;
+        leases_follow(s, op);
+        tell_watcher(s, op);
+        op_answer(op);
+    }
+    if (s->closing) {
+        close_now(s);
+        return;
+    }
+    arm_leases(s);
+    kick(s);
+}
+
+static void on_kick(uv_timer_t *timer)
+{
+    struct sqlite *s = timer->data;
+    int64_t now = clock_now_ms();
+    struct op **end = &s->first;
+
+    if (s->working || !s->first)
+        return;
+    for (int i = 0; i < BATCH_MAX && *end; i++) {
+        struct op *op = *end;
+
+        if (op->rc == 0 && op->deadline_ms < now)
+            op->rc = -ETIMEDOUT;
+        end = &op->next;
+    }
+    s->batch = s->first;
+    s->first = *end;
+    *end = NULL;
+    if (!s->first)
+        s->last = &s->first;
+    s->working = true;
+    uv_queue_work(s->store.loop, &s->work, on_work, on_worked);
+}
+
+static void kick(struct sqlite *s)
+{
+    if (!s->working && !s->closing && s->first)
+        uv_timer_start(s->kick, on_kick, 0, 0);
+}
+
+/* ---- leases ---- */
+
+static void on_lease_timer(uv_timer_t *timer)
+{
+    struct sqlite *s = timer->data;
+    int64_t now = clock_now_ms();
+
+    for (struct lease *lease = s->leases; lease; lease = lease->next) {
+        if (lease->ending || lease->end_ms > now)
+            continue;
+        lease->ending = true;
+        op_new(s, OP_END_LEASE, -1, NULL, NULL)->lease = lease->id;
+    }
+    arm_leases(s);
+}
+
+static void arm_leases(struct sqlite *s)
+{
+    int64_t now = clock_now_ms(), first = INT64_MAX;
+
+    for (struct lease *lease = s->leases; lease; lease = lease->next)
+        if (!lease->ending && lease->end_ms < first)
+            first = lease->end_ms;
+    uv_update_time(s->store.loop);
+    if (first == INT64_MAX)
+        uv_timer_stop(s->lease_timer);
+    else
+        uv_timer_start(s->lease_timer, on_lease_timer, first > now ? (uint64_t)(first - now) : 0,
+                       0);
+}
+
+static void sqlite_lease_take(struct store *store, const char *name, json_t *row, int ttl_ms,
+                              int timeout_ms, store_lease_cb *cb, void *arg)
+{
+    struct sqlite *s = (struct sqlite *)store;
+    struct op *op = op_new(s, OP_TAKE, timeout_ms, cb, arg);
+
+    op->txn = store_txn_new();
+    store_txn_expect(op->txn, STORE_LEASE_TABLE, name, 0);
+    store_txn_put_leased(op->txn, name, row);
+    op->rc = ttl_ms > 0 ? op->txn->rc : -EINVAL;
+    op->lease = store_lease_id_new();
+    op->ttl_ms = ttl_ms;
+}
+
+static void sqlite_lease_renew(struct store *store, int64_t lease, int timeout_ms,
+                               store_lease_cb *cb, void *arg)
+{
+    op_new((struct sqlite *)store, OP_RENEW, timeout_ms, cb, arg)->lease = lease;
+}
+
+static void sqlite_lease_drop(struct store *store, int64_t lease, int timeout_ms,
+                              store_lease_cb *cb, void *arg)
+{
+    op_new((struct sqlite *)store, OP_END_LEASE, timeout_ms, cb, arg)->lease = lease;
+}
+
+/* ---- the rest of the table ---- */
+
+static void sqlite_commit(struct store *store, struct store_txn *txn, int timeout_ms,
+                          store_commit_cb *cb, void *arg)
+{
+    struct op *op = op_new((struct sqlite *)store, OP_COMMIT, timeout_ms, cb, arg);
+
+    op->txn = txn;
+    op->rc = txn->rc;
+}
+
+static void sqlite_barrier(struct store *store, int timeout_ms, store_barrier_cb *cb, void *arg)
+{
+    op_new((struct sqlite *)store, OP_BARRIER, timeout_ms, cb, arg);
+}
+
+static void sqlite_watch(struct store *store)
+{
+    op_new((struct sqlite *)store, OP_LOAD, -1, NULL, NULL);
+}
+
+static void sqlite_status(struct store *store, struct store_status *ret_status)
+{
+    struct sqlite *s = (struct sqlite *)store;
+
+    ret_status->reachable = true;
+    ret_status->revision = s->known_revision;
+    ret_status->size_bytes = s->size_bytes;
+    snprintf(ret_status->detail, sizeof(ret_status->detail), "file %.240s", s->path);
+}
+
+static void sqlite_free(struct sqlite *s)
+{
+    struct lease *lease;
+
+    while ((lease = s->leases)) {
+        s->leases = lease->next;
+        free(lease);
+    }
+    sqlite3_close(s->db);
+    free(s->path);
+    free(s);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct sqlite *s = handle->data;
+
+    free(handle);
+    if (--s->handles == 0)
+        sqlite_free(s);
+}
+
+static void close_now(struct sqlite *s)
+{
+    struct op *op;
+
+    while ((op = s->first)) {
+        s->first = op->next;
+        op->rc = -ECANCELED;
+        op_answer(op);
+    }
+    s->last = &s->first;
+    s->handles = 2;
+    uv_close((uv_handle_t *)s->kick, on_handle_closed);
+    uv_close((uv_handle_t *)s->lease_timer, on_handle_closed);
+}
+
+static void sqlite_close(struct store *store)
+{
+    struct sqlite *s = (struct sqlite *)store;
+
+    s->closing = true;
+    if (!s->working)
+        close_now(s);
+}
+
+static const struct store_engine engine_sqlite = {
+    .name = "sqlite",
+    .close = sqlite_close,
+    .commit = sqlite_commit,
+    .barrier = sqlite_barrier,
+    .watch = sqlite_watch,
+    .lease_take = sqlite_lease_take,
+    .lease_renew = sqlite_lease_renew,
+    .lease_drop = sqlite_lease_drop,
+    .status = sqlite_status,
+};
+
+static int open_file(struct sqlite *s)
+{
+    static const char schema[] =
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA locking_mode = EXCLUSIVE;"
+        "BEGIN IMMEDIATE;"
+        "CREATE TABLE IF NOT EXISTS row (tab TEXT NOT NULL, id TEXT NOT NULL, "
+        "rev INTEGER NOT NULL, body TEXT NOT NULL, lease INTEGER NOT NULL DEFAULT 0, "
+        "PRIMARY KEY (tab, id)) WITHOUT ROWID;"
+        "CREATE INDEX IF NOT EXISTS row_lease ON row (lease) WHERE lease <> 0;"
+        "CREATE TABLE IF NOT EXISTS lease (id INTEGER PRIMARY KEY, ttl_ms INTEGER NOT NULL);"
+        "CREATE TABLE IF NOT EXISTS meta (revision INTEGER NOT NULL);"
+        "INSERT INTO meta SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM meta);"
+        "COMMIT;";
+    sqlite3_stmt *stmt;
+    int rc;
+
+    if (sqlite3_open(s->path, &s->db) != SQLITE_OK)
+        return -EIO;
+    sqlite3_extended_result_codes(s->db, 1);
+    rc = run(s, schema);
+    if (rc < 0)
+        return rc;
+    stmt = prepare(s, "SELECT revision FROM meta");
+    if (!stmt)
+        return -EIO;
+    if (sqlite3_step(stmt) == SQLITE_ROW)
+        s->revision = s->known_revision = sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+    stmt = prepare(s, "SELECT id, ttl_ms FROM lease");
+    if (!stmt)
+        return -EIO;
+    while (sqlite3_step(stmt) == SQLITE_ROW)
+        lease_add(s, sqlite3_column_int64(stmt, 0), sqlite3_column_int(stmt, 1));
+    sqlite3_finalize(stmt);
+    return s->revision > 0 ? 0 : -EIO;
+}
+
+static uv_timer_t *timer_new(struct sqlite *s)
+{
+    uv_timer_t *timer = calloc(1, sizeof(*timer));
+
+    if (!timer)
+        abort();
+    uv_timer_init(s->store.loop, timer);
+    timer->data = s;
+    return timer;
+}
+
+struct store *store_open_sqlite(uv_loop_t *loop, const char *path, struct err *err)
+{
+    struct sqlite *s = calloc(1, sizeof(*s));
+    int rc;
+
+    if (!s || !(s->path = strdup(path)))
+        abort();
+    s->last = &s->first;
+    s->work.data = s;
+    rc = open_file(s);
+    if (rc < 0) {
+        err_why(err, rc, "cannot open the store", "%s: %s", path, sqlite3_errmsg(s->db));
+        sqlite_free(s);
+        return NULL;
+    }
+    if (store_init(&s->store, &engine_sqlite, loop) < 0)
+        abort();
+    s->kick = timer_new(s);
+    s->lease_timer = timer_new(s);
+    arm_leases(s);
+    return &s->store;
+}
