@@ -14,7 +14,7 @@
 
 #define ANSWER_MAX (64 * 1024 * 1024)
 #define CONFIG_MAX (256 * 1024)
-#define CANDIDATES_MAX 3
+#define CANDIDATES_MAX 8
 
 /* One host that can be asked, and the files that prove who we are. */
 struct target {
@@ -27,9 +27,12 @@ struct cli_daemon {
     CURL *curl;
 };
 
-/* Reads the configuration `path`; `root` is what stands before the state folder ("" on a host). */
-static int take_target(const char *path, const char *pki, struct target *ret)
+/* The host that `path` configures; `pki` NULL: its certificates are where it says. */
+static int take_target(const char *path, const char *pki, struct cli_daemon *daemon)
 {
+    struct target *ret = &daemon->target[0];
+    const json_t *controllers, *one;
+    size_t i;
     char *text = NULL;
     json_t *config;
     size_t size;
@@ -45,8 +48,20 @@ static int take_target(const char *path, const char *pki, struct target *ret)
     else
         snprintf(ret->pki, sizeof(ret->pki), "%s/pki",
                  json_str(config, "state_dir", "/var/lib/vling"));
+    daemon->count = ret->ip[0] ? 1 : 0;
+    /* The controllers answer when this host's own daemon does not. */
+    controllers = json_object_get(config, "controllers");
+    json_array_foreach(controllers, i, one)
+    {
+        const char *ip = json_str(one, "ip", "");
+
+        if (daemon->count == 0 || daemon->count == CANDIDATES_MAX || strcmp(ip, ret->ip) == 0)
+            continue;
+        daemon->target[daemon->count] = *ret;
+        snprintf(daemon->target[daemon->count++].ip, sizeof(ret->ip), "%s", ip);
+    }
     json_decref(config);
-    return ret->ip[0] ? 0 : -EINVAL;
+    return daemon->count ? 0 : -EINVAL;
 }
 
 static int lab_targets(struct cli_daemon *daemon, struct err *err)
@@ -57,15 +72,14 @@ static int lab_targets(struct cli_daemon *daemon, struct err *err)
 
     if (rc < 0)
         return rc;
-    for (size_t i = 0; i < lab.count && daemon->count < CANDIDATES_MAX; i++) {
+    for (size_t i = 0; i < lab.count && daemon->count == 0; i++) {
         const struct lab_host *host = &lab.host[i];
 
         if (!lab_host_alive(host) || !lab_is_controller(&lab, host))
             continue;
         snprintf(path, sizeof(path), LAB_DIR "/hosts/%s/etc/vlingd.json", host->name);
         snprintf(pki, sizeof(pki), LAB_DIR "/hosts/%s/lib/pki", host->name);
-        if (take_target(path, pki, &daemon->target[daemon->count]) == 0)
-            daemon->count++;
+        take_target(path, pki, daemon);
     }
     lab_close(&lab);
     if (daemon->count == 0)
@@ -76,12 +90,10 @@ static int lab_targets(struct cli_daemon *daemon, struct err *err)
 
 static int find_targets(struct cli_daemon *daemon, bool lab, struct err *err)
 {
-    int rc = lab ? -ENOENT : take_target("/etc/vling/vlingd.json", NULL, &daemon->target[0]);
+    int rc = lab ? -ENOENT : take_target("/etc/vling/vlingd.json", NULL, daemon);
 
-    if (rc == 0) {
-        daemon->count = 1;
+    if (rc == 0)
         return 0;
-    }
     if (rc != -ENOENT)
         return err_why(err, rc, "cannot read /etc/vling/vlingd.json", "%s", strerror(-rc));
     rc = lab_targets(daemon, err);

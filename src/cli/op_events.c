@@ -15,7 +15,7 @@ static const char help[] =
     "What the cloud saw and did, oldest first: hosts lost and back, servers moved, addresses\n"
     "taken over.\n"
     "  -F, --follow, -f alone   go on as new ones appear (until Ctrl-C)\n"
-    "  -n N                     at most the last N (100)\n";
+    "  -n N                     the last N (100, at most 500)\n";
 
 struct options {
     enum cli_format format;
@@ -45,7 +45,7 @@ static int parse(int argc, char **argv, struct options *o, struct err *err)
             o->follow = true;
         } else if (strcmp(argv[i], "--lab") == 0) {
             o->lab = true;
-        } else if (strcmp(argv[i], "-n") == 0 && atol(next) > 0) {
+        } else if (strcmp(argv[i], "-n") == 0 && atol(next) > 0 && atol(next) <= EVENTS_LIMIT) {
             o->last = atol(next);
             i++;
         } else {
@@ -64,8 +64,7 @@ static void id_text(const json_t *event, char *ret, size_t size)
 /* The members that every event has, then the rest in one cell. */
 static void print_event(enum cli_format format, const json_t *event)
 {
-    static const char *const head[] = {"id",   "time",    "at",   "level", "kind",
-                                       "host", "message", "text", NULL};
+    static const char *const head[] = {"time", "severity", "kind", "object", "host", "text", NULL};
     char cell[512];
     bool first = true;
 
@@ -75,22 +74,23 @@ static void print_event(enum cli_format format, const json_t *event)
         return;
     }
     for (size_t i = 0; head[i]; i++) {
-        const json_t *value = json_object_get(event, head[i]);
-
-        if (!value && format == CLI_TABLE)
-            continue;
-        cli_cell(value, cell, sizeof(cell));
+        cli_cell(json_object_get(event, head[i]), cell, sizeof(cell));
         printf("%s%s", first ? "" : format == CLI_TSV ? "\t" : "  ", cell);
         first = false;
     }
     putchar('\n');
 }
 
-static int fetch(struct cli_daemon *daemon, const char *after, json_t **ret, struct err *err)
+/* `after` "": the last `limit` events. */
+static int fetch(struct cli_daemon *daemon, const char *after, long limit, json_t **ret,
+                 struct err *err)
 {
     char path[256];
 
-    snprintf(path, sizeof(path), "/v1/events?after=%s&limit=%d", after, EVENTS_LIMIT);
+    if (after[0])
+        snprintf(path, sizeof(path), "/v1/events?after=%s&limit=%ld", after, limit);
+    else
+        snprintf(path, sizeof(path), "/v1/events?limit=%ld", limit);
     return cli_ask(daemon, path, NULL, ret, err);
 }
 
@@ -101,47 +101,49 @@ static bool plain_id(const char *id)
                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ-_.") == strlen(id);
 }
 
+/* Prints what is new after `*after` and moves it on. */
+static int print_new(struct cli_daemon *daemon, const struct options *o, char *after,
+                     size_t after_size, struct err *err)
+{
+    long limit = after[0] ? EVENTS_LIMIT : o->last;
+    size_t got;
+    int rc;
+
+    do {
+        json_t *answer = NULL, *list;
+
+        rc = fetch(daemon, after, limit, &answer, err);
+        list = json_object_get(answer, "events");
+        got = json_array_size(list);
+        for (size_t i = 0; i < got; i++) {
+            const json_t *event = json_array_get(list, i);
+            char id[80];
+
+            id_text(event, id, sizeof(id));
+            if (plain_id(id))
+                snprintf(after, after_size, "%s", id);
+            print_event(o->format, event);
+        }
+        json_decref(answer);
+    } while (rc == 0 && got == EVENTS_LIMIT && limit == EVENTS_LIMIT && o->follow);
+    fflush(stdout);
+    return rc;
+}
+
 static int run(struct cli_daemon *daemon, const struct options *o, struct err *err)
 {
     struct timespec pause = {.tv_nsec = 500 * 1000000L};
-    char after[80] = "0";
-    bool first = true;
+    char after[80] = "";
+    int rc = print_new(daemon, o, after, sizeof(after), err);
 
-    for (;;) {
-        json_t *answer = NULL, *events = json_array();
-        size_t count, got = 0;
-        int rc;
-
-        do {
-            const json_t *list;
-
-            json_decref(answer);
-            answer = NULL;
-            rc = fetch(daemon, after, &answer, err);
-            list = json_object_get(answer, "events");
-            got = json_array_size(list);
-            for (size_t i = 0; i < got; i++) {
-                char id[80];
-
-                id_text(json_array_get(list, i), id, sizeof(id));
-                if (plain_id(id))
-                    snprintf(after, sizeof(after), "%s", id);
-                json_array_append(events, json_array_get(list, i));
-            }
-        } while (rc == 0 && got == EVENTS_LIMIT);
-        count = json_array_size(events);
-        for (size_t i = first && count > (size_t)o->last ? count - (size_t)o->last : 0; i < count;
-             i++)
-            print_event(o->format, json_array_get(events, i));
-        fflush(stdout);
-        json_decref(answer);
-        json_decref(events);
-        /* While following, a controller that dies is what one wants to watch. */
-        if (!o->follow || (rc < 0 && first))
-            return rc;
-        first = false;
+    while (rc == 0 && o->follow) {
+        if (!after[0])
+            snprintf(after, sizeof(after), "0"); /* no event yet: the first one is new */
         nanosleep(&pause, NULL);
+        /* A controller that dies is what one wants to watch: go on. */
+        print_new(daemon, o, after, sizeof(after), NULL);
     }
+    return rc;
 }
 
 int cmd_events(int argc, char **argv)
