@@ -56,9 +56,10 @@ struct api_route {
      * the handler runs after the body, as usual, perhaps more than once. Non-zero after api_fail():
      * the body is discarded and the answer is that error. */
     int (*stream_begin)(struct api_req *req, struct http_sink *ret_sink);
-    /* If the request ends without its handler having run to the end (the client went away, the
-     * store could not be reached), the upload is given back here. May be NULL. */
-    void (*stream_abort)(struct api_req *req);
+    /* API_STREAM only: called exactly once when the request ends, however it ends (answered, client
+     * gone before the end of the body, store unreachable), if stream_begin() returned 0. Gives back
+     * req->stream; an upload that no handler committed is aborted here. */
+    void (*stream_end)(struct api_req *req);
 };
 
 struct api_service_ops {

@@ -83,4 +83,7 @@ struct api *api_start_services(const struct api_options *options,
                                const struct api_service_ops *const *services, uint16_t first_port,
                                struct err *err);
 
+/* The port a service really listens on, 0 if it is not offered. */
+uint16_t api_port(const struct api *api, enum api_service service);
+
 #endif

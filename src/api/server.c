@@ -1,0 +1,555 @@
+/* The way of a request through the services; the steps are told in api.h.
+ *
+ *   begin -> (body) -> handle -> barrier -> run -> [hash -> run] -> commit -> wait -> [peer] ->
+ * send
+ *                                  ^------------- precondition failed -----'
+ *
+ * Each step ends by starting the next one; a step that fails answers and goes to `send`. */
+#include "api/internal.h"
+
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/json.h"
+#include "base/log.h"
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CONNECTIONS_MAX 512
+#define IDLE_SECONDS 60
+
+struct listener {
+    struct api *api;
+    const struct api_service_ops *service;
+    struct http_server *server;
+};
+
+struct api {
+    struct api_options options; /* its strings are copies */
+    struct listener listeners[API_SERVICES];
+    size_t listener_count;
+    size_t calls;   /* not yet answered */
+    size_t hashing; /* calls that wait for a worker */
+    bool stopping;
+};
+
+const struct api_options *api_get_options(const struct api *api)
+{
+    return &api->options;
+}
+
+/* ---- life of a call ---- */
+
+static void api_free(struct api *api)
+{
+    free((char *)api->options.address);
+    free((char *)api->options.public_address);
+    free((char *)api->options.cert_file);
+    free((char *)api->options.key_file);
+    free((char *)api->options.region);
+    free(api);
+}
+
+static void clear_answer(struct api_req *req)
+{
+    struct api_call *call = api_call_of(req);
+
+    json_decref(call->headers);
+    call->headers = NULL;
+    json_decref(req->reply);
+    req->reply = NULL;
+    free(req->raw);
+    req->raw = NULL;
+    req->raw_type = NULL;
+    if (req->file_fd >= 0)
+        close(req->file_fd);
+    req->file_fd = -1;
+    req->file_size = 0;
+    req->status = 0;
+    memset(&req->peer, 0, sizeof(req->peer));
+}
+
+static void clear_auth(struct api_req *req)
+{
+    json_decref(req->auth.token);
+    memset(&req->auth, 0, sizeof(req->auth));
+}
+
+static void call_free(struct api_call *call)
+{
+    struct api *api = call->req.api;
+
+    clear_answer(&call->req);
+    clear_auth(&call->req);
+    json_decref(call->req.body);
+    store_txn_free(call->req.txn);
+    sodium_memzero(call->hashes, sizeof(call->hashes));
+    free(call);
+    if (--api->calls == 0 && api->stopping)
+        api_free(api);
+}
+
+/* How the client reached us, for links in answers. */
+static void fill_base_url(struct api_req *req)
+{
+    const char *host = http_header(req->http, "Host");
+    bool tls = req->api->options.cert_file != NULL;
+
+    if (host && (strlen(host) > 255 || strpbrk(host, "\"'<>\\ \t/")))
+        host = NULL; /* it is put into documents: nothing but a host and a port */
+    if (host)
+        snprintf(req->base_url, sizeof(req->base_url), "http%s://%s", tls ? "s" : "", host);
+    else
+        snprintf(req->base_url, sizeof(req->base_url), "http%s://%s:%u", tls ? "s" : "",
+                 req->api->options.public_address ? req->api->options.public_address : "127.0.0.1",
+                 req->service->port);
+}
+
+static struct api_call *call_new(struct listener *listener, struct http_request *http)
+{
+    struct api_call *call = calloc(1, sizeof(*call));
+    struct api_req *req = &call->req;
+    char uuid[ID_UUID_SIZE];
+
+    if (!call)
+        abort();
+    listener->api->calls++;
+    req->api = listener->api;
+    req->service = listener->service;
+    req->http = http;
+    req->method = http_method(http);
+    req->path = http_path(http);
+    req->db = listener->api->options.mirror;
+    req->txn = store_txn_new();
+    req->file_fd = -1;
+    req->wall_ms = clock_wall_ms();
+    clock_iso(req->wall_ms, req->now, sizeof(req->now));
+    id_uuid(uuid);
+    snprintf(req->request_id, sizeof(req->request_id), "req-%s", uuid);
+    fill_base_url(req);
+    call->deadline_ms = clock_now_ms() + API_TIMEOUT_MS;
+    return call;
+}
+
+/* ---- the last step ---- */
+
+static void put_headers(struct api_call *call)
+{
+    struct api_req *req = &call->req;
+    json_t *pair;
+    size_t i;
+
+    http_reply_header(req->http, "x-openstack-request-id", req->request_id);
+    json_array_foreach(call->headers, i, pair)
+    {
+        const char *name = json_string_value(json_array_get(pair, 0));
+        const char *value = json_string_value(json_array_get(pair, 1));
+
+        if (name && value)
+            http_reply_header(req->http, name, value);
+    }
+    if (req->raw || req->file_fd >= 0)
+        http_reply_header(req->http, "Content-Type",
+                          req->raw_type ? req->raw_type : "application/octet-stream");
+    else if (req->reply)
+        http_reply_header(req->http, "Content-Type", "application/json");
+}
+
+static void send(struct api_call *call)
+{
+    struct api_req *req = &call->req;
+    char *text = NULL;
+
+    if (call->stream_open && req->route->stream_end)
+        req->route->stream_end(req);
+    call->stream_open = false;
+    log_debug("api: %s %s %s %u %s", req->service->name, req->method, req->path, req->status,
+              req->request_id);
+    put_headers(call);
+    if (req->file_fd >= 0) {
+        http_reply_file(req->http, req->status, req->file_fd, 0, req->file_size);
+        req->file_fd = -1;
+    } else if (req->raw) {
+        http_reply(req->http, req->status, req->raw, strlen(req->raw));
+    } else {
+        text = req->reply ? json_dumps(req->reply, JSON_COMPACT) : NULL;
+        http_reply(req->http, req->status, text ? text : "", text ? strlen(text) : 0);
+        free(text);
+    }
+    call_free(call);
+}
+
+static void fail_and_send(struct api_call *call, unsigned status, const char *message)
+{
+    api_fail(&call->req, status, NULL, "%s", message);
+    send(call);
+}
+
+static int time_left(const struct api_call *call)
+{
+    int64_t left = call->deadline_ms - clock_now_ms();
+
+    return left < 1 ? 1 : (int)left;
+}
+
+/* ---- another host's answer ---- */
+
+static void on_peer(void *arg, int rc, unsigned status, const char *body, size_t size)
+{
+    struct api_call *call = arg;
+    void (*done)(struct api_req *, int, unsigned, const char *, size_t) = call->req.peer.done;
+
+    call->req.peer.host[0] = '\0';
+    done(&call->req, rc, status, body, size);
+    if (call->req.status == 0)
+        api_fail(&call->req, 500, NULL, "The handler gave no answer.");
+    send(call);
+}
+
+static void ask_peer_or_send(struct api_call *call)
+{
+    struct api_req *req = &call->req;
+    const struct api_peers *peers = &req->api->options.peers;
+
+    if (!req->peer.host[0] || !req->peer.done)
+        send(call);
+    else if (!peers->get)
+        fail_and_send(call, 503, "Other hosts cannot be asked here.");
+    else
+        peers->get(peers->arg, req->peer.host, req->peer.path, on_peer, call);
+}
+
+/* ---- commit ---- */
+
+static void take_barrier(struct api_call *call);
+
+static void on_mirrored(void *arg, int rc)
+{
+    struct api_call *call = arg;
+
+    /* The write is done whatever the mirror says: a late mirror only makes a later read wait. */
+    if (rc < 0)
+        log_warn("api: the mirror is late: %s", strerror(-rc));
+    ask_peer_or_send(call);
+}
+
+static void on_committed(void *arg, int rc, int64_t revision)
+{
+    struct api_call *call = arg;
+
+    if (rc == 0) {
+        mirror_wait(call->req.db, revision, time_left(call), on_mirrored, call);
+        return;
+    }
+    if (rc == -EAGAIN && ++call->attempts < API_RETRIES) {
+        take_barrier(call);
+        return;
+    }
+    if (rc == -EAGAIN)
+        fail_and_send(call, 409, "Others are changing the same things at the same time. Retry.");
+    else if (rc == -EINPROGRESS)
+        fail_and_send(call, 503,
+                      "The replicated store did not answer in time. The change may still be made: "
+                      "look before you repeat it.");
+    else if (rc == -EMSGSIZE)
+        fail_and_send(call, 413, "The change is too big for one transaction.");
+    else if (rc == -ENOSPC)
+        fail_and_send(call, 507, "The replicated store is full.");
+    else
+        fail_and_send(call, 503,
+                      "The replicated store cannot be reached. Nothing was changed. Retry.");
+}
+
+static void commit_or_finish(struct api_call *call)
+{
+    struct api_req *req = &call->req;
+    struct store_txn *txn = req->txn;
+
+    if (store_txn_empty(txn)) {
+        ask_peer_or_send(call);
+        return;
+    }
+    if (!req->api->options.store) {
+        fail_and_send(call, 503, "There is no store here: this service is read-only.");
+        return;
+    }
+    req->txn = NULL; /* the store frees it */
+    store_commit(req->api->options.store, txn, time_left(call), on_committed, call);
+}
+
+/* ---- the handler ---- */
+
+static void run(struct api_call *call);
+
+static void on_hash_work(uv_work_t *work)
+{
+    struct api_call *call = work->data;
+
+    api_hash_run(&call->hashes[call->hash_count - 1]);
+}
+
+static void on_hashed(uv_work_t *work, int status)
+{
+    struct api_call *call = work->data;
+
+    call->req.api->hashing--;
+    call->hashing = false;
+    if (status < 0)
+        fail_and_send(call, 503, "The service is shutting down.");
+    else
+        run(call);
+}
+
+static void start_hashing(struct api_call *call)
+{
+    struct api *api = call->req.api;
+
+    call->work.data = call;
+    if (api->hashing >= API_HASHING_MAX ||
+        uv_queue_work(api->options.loop, &call->work, on_hash_work, on_hashed) < 0) {
+        call->hashing = false;
+        fail_and_send(call, 503, "Too many logins at the same time. Retry.");
+        return;
+    }
+    api->hashing++;
+}
+
+/* Everything up to the handler: may it run, and on what? */
+static bool admit(struct api_call *call)
+{
+    struct api_req *req = &call->req;
+
+    if (req->service->prepare && !req->service->prepare(req))
+        return false;
+    if (!api_authorize(req))
+        return false;
+    if (call->body_why[0]) {
+        api_fail(req, 400, "HTTPBadRequest", "Malformed request body: %s", call->body_why);
+        return false;
+    }
+    return true;
+}
+
+static void run(struct api_call *call)
+{
+    struct api_req *req = &call->req;
+
+    clear_answer(req);
+    clear_auth(req);
+    store_txn_free(req->txn);
+    req->txn = store_txn_new();
+    if (!admit(call)) {
+        send(call);
+        return;
+    }
+    req->route->handler(req);
+    if (call->hashing) {
+        start_hashing(call);
+        return;
+    }
+    if (req->status == 0 && !req->peer.host[0])
+        api_fail(req, 500, NULL, "The handler gave no answer.");
+    commit_or_finish(call);
+}
+
+static void on_barrier(void *arg, int rc)
+{
+    struct api_call *call = arg;
+
+    if (rc < 0)
+        fail_and_send(call, 503,
+                      "The replicated store cannot be reached. Nothing was changed. Retry.");
+    else
+        run(call);
+}
+
+static void take_barrier(struct api_call *call)
+{
+    mirror_barrier(call->req.db, time_left(call), on_barrier, call);
+}
+
+/* ---- the request arrives ---- */
+
+static int discard(void *arg, const void *bytes, size_t size)
+{
+    return 0;
+}
+
+static void begin_stream(struct api_call *call)
+{
+    struct api_req *req = &call->req;
+    struct http_sink sink = {.write = discard};
+
+    if (!mirror_ready(req->db))
+        api_fail(req, 503, NULL, "The replicated store cannot be reached. Retry.");
+    else if (admit(call) && req->route->stream_begin(req, &sink) == 0)
+        call->stream_open = true;
+    if (!call->stream_open) {
+        call->answered = true;
+        sink = (struct http_sink){.write = discard};
+    }
+    http_use_sink(req->http, sink);
+}
+
+static void on_begin(void *arg, struct http_request *http)
+{
+    struct api_call *call = call_new(arg, http);
+    struct api_req *req = &call->req;
+    int rc = api_route_find(req->service, req->method, req->path, req);
+
+    http_set_user(http, call);
+    if (rc < 0) {
+        call->answered = true;
+        if (rc == -ENOTSUP)
+            api_fail(req, 405, "HTTPMethodNotAllowed", "The method %s is not allowed for %.200s.",
+                     req->method, req->path);
+        else
+            api_fail(req, 404, "HTTPNotFound", "The resource could not be found.");
+    } else if (req->route->flags & API_STREAM && req->route->stream_begin) {
+        begin_stream(call);
+    }
+}
+
+static void parse_body(struct api_call *call)
+{
+    size_t size;
+    const char *text = http_body(call->req.http, &size);
+
+    if (size > 0)
+        call->req.body = json_parse(text, size, call->body_why, sizeof(call->body_why));
+    if (size > 0 && !call->req.body && !call->body_why[0])
+        snprintf(call->body_why, sizeof(call->body_why), "no JSON");
+}
+
+static void on_handle(void *arg, struct http_request *http)
+{
+    struct api_call *call = http_user(http);
+    struct api_req *req = &call->req;
+    int rc = http_body_error(http);
+
+    /* An upload takes its time; what follows has a limit of its own. */
+    call->deadline_ms = clock_now_ms() + API_TIMEOUT_MS;
+    if (call->answered) {
+        send(call);
+    } else if (req->api->stopping) {
+        fail_and_send(call, 503, "The service is shutting down.");
+    } else if (rc == -EFBIG || rc == -ENOSPC) {
+        fail_and_send(call, 413, "The request body is too large.");
+    } else if (rc == -ECONNABORTED) {
+        fail_and_send(call, 400, "The request body ended early.");
+    } else if (rc < 0) {
+        log_warn("api: %s %s: the body could not be taken: %s", req->method, req->path,
+                 strerror(-rc));
+        fail_and_send(call, 500, "The request body could not be stored.");
+    } else {
+        if (!(req->route->flags & API_STREAM))
+            parse_body(call);
+        if (req->route->flags & API_NO_DB)
+            run(call);
+        else
+            take_barrier(call);
+    }
+}
+
+/* ---- assembly ---- */
+
+static const char *copy_of(const char *text)
+{
+    return text ? strdup(text) : NULL;
+}
+
+static void copy_options(struct api *api, const struct api_options *options)
+{
+    api->options = *options;
+    api->options.address = copy_of(options->address);
+    api->options.public_address = copy_of(options->public_address);
+    api->options.cert_file = copy_of(options->cert_file);
+    api->options.key_file = copy_of(options->key_file);
+    api->options.region =
+        copy_of(options->region && options->region[0] ? options->region : "RegionOne");
+    if (!api->options.token_seconds)
+        api->options.token_seconds = API_TOKEN_SECONDS;
+    if (!api->options.password_cost)
+        api->options.password_cost = API_PASSWORD_COST;
+}
+
+static int start_listener(struct api *api, const struct api_service_ops *service, uint16_t port,
+                          struct err *err)
+{
+    struct listener *listener = &api->listeners[api->listener_count];
+    struct http_server_options http = {
+        .address = api->options.address,
+        .port = port,
+        .cert_file = api->options.cert_file,
+        .key_file = api->options.key_file,
+        .body_max = API_BODY_MAX,
+        .connections_max = CONNECTIONS_MAX,
+        .idle_seconds = IDLE_SECONDS,
+        .begin = on_begin,
+        .handle = on_handle,
+        .arg = listener,
+    };
+
+    listener->api = api;
+    listener->service = service;
+    listener->server = http_server_start(api->options.loop, &http, err);
+    if (!listener->server)
+        return -EIO;
+    api->listener_count++;
+    return 0;
+}
+
+struct api *api_start_services(const struct api_options *options,
+                               const struct api_service_ops *const *services, uint16_t first_port,
+                               struct err *err)
+{
+    struct api *api = calloc(1, sizeof(*api));
+
+    if (!api || sodium_init() < 0) {
+        free(api);
+        err_set(err, -ENOMEM, "cannot start the API", NULL, NULL);
+        return NULL;
+    }
+    copy_options(api, options);
+    for (size_t i = 0; services[i] && i < API_SERVICES; i++) {
+        uint16_t port = first_port ? (uint16_t)(first_port + i) : services[i]->port;
+
+        if (start_listener(api, services[i], port, err) < 0) {
+            api_stop(api);
+            return NULL;
+        }
+    }
+    return api;
+}
+
+struct api *api_start(const struct api_options *options, struct err *err)
+{
+    static const struct api_service_ops *const services[] = {&api_identity, &api_compute,
+                                                             &api_network, &api_image, NULL};
+
+    return api_start_services(options, services, 0, err);
+}
+
+uint16_t api_port(const struct api *api, enum api_service service)
+{
+    for (size_t i = 0; i < api->listener_count; i++) {
+        if (api->listeners[i].service->service == service)
+            return http_server_port(api->listeners[i].server);
+    }
+    return 0;
+}
+
+void api_stop(struct api *api)
+{
+    if (!api || api->stopping)
+        return;
+    api->stopping = true;
+    api->calls++; /* a call that ends while the servers stop must not free the api */
+    for (size_t i = 0; i < api->listener_count; i++)
+        http_server_stop(api->listeners[i].server);
+    if (--api->calls == 0)
+        api_free(api);
+}

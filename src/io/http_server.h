@@ -3,8 +3,10 @@
  * Lifecycle.  For each request: `begin` (headers are here; it may choose a sink for the body), the
  *             body is collected (up to `body_max`) or streamed into the sink, then `handle`. Somebody
  *             then calls http_reply() or http_reply_file() exactly once, at once or later.
- *             A client that goes away meanwhile is no concern of the handler: the request object
- *             lives until it was answered.
+ *             A client that goes away meanwhile is no concern of the handler: `handle` is called
+ *             for every request that `begin` saw, and the request object lives until it was
+ *             answered, even when the server was stopped meanwhile (headers and query are gone
+ *             then).
  * Limits.     Header size, body size, connections, idle time: set in the options.
  * Threads.    The loop's only (libmicrohttpd in external epoll mode, its descriptor polled by libuv).
  */
@@ -57,7 +59,8 @@ const char *http_body(const struct http_request *request, size_t *ret_size);
 const char *http_client_ip(const struct http_request *request);
 /* CN of the client's certificate, or NULL. */
 const char *http_client_name(const struct http_request *request);
-/* 0; -EFBIG collected body over the limit; or what the sink returned. */
+/* 0; -EFBIG collected body over the limit; -ECONNABORTED the client went away before the end of the
+ * body (the reply goes nowhere, but is due all the same); or what the sink returned. */
 int http_body_error(const struct http_request *request);
 
 /* From `begin` only: streams the body there instead of collecting it. */
