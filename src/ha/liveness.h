@@ -30,7 +30,7 @@ struct liveness_options {
     const char *self_domain; /* its cabinet */
     int interval_ms;         /* 0: 200 */
     int missed_max;          /* 0: 5 */
-    int start_grace_ms;      /* a host never heard is suspect after this; 0: 3000 */
+    int start_grace_ms;      /* a host never heard is suspect after this; 0: 10000 */
 };
 
 struct liveness;

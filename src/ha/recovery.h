@@ -5,15 +5,18 @@
  * as preconditions; when one fails the caller simply plans again.
  *
  * Rules
- *  - A host goes up -> suspect -> lost as the liveness verdict says; lost -> fenced when it is proved
- *    that it writes no more: its lease row is gone, or a fence agent says it is off. A fenced host
- *    gets a new epoch, so what still runs there is void.
+ *  - A host goes up -> suspect -> lost as the liveness verdict says, and also when its lease ran out
+ *    and stays away; lost -> fenced when it is proved that it writes no more: its lease row is gone,
+ *    or a fence agent says it is off. A fenced host gets a new epoch: what still runs there is void.
+ *    The transaction that sets `fenced` needs the precondition that the lease row does not exist
+ *    (unless power_off_proved), and so does each that moves or forgets a server.
  *  - A fenced host that holds a lease of its present epoch and is heard again is up.
- *  - Servers leave a fenced host only. Routers and modules leave at `lost`, modules at once.
- *  - Brake: hosts that are all in one cabinet, or at most `scattered_max`, may be declared lost; when
- *    more than that, and as many as half of all hosts, are missing in several cabinets, the observer
- *    is probably the one that is cut off: nothing is declared, and an event says so.
- *  - Order: hosts, forgotten servers, modules, routers, DHCP, servers by priority, then age, then id.
+ *  - Servers leave a fenced host without a lease only. On a move the zone is a wish, no condition:
+ *    being back matters more. Routers and modules leave at `lost`.
+ *  - Brake: hosts that are all in one cabinet, or at most `scattered_max`, may be declared lost. When
+ *    more than half of the hosts there were go missing in several cabinets, the observer is probably
+ *    the one that is cut off: nothing is declared, and an event says so.
+ *  - Order: hosts, modules, routers, DHCP, forgotten servers, servers by priority, then age, then id.
  */
 #ifndef VLING_HA_RECOVERY_H
 #define VLING_HA_RECOVERY_H
