@@ -1,0 +1,60 @@
+# What the cluster tests share; sourced first. Starts in the project's folder, as root.
+#   lab_start [ARGUMENTS]   a fresh lab, removed when the script ends however it ends
+#   check TEXT COMMAND...   an assertion
+set -eu
+cd "$(dirname "$0")/../.."
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8
+vling=${VLING:-$PWD/build/vling}
+work=$(mktemp -d)
+test_name=$(basename "$0" .sh)
+lab_started=
+
+lab_end() {
+    status=$?
+    trap - EXIT INT TERM
+    if [ -n "$lab_started" ]; then
+        mkdir -p "build/cluster-logs/$test_name"
+        for log in /var/lib/vling-lab/hosts/*/vlingd.log; do
+            [ -f "$log" ] || continue
+            cp "$log" "build/cluster-logs/$test_name/$(basename "$(dirname "$log")").log"
+        done
+        "$vling" lab down || status=1
+    fi
+    rm -rf "$work"
+    exit "$status"
+}
+
+lab_start() {
+    trap lab_end EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    if "$vling" lab status >/dev/null 2>&1; then
+        echo "there is a lab already; remove it first: $vling lab down" >&2
+        exit 1
+    fi
+    lab_started=yes
+    "$vling" lab up "$@"
+    eval "$("$vling" lab openrc)"
+    . tests/cluster/cloud.sh
+}
+
+check() {
+    text=$1
+    shift
+    if "$@"; then
+        echo "ok: $text"
+    else
+        echo "FAILED: $text ($*)" >&2
+        exit 1
+    fi
+}
+
+check_not() {
+    text=$1
+    shift
+    if "$@"; then
+        echo "FAILED: $text (not $*)" >&2
+        exit 1
+    fi
+    echo "ok: $text"
+}
