@@ -158,7 +158,7 @@ static void put_headers(struct api_call *call)
         http_reply_header(req->http, "Content-Type", "application/json");
 }
 
-static void send(struct api_call *call)
+static void send_answer(struct api_call *call)
 {
     struct api_req *req = &call->req;
     char *text = NULL;
@@ -185,7 +185,7 @@ static void send(struct api_call *call)
 static void fail_and_send(struct api_call *call, unsigned status, const char *message)
 {
     api_fail(&call->req, status, NULL, "%s", message);
-    send(call);
+    send_answer(call);
 }
 
 static int time_left(const struct api_call *call)
@@ -206,7 +206,7 @@ static void on_peer(void *arg, int rc, unsigned status, const char *body, size_t
     done(&call->req, rc, status, body, size);
     if (call->req.status == 0)
         api_fail(&call->req, 500, NULL, "The handler gave no answer.");
-    send(call);
+    send_answer(call);
 }
 
 static void ask_peer_or_send(struct api_call *call)
@@ -215,7 +215,7 @@ static void ask_peer_or_send(struct api_call *call)
     const struct api_peers *peers = &req->api->options.peers;
 
     if (!req->peer.host[0] || !req->peer.done)
-        send(call);
+        send_answer(call);
     else if (!peers->get)
         fail_and_send(call, 503, "Other hosts cannot be asked here.");
     else
@@ -342,7 +342,7 @@ static void run(struct api_call *call)
     store_txn_free(req->txn);
     req->txn = store_txn_new();
     if (!admit(call)) {
-        send(call);
+        send_answer(call);
         return;
     }
     req->route->handler(req);
@@ -433,7 +433,7 @@ static void on_handle(void *arg, struct http_request *http)
     /* An upload takes its time; what follows has a limit of its own. */
     call->deadline_ms = clock_now_ms() + API_TIMEOUT_MS;
     if (call->answered) {
-        send(call);
+        send_answer(call);
     } else if (req->api->stopping) {
         fail_and_send(call, 503, "The service is shutting down.");
     } else if (rc == -EFBIG || rc == -ENOSPC) {
