@@ -2,8 +2,8 @@
  *
  * Concept.   Pure: no socket, no clock, no allocation. The server keeps no state of its own: which
  *            client has which address is known beforehand, so any number of servers answer alike.
- * Errors.    Anything malformed is -EBADMSG; a message that a server has no answer to gives 0 bytes.
- * Threads.   Any.
+ * Errors.    Anything malformed is -EBADMSG; a message that a server has no answer to gives 0
+ * bytes. Threads.   Any.
  */
 #ifndef VLING_IO_DHCP_H
 #define VLING_IO_DHCP_H

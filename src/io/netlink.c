@@ -223,7 +223,8 @@ static void link_read(struct exchange *exchange, struct nlmsghdr *header)
     link.index = info->ifi_index;
     link.up = info->ifi_flags & IFF_UP;
     link.running = info->ifi_flags & IFF_RUNNING;
-    nlmsg_for_each_attr(attr, header, sizeof *info, rest) {
+    nlmsg_for_each_attr(attr, header, sizeof *info, rest)
+    {
         switch (nla_type(attr)) {
         case IFLA_IFNAME:
             nla_strlcpy(link.name, attr, sizeof link.name);
@@ -291,8 +292,8 @@ static struct nl_msg *link_new(const char *name, const char *kind, struct nlattr
                                struct nlattr **ret_data)
 {
     struct ifinfomsg info = {0};
-    struct nl_msg *msg = message(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL, &info,
-                                 sizeof info);
+    struct nl_msg *msg =
+        message(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL, &info, sizeof info);
 
     if (!msg)
         return NULL;
@@ -629,8 +630,8 @@ static void route_read(struct exchange *exchange, struct nlmsghdr *header)
     each(exchange->arg, &route);
 }
 
-int netlink_routes(struct netlink *nl,
-                   void (*each)(void *arg, const struct netlink_route *route), void *arg)
+int netlink_routes(struct netlink *nl, void (*each)(void *arg, const struct netlink_route *route),
+                   void *arg)
 {
     struct rtmsg info = {0};
     struct exchange exchange = {.valid = route_read, .each = (void *)each, .arg = arg};

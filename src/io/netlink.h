@@ -84,7 +84,7 @@ int netlink_fdbs(struct netlink *nl, int index,
 /* Routes of the main table that were added through here (protocol static). */
 int netlink_route_add(struct netlink *nl, const struct netlink_route *route);
 int netlink_route_delete(struct netlink *nl, const struct netlink_route *route);
-int netlink_routes(struct netlink *nl,
-                   void (*each)(void *arg, const struct netlink_route *route), void *arg);
+int netlink_routes(struct netlink *nl, void (*each)(void *arg, const struct netlink_route *route),
+                   void *arg);
 
 #endif

@@ -1,10 +1,10 @@
 /* Network namespaces kept alive by a bind mount on a file.
  *
  * Concept.   A process can stay in its own namespace and still own sockets of others: a short-lived
- *            helper thread enters the namespace, opens what is needed and ends; the sockets are then
- *            used from the caller's thread. The caller's own namespace is never changed.
- * Errors.    0 (or a descriptor) or -errno. Blocks for the time of the helper thread.
- * Threads.   Any; the calls share nothing.
+ *            helper thread enters the namespace, opens what is needed and ends; the sockets are
+ * then used from the caller's thread. The caller's own namespace is never changed. Errors.    0 (or
+ * a descriptor) or -errno. Blocks for the time of the helper thread. Threads.   Any; the calls
+ * share nothing.
  */
 #ifndef VLING_IO_NETNS_H
 #define VLING_IO_NETNS_H

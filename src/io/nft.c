@@ -17,7 +17,8 @@ struct run {
 static int run(void *arg)
 {
     struct run *job = arg;
-    struct nft_ctx *ctx = nft_ctx_new(NFT_CTX_DEFAULT); /* its socket is of this thread's namespace */
+    struct nft_ctx *ctx =
+        nft_ctx_new(NFT_CTX_DEFAULT); /* its socket is of this thread's namespace */
     int rc = 0;
 
     if (!ctx)

@@ -181,7 +181,8 @@ static void fdb_wanted(const json_t *network, struct fdb_list *ret)
     const json_t *remote;
     size_t i;
 
-    json_array_foreach (json_object_get(network, "remotes"), i, remote) {
+    json_array_foreach(json_object_get(network, "remotes"), i, remote)
+    {
         memset(&entry, 0, sizeof entry);
         if (inet_pton(AF_INET, json_str(remote, "vtep", ""), &entry.remote) != 1)
             continue;
@@ -219,8 +220,8 @@ static int fdb_sync(struct netlink *nl, int index, const json_t *network)
     return first;
 }
 
-static int tunnel_ensure(struct network_driver *driver, const json_t *network, const char *tenant_ip,
-                         int master, int mtu)
+static int tunnel_ensure(struct network_driver *driver, const json_t *network,
+                         const char *tenant_ip, int master, int mtu)
 {
     uint32_t vni = (uint32_t)json_int(network, "vni", 0);
     struct netlink_link link;

@@ -1,5 +1,5 @@
-/* A network's DHCP and metadata server: a namespace with a veth to the bridge, in which this process
- * holds a UDP socket (port 67) and an HTTP listener (169.254.169.254:80). */
+/* A network's DHCP and metadata server: a namespace with a veth to the bridge, in which this
+ * process holds a UDP socket (port 67) and an HTTP listener (169.254.169.254:80). */
 #include "drv/network/linux.h"
 
 #include "base/json.h"
@@ -49,7 +49,8 @@ static const json_t *by_id(const json_t *list, const char *id)
     const json_t *item;
     size_t i;
 
-    json_array_foreach (list, i, item) {
+    json_array_foreach(list, i, item)
+    {
         if (strcmp(json_str(item, "id", ""), id) == 0)
             return item;
     }
@@ -81,7 +82,8 @@ static bool lease_subnet(const json_t *conf, const json_t *subnet, struct dhcp_l
     if (netlink_addr_parse(json_str(subnet, "cidr", NULL), &net) < 0 || net.family != AF_INET ||
         !within(lease->ip, &net))
         return false;
-    json_array_foreach (json_object_get(conf, "ips"), i, item) {
+    json_array_foreach(json_object_get(conf, "ips"), i, item)
+    {
         if (netlink_addr_parse(json_string_value(item), &own) == 0 && own.family == AF_INET) {
             struct in_addr ip;
 
@@ -97,9 +99,10 @@ static bool lease_subnet(const json_t *conf, const json_t *subnet, struct dhcp_l
     lease_route(lease, METADATA_IP "/32", server);
     if (gateway && inet_pton(AF_INET, gateway, &lease->router) == 1)
         lease_route(lease, "0.0.0.0/0", gateway);
-    json_array_foreach (json_object_get(subnet, "host_routes"), i, item)
+    json_array_foreach(json_object_get(subnet, "host_routes"), i, item)
         lease_route(lease, json_str(item, "destination", NULL), json_str(item, "nexthop", ""));
-    json_array_foreach (json_object_get(subnet, "dns_nameservers"), i, item) {
+    json_array_foreach(json_object_get(subnet, "dns_nameservers"), i, item)
+    {
         if (lease->dns_count < DHCP_DNS_MAX && json_is_string(item) &&
             inet_pton(AF_INET, json_string_value(item), &lease->dns[lease->dns_count]) == 1)
             lease->dns_count++;
@@ -113,7 +116,8 @@ static bool lease_find(const struct dhcpd *dhcpd, const uint8_t mac[6], struct d
     uint8_t bytes[6];
     size_t i;
 
-    json_array_foreach (json_object_get(dhcpd->conf, "hosts"), i, host) {
+    json_array_foreach(json_object_get(dhcpd->conf, "hosts"), i, host)
+    {
         struct dhcp_lease lease = {.mtu = dhcpd->mtu, .seconds = LEASE_SECONDS};
 
         if (netlink_mac_parse(json_str(host, "mac", NULL), bytes) < 0 ||
@@ -173,8 +177,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 
         if (size < 0)
             return;
-        if (dhcp_parse(in, (size_t)size, &request) < 0 ||
-            !lease_find(dhcpd, request.mac, &lease))
+        if (dhcp_parse(in, (size_t)size, &request) < 0 || !lease_find(dhcpd, request.mac, &lease))
             continue;
         answer = dhcp_answer(&request, &lease, out, &way);
         if (answer > 0)
@@ -193,7 +196,8 @@ static int socket_open(void *arg)
         return -errno;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
         setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &one, sizeof one) < 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, dhcpd->dev, (socklen_t)strlen(dhcpd->dev)) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, dhcpd->dev, (socklen_t)strlen(dhcpd->dev)) <
+            0 ||
         bind(fd, (struct sockaddr *)&any, sizeof any) < 0) {
         int rc = -errno;
 
@@ -335,7 +339,8 @@ static int namespace_fill(struct dhcpd *dhcpd, int ns_fd, const json_t *network,
     name_of("br", dhcpd->network_id, bridge);
     if (netlink_link_get(nl, "lo", &link) == 0 && !link.up)
         netlink_set_up(nl, link.index, true);
-    json_array_foreach (json_object_get(conf, "ips"), i, text) {
+    json_array_foreach(json_object_get(conf, "ips"), i, text)
+    {
         if (count < 32 && netlink_addr_parse(json_string_value(text), &addrs[count]) == 0)
             count++;
     }

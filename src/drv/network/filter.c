@@ -22,16 +22,16 @@
 
 int bridge_filter(const char *bridge)
 {
+    const char *id = bridge + (strncmp(bridge, "br-", 3) == 0 ? 3 : 2);
     char text[512];
 
-    /* The host has no business in its guests' networks: nothing from a bridge is for itself. */
+    /* The host has no business in its guests' networks: nothing from a bridge is for itself. What a
+     * bridge only forwards does not come in through the bridge's own device. */
     snprintf(text, sizeof text,
-             "add table bridge vling_b_%s\ndelete table bridge vling_b_%s\n"
-             "table bridge vling_b_%s {\n chain input {\n  type filter hook input priority -200;\n"
-             "  meta ibrname \"%s\" drop\n }\n}\n",
-             strncmp(bridge, "br-", 3) == 0 ? bridge + 3 : bridge + 2,
-             strncmp(bridge, "br-", 3) == 0 ? bridge + 3 : bridge + 2,
-             strncmp(bridge, "br-", 3) == 0 ? bridge + 3 : bridge + 2, bridge);
+             "add table netdev vling_b_%s\ndelete table netdev vling_b_%s\n"
+             "table netdev vling_b_%s {\n chain ingress {\n"
+             "  type filter hook ingress device \"%s\" priority 0; policy drop;\n }\n}\n",
+             id, id, id, bridge);
     return nft_apply(-1, text, NULL, 0);
 }
 
@@ -70,8 +70,8 @@ static void own_address(struct buf *b, const char *mac, const char *text)
             buf_printf(b, "%02x", addr.bytes[i]);
         buf_str(b, " accept\n");
     }
-    buf_printf(b, "  ether saddr %s icmpv6 type != nd-neighbor-advert ip6 saddr %s goto out6\n", mac,
-               out);
+    buf_printf(b, "  ether saddr %s icmpv6 type != nd-neighbor-advert ip6 saddr %s goto out6\n",
+               mac, out);
 }
 
 static void own_mac(struct buf *b, const char *mac)
@@ -84,8 +84,9 @@ static void own_mac(struct buf *b, const char *mac)
     snprintf(local, sizeof local, "fe80::%x:%xff:fe%02x:%x", (m[0] ^ 2) << 8 | m[1], m[2], m[3],
              m[4] << 8 | m[5]);
     own_address(b, mac, local);
-    buf_printf(b, "  ether saddr %s ip6 saddr :: icmpv6 type { nd-neighbor-solicit, 131, 143 } accept\n",
-               mac);
+    buf_printf(
+        b, "  ether saddr %s ip6 saddr :: icmpv6 type { nd-neighbor-solicit, 131, 143 } accept\n",
+        mac);
     buf_printf(b, "  ether saddr %s ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept\n", mac);
 }
 
@@ -96,9 +97,10 @@ static void spoofing(struct buf *b, const json_t *port, const char *mac)
     size_t i;
 
     own_mac(b, mac);
-    json_array_foreach (json_object_get(port, "ips"), i, item)
+    json_array_foreach(json_object_get(port, "ips"), i, item)
         own_address(b, mac, json_string_value(item));
-    json_array_foreach (json_object_get(port, "pairs"), i, item) {
+    json_array_foreach(json_object_get(port, "pairs"), i, item)
+    {
         const char *other = json_str(item, "mac_address", mac);
 
         if (netlink_mac_parse(other, bytes) < 0)
@@ -131,10 +133,10 @@ static int protocol_number(const char *name)
     static const struct {
         const char *name;
         int number;
-    } known[] = {{"tcp", 6},        {"udp", 17},   {"icmp", 1},  {"ipv6-icmp", 58}, {"icmpv6", 58},
-                 {"ah", 51},        {"dccp", 33},  {"egp", 8},   {"esp", 50},       {"gre", 47},
-                 {"igmp", 2},       {"ospf", 89},  {"pgm", 113}, {"rsvp", 46},      {"sctp", 132},
-                 {"udplite", 136},  {"vrrp", 112}, {"ipip", 4}};
+    } known[] = {{"tcp", 6},       {"udp", 17},   {"icmp", 1},  {"ipv6-icmp", 58}, {"icmpv6", 58},
+                 {"ah", 51},       {"dccp", 33},  {"egp", 8},   {"esp", 50},       {"gre", 47},
+                 {"igmp", 2},      {"ospf", 89},  {"pgm", 113}, {"rsvp", 46},      {"sctp", 132},
+                 {"udplite", 136}, {"vrrp", 112}, {"ipip", 4}};
     int value;
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -188,7 +190,8 @@ static void rule_write(struct buf *b, const json_t *rule, bool v6, bool in)
     if (rule_match(&match, rule, v6)) {
         if (!json_is_array(remotes))
             buf_printf(b, "  %sgoto new%s%d\n", buf_text(&match), in ? "in" : "out", v6 ? 6 : 4);
-        json_array_foreach (remotes, i, remote) {
+        json_array_foreach(remotes, i, remote)
+        {
             if (netlink_addr_parse(json_string_value(remote), &addr) < 0 ||
                 (addr.family == AF_INET6) != v6)
                 continue;
@@ -205,7 +208,8 @@ static void rules_write(struct buf *b, const json_t *port, bool v6, bool in)
     const json_t *rule;
     size_t i;
 
-    json_array_foreach (json_object_get(port, "rules"), i, rule) {
+    json_array_foreach(json_object_get(port, "rules"), i, rule)
+    {
         if (strcmp(json_str(rule, "direction", ""), in ? "ingress" : "egress") == 0 &&
             strcmp(json_str(rule, "ethertype", ""), v6 ? "IPv6" : "IPv4") == 0)
             rule_write(b, rule, v6, in);
@@ -236,22 +240,25 @@ static void direction_write(struct buf *b, const json_t *port, bool v6, bool in)
                dir, n, n, key, icmp, n, ip, side, icmp, n, ip, side);
     buf_printf(b, " chain %s%d {\n", dir, n);
     if (v6)
-        buf_str(b, "  exthdr frag frag-off != 0 accept\n");
+        buf_str(b, "  frag frag-off != 0 accept\n");
     else
         buf_str(b, "  ip frag-off & 0x1fff != 0 accept\n"); /* of no use without the first piece */
-    buf_printf(b,
-               "  meta l4proto 6 %s @flows%d tcp flags & rst != 0 update @flows%d { %s timeout 10s } "
-               "accept\n"
-               "  meta l4proto 6 %s @flows%d tcp flags & (syn | ack) == ack update @flows%d { %s "
-               "timeout 1d } accept\n"
-               "  meta l4proto { 6, 17, 132 } %s @flows%d accept\n"
-               "  %s type echo-reply %s %s . %s id @pings%d accept\n"
-               "  meta l4proto != { 1, 6, 17, 58, 132 } %s %s . meta l4proto @others%d accept\n"
-               "  %s type { destination-unreachable, time-exceeded, parameter-problem%s } accept\n",
-               key, n, n, key, key, n, n, key, key, n, icmp, ip, side, icmp, n, ip, side, n, icmp,
-               v6 ? ", packet-too-big, nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert,"
-                    " 130, 131, 132, 143"
-                  : "");
+    buf_printf(
+        b,
+        "  meta l4proto 6 %s @flows%d tcp flags & rst != 0 update @flows%d { %s timeout 10s } "
+        "accept\n"
+        "  meta l4proto 6 %s @flows%d tcp flags & (syn | ack) == ack update @flows%d { %s "
+        "timeout 1d } accept\n"
+        "  meta l4proto { 17, 132 } %s @flows%d update @flows%d { %s timeout 180s } accept\n"
+        "  meta l4proto 6 %s @flows%d accept\n"
+        "  %s type echo-reply %s %s . %s id @pings%d accept\n"
+        "  meta l4proto != { 1, 6, 17, 58, 132 } %s %s . meta l4proto @others%d accept\n"
+        "  %s type { destination-unreachable, time-exceeded, parameter-problem%s } accept\n",
+        key, n, n, key, key, n, n, key, key, n, n, key, key, n, icmp, ip, side, icmp, n, ip, side,
+        n, icmp,
+        v6 ? ", packet-too-big, nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert,"
+             " 130, 131, 132, 143"
+           : "");
     if (in && v6)
         buf_str(b, "  icmpv6 type nd-router-advert accept\n");
     rules_write(b, port, v6, in);
@@ -286,12 +293,13 @@ static void table_write(struct buf *b, const json_t *port, const char *name, con
                "  udp sport 67 udp dport 68 accept\n"
                "  udp sport 547 udp dport 546 accept\n"
                "  ether type ip goto in4\n  ether type ip6 goto in6\n  drop\n }\n");
-    buf_printf(b,
-               " chain pre {\n  type filter hook prerouting priority -200;\n  iifname \"%s\" goto "
-               "fromguest\n }\n"
-               " chain fwd {\n  type filter hook forward priority 0;\n  oifname \"%s\" goto toguest\n"
-               " }\n}\n",
-               tap, tap);
+    buf_printf(
+        b,
+        " chain pre {\n  type filter hook prerouting priority -200;\n  iifname \"%s\" goto "
+        "fromguest\n }\n"
+        " chain towards {\n  type filter hook forward priority 0;\n  oifname \"%s\" goto toguest\n"
+        " }\n}\n",
+        tap, tap);
 }
 
 int port_filter(const json_t *port, bool fresh, char *why, size_t why_size)

@@ -112,7 +112,8 @@ static json_t *wanted_names(const json_t *plan)
     const json_t *row, *item;
     size_t i, j;
 
-    json_array_foreach (json_object_get(plan, "networks"), i, row) {
+    json_array_foreach(json_object_get(plan, "networks"), i, row)
+    {
         const char *id = json_str(row, "id", "");
 
         want(wanted, "br", id);
@@ -122,14 +123,16 @@ static json_t *wanted_names(const json_t *plan)
             want(wanted, "vd", id);
             want(wanted, "d-", id);
         }
-        json_array_foreach (json_object_get(row, "ports"), j, item) {
+        json_array_foreach(json_object_get(row, "ports"), j, item)
+        {
             json_put_bool(wanted, json_str(item, "tap", ""), true);
             want(wanted, "p_", json_str(item, "id", ""));
         }
     }
-    json_array_foreach (json_object_get(plan, "routers"), i, row) {
+    json_array_foreach(json_object_get(plan, "routers"), i, row)
+    {
         want(wanted, "r-", json_str(row, "id", ""));
-        json_array_foreach (json_object_get(row, "interfaces"), j, item)
+        json_array_foreach(json_object_get(row, "interfaces"), j, item)
             want(wanted, "vr", json_str(item, "port_id", ""));
         if (json_is_object(json_object_get(row, "gateway")))
             want(wanted, "vg", json_str(json_object_get(row, "gateway"), "port_id", ""));
@@ -162,7 +165,7 @@ static void sweep_links(struct network_driver *driver, const json_t *wanted)
     json_t *index;
 
     netlink_links(driver->nl, sweep_link, &sweep);
-    json_object_foreach (sweep.doomed, name, index)
+    json_object_foreach(sweep.doomed, name, index)
         netlink_link_delete(driver->nl, (int)json_integer_value(index));
     json_decref(sweep.doomed);
 }
@@ -184,19 +187,20 @@ static void sweep_namespaces(struct network_driver *driver, const json_t *wanted
     closedir(dir);
 }
 
-static void sweep_tables(const json_t *wanted)
+static void sweep_tables(const char *family, const json_t *wanted)
 {
     struct buf list, text;
-    char *line, *rest;
+    char *line, *rest, command[32];
 
+    snprintf(command, sizeof command, "list tables %s", family);
     buf_init(&list, 1u << 20);
     buf_init(&text, 1u << 20);
-    if (nft_list(-1, "list tables bridge", &list) == 0 && list.data) {
+    if (nft_list(-1, command, &list) == 0 && list.data) {
         for (line = strtok_r(list.data, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
             const char *name = strstr(line, TABLE_PREFIX);
 
             if (name && !json_object_get(wanted, name + strlen(TABLE_PREFIX)))
-                buf_printf(&text, "delete table bridge %s\n", name);
+                buf_printf(&text, "delete table %s %s\n", family, name);
         }
     }
     if (text.len > 0 && !text.failed)
@@ -212,7 +216,8 @@ static void sweep_all(struct network_driver *driver, const json_t *plan)
     dhcpd_sweep(driver, plan);
     sweep_links(driver, wanted);
     sweep_namespaces(driver, wanted);
-    sweep_tables(wanted);
+    sweep_tables("bridge", wanted);
+    sweep_tables("netdev", wanted);
     json_decref(wanted);
 }
 
@@ -250,7 +255,8 @@ static const json_t *by_id(const json_t *list, const json_t *row)
     const json_t *item;
     size_t i;
 
-    json_array_foreach (list, i, item) {
+    json_array_foreach(list, i, item)
+    {
         if (strcmp(json_str(item, "id", ""), id) == 0)
             return item;
     }
@@ -279,13 +285,16 @@ static void apply_port(struct network_driver *driver, const json_t *network, con
 {
     const char *id = json_str(port, "id", "");
     char why[192] = "";
+    int rc;
 
     if (old && json_equal((json_t *)old, (json_t *)port))
         return;
     /* The filter first: the port must never be open without it. */
-    failed(outcome, port_filter(port, old != NULL, why, sizeof why), "the filter of port", id, why);
-    if (outcome->rc == 0 || !*why)
+    rc = port_filter(port, old != NULL, why, sizeof why);
+    if (rc == 0)
         failed(outcome, port_ensure(driver, network, port), "port", id, NULL);
+    else
+        failed(outcome, rc, "the filter of port", id, why);
 }
 
 static void apply_network(struct network_driver *driver, const json_t *plan, const json_t *network,
@@ -300,12 +309,8 @@ static void apply_network(struct network_driver *driver, const json_t *plan, con
     if (!same_but(old, network, "ports"))
         failed(outcome, network_ensure(driver, network, json_str(plan, "tenant_ip", "")), "network",
                id, NULL);
-    json_array_foreach (json_object_get(network, "ports"), i, port)
-        apply_port(driver, network, port,
-                   same_but(old, network, "ports") || old
-                       ? by_id(json_object_get(old, "ports"), port)
-                       : NULL,
-                   outcome);
+    json_array_foreach(json_object_get(network, "ports"), i, port)
+        apply_port(driver, network, port, by_id(json_object_get(old, "ports"), port), outcome);
     if (json_is_object(json_object_get(network, "dhcp")))
         failed(outcome, dhcpd_ensure(driver, network), "DHCP of network", id, NULL);
 }
@@ -335,11 +340,13 @@ static int driver_apply(struct network_driver *driver, const json_t *plan, struc
         last = NULL;
     if (ext && *ext)
         failed(&outcome, external_ensure(driver, ext), "the external device", ext, NULL);
-    json_array_foreach (json_object_get(plan, "networks"), i, row) {
+    json_array_foreach(json_object_get(plan, "networks"), i, row)
+    {
         old = by_id(json_object_get(last, "networks"), row);
         apply_network(driver, plan, row, old, &outcome);
     }
-    json_array_foreach (json_object_get(plan, "routers"), i, row) {
+    json_array_foreach(json_object_get(plan, "routers"), i, row)
+    {
         old = by_id(json_object_get(last, "routers"), row);
         if (!old || !json_equal((json_t *)old, (json_t *)row))
             failed(&outcome, router_ensure(driver, row, plan), "router", json_str(row, "id", ""),

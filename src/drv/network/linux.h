@@ -1,11 +1,10 @@
 /* Kernel networking of one host: what the files of this folder share.
  *
- * Concept.   linux.c owns the driver and walks the plan; bridge.c makes a network's bridge, tunnel and
- *            taps; filter.c writes a port's packet filter; router.c makes a router's namespace;
- *            dhcpd.c serves a network's addresses and metadata; announce.c tells neighbours of
- *            addresses. Links of ours carry an alias "vling ...", tables are called "vling_...": by
- *            these a restarted daemon finds what an earlier one made.
- * Threads.   The loop's.
+ * Concept.   linux.c owns the driver and walks the plan; bridge.c makes a network's bridge, tunnel
+ * and taps; filter.c writes a port's packet filter; router.c makes a router's namespace; dhcpd.c
+ * serves a network's addresses and metadata; announce.c tells neighbours of addresses. Links of
+ * ours carry an alias "vling ...", tables are called "vling_...": by these a restarted daemon finds
+ * what an earlier one made. Threads.   The loop's.
  */
 #ifndef VLING_DRV_NETWORK_LINUX_H
 #define VLING_DRV_NETWORK_LINUX_H

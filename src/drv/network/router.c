@@ -38,7 +38,8 @@ static size_t addrs_parse(const json_t *texts, struct netlink_addr *out, size_t 
     const json_t *text;
     size_t i;
 
-    json_array_foreach (texts, i, text) {
+    json_array_foreach(texts, i, text)
+    {
         if (count < max && netlink_addr_parse(json_string_value(text), &out[count]) == 0)
             count++;
     }
@@ -50,7 +51,8 @@ static int network_mtu_of(const json_t *plan, const char *network_id)
     const json_t *network;
     size_t i;
 
-    json_array_foreach (json_object_get(plan, "networks"), i, network) {
+    json_array_foreach(json_object_get(plan, "networks"), i, network)
+    {
         if (strcmp(json_str(network, "id", ""), network_id) == 0)
             return (int)json_int(network, "mtu", 1450);
     }
@@ -96,7 +98,8 @@ static int gateway_ensure(struct router *router, const json_t *gateway)
         if (addrs[i].family == AF_INET)
             inet_ntop(AF_INET, addrs[i].bytes, router->gateway_ip, sizeof router->gateway_ip);
     }
-    json_array_foreach (floating, i, item) {
+    json_array_foreach(floating, i, item)
+    {
         if (netlink_addr_parse(json_str(item, "ip", NULL), &addrs[count]) == 0 &&
             addrs[count].family == AF_INET)
             count++;
@@ -161,7 +164,7 @@ static int routes_sync(struct router *router, const json_t *gateway)
 
     if (next_hop)
         route_want(&want, strchr(next_hop, ':') ? "::/0" : "0.0.0.0/0", next_hop);
-    json_array_foreach (json_object_get(router->row, "routes"), i, row)
+    json_array_foreach(json_object_get(router->row, "routes"), i, row)
         route_want(&want, json_str(row, "destination", NULL), json_str(row, "nexthop", NULL));
     first = netlink_routes(router->nl, route_collect, &have);
     for (i = 0; i < have.count; i++) {
@@ -188,7 +191,8 @@ static size_t map_write(struct buf *b, const json_t *floating, bool to_fixed)
     const json_t *item;
     size_t i, count = 0;
 
-    json_array_foreach (floating, i, item) {
+    json_array_foreach(floating, i, item)
+    {
         if (netlink_addr_parse(json_str(item, "ip", NULL), &ip) < 0 || ip.family != AF_INET ||
             netlink_addr_parse(json_str(item, "fixed", NULL), &fixed) < 0 ||
             fixed.family != AF_INET)
@@ -238,7 +242,8 @@ static void nat_write(struct buf *b, const struct router *router, const json_t *
                    gw, buf_text(&out), gw, buf_text(&out));
     if (router->gateway_ip[0]) {
         if (any)
-            buf_printf(b, "  iifname != \"%s\" ct status dnat snat to %s\n", gw, router->gateway_ip);
+            buf_printf(b, "  iifname != \"%s\" ct status dnat snat to %s\n", gw,
+                       router->gateway_ip);
         if (json_bool(gateway, "snat", true))
             buf_printf(b, "  oifname \"%s\" iifname != \"%s\" snat to %s\n", gw, gw,
                        router->gateway_ip);
@@ -292,7 +297,8 @@ static void sweep_link(void *arg, const struct netlink_link *link)
     if (strncmp(link->alias, ALIAS, strlen(ALIAS)) != 0 ||
         strcmp(link->name, sweep->router->gateway) == 0)
         return;
-    json_array_foreach (json_object_get(sweep->router->row, "interfaces"), i, interface) {
+    json_array_foreach(json_object_get(sweep->router->row, "interfaces"), i, interface)
+    {
         name_of("vr", json_str(interface, "port_id", ""), name);
         if (strcmp(link->name, name) == 0)
             return;
@@ -316,7 +322,8 @@ static int router_fill(struct router *router, const json_t *gateway)
     netlink_links(router->nl, sweep_link, &sweep);
     for (i = 0; i < sweep.count; i++)
         netlink_link_delete(router->nl, sweep.indexes[i]);
-    json_array_foreach (json_object_get(router->row, "interfaces"), i, interface) {
+    json_array_foreach(json_object_get(router->row, "interfaces"), i, interface)
+    {
         rc = interface_ensure(router, interface);
         first = first ? first : rc;
     }
