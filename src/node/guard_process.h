@@ -1,0 +1,55 @@
+/* Inside of the guard (node/guard.h): the shared page and one look. Separate so that tests can take
+ * single looks at times of their choice. */
+#ifndef VLING_NODE_GUARD_PROCESS_H
+#define VLING_NODE_GUARD_PROCESS_H
+
+#include "node/guard.h"
+
+#define GUARD_MAGIC 0x31475256u
+#define GUARD_LOOK_MS 25
+#define GUARD_PATH_MAX 512
+#define GUARD_GUESTS_MAX 512
+
+enum guard_order { GUARD_ORDER_WATCH, GUARD_ORDER_DESTROY, GUARD_ORDER_RELEASE };
+
+struct guard_wanted {
+    int64_t deadline_ms; /* 0: no lease was ever held, nothing to watch */
+    int64_t epoch;
+    uint64_t turns; /* of vlingd's loop */
+    uint32_t order;
+    uint32_t address_count;
+    struct guard_address addresses[GUARD_ADDRESSES_MAX];
+};
+
+struct guard_report {
+    int32_t pid;
+    uint32_t phase;
+    int64_t last_look_ms;
+    uint32_t stops, resumes, kills;
+    uint32_t realtime, locked;
+    /* Under which epoch guests were stopped: a guard that was replaced meanwhile must know it. */
+    uint32_t stopped;
+    int64_t run_epoch;
+};
+
+struct guard_page {
+    uint32_t magic;
+    uint32_t sequence;
+    struct guard_wanted wanted;
+    struct guard_report report;
+};
+
+int guard_page_open(const char *run_dir, struct guard_page **ret);
+void guard_page_write(struct guard_page *page, const struct guard_wanted *wanted);
+/* False: never written, or being written all the time. */
+bool guard_page_read(const struct guard_page *page, struct guard_wanted *ret);
+
+struct guard_process;
+struct guard_process *guard_process_new(const char *run_dir, int *ret_rc);
+void guard_process_free(struct guard_process *process);
+/* Locks memory and asks for a real-time class; what is not permitted is shown in the status. */
+void guard_process_harden(struct guard_process *process);
+/* Looks once and acts. False: released, the process ends. */
+bool guard_process_look(struct guard_process *process, int64_t now);
+
+#endif
