@@ -1,0 +1,590 @@
+/* Rows, views and lists, the same for all kinds of the network service. */
+#include "api/network.h"
+
+#include "base/buf.h"
+#include "base/id.h"
+#include "base/json.h"
+#include <ctype.h>
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#define BULK_MAX 32
+
+/* ---- rows ---- */
+
+json_t *net_get(struct api_req *req, const char *table, const char *id)
+{
+    json_t *row = NULL;
+    int64_t rev = -1;
+
+    if (store_txn_peek(req->txn, table, id, &row))
+        row = row ? json_deep_copy(row) : NULL;
+    else
+        row = mirror_get(req->db, table, id, &rev);
+    if (row)
+        json_put_int(row, "_rev", rev);
+    return row;
+}
+
+void net_put(struct api_req *req, const char *table, json_t *row)
+{
+    json_put_int(row, "revision_number", json_int(row, "revision_number", 0) + 1);
+    json_put_str(row, "updated_at", req->now);
+    if (json_int(row, "_rev", -1) >= 0) {
+        mirror_txn_update(req->txn, table, row);
+        return;
+    }
+    json_object_del(row, "_rev");
+    store_txn_put(req->txn, table, json_str(row, "id", ""), row);
+}
+
+void net_create(struct api_req *req, const char *table, json_t *row)
+{
+    store_txn_create(req->txn, table, json_str(row, "id", ""), row);
+}
+
+void net_remove(struct api_req *req, const char *table, const json_t *row)
+{
+    const char *id = json_str(row, "id", "");
+
+    if (json_int(row, "_rev", -1) >= 0)
+        store_txn_expect(req->txn, table, id, json_int(row, "_rev", 0));
+    store_txn_delete(req->txn, table, id);
+}
+
+json_t *net_rows(struct api_req *req, const char *table, const char *field, const char *value)
+{
+    char where[96];
+    json_t *rows, *pending, *row, *all = json_array();
+    size_t i;
+
+    snprintf(where, sizeof(where), "WHERE %s = ? ORDER BY id", field);
+    rows = mirror_select(req->db, table, where, "s", value);
+    pending = store_txn_rows(req->txn, table);
+    json_array_foreach(rows, i, row)
+    {
+        json_t *changed;
+
+        if (!store_txn_peek(req->txn, table, json_str(row, "id", ""), &changed))
+            json_array_append(all, row);
+    }
+    json_array_foreach(pending, i, row)
+    {
+        if (strcmp(json_str(row, field, ""), value) == 0) {
+            json_t *copy = json_deep_copy(row);
+
+            json_put_int(copy, "_rev", -1);
+            json_array_append_new(all, copy);
+        }
+    }
+    json_decref(rows);
+    json_decref(pending);
+    return all;
+}
+
+void net_use(struct api_req *req, const char *id)
+{
+    json_t *row = json_pack("{s:s, s:s}", "id", id, "at", req->now);
+
+    store_txn_put(req->txn, "guard", id, row);
+    json_decref(row);
+}
+
+void net_expect_unused(struct api_req *req, const char *id)
+{
+    int64_t rev = 0;
+
+    json_decref(mirror_get(req->db, "guard", id, &rev));
+    store_txn_expect(req->txn, "guard", id, rev);
+    if (rev)
+        store_txn_delete(req->txn, "guard", id);
+}
+
+void net_derived_id(const char *kind, const char *name, char out[64])
+{
+    unsigned char h[crypto_generichash_BYTES_MIN];
+    crypto_generichash_state state;
+
+    crypto_generichash_init(&state, NULL, 0, sizeof(h));
+    crypto_generichash_update(&state, (const unsigned char *)kind, strlen(kind) + 1);
+    crypto_generichash_update(&state, (const unsigned char *)name, strlen(name));
+    crypto_generichash_final(&state, h, sizeof(h));
+    h[6] = (unsigned char)((h[6] & 0x0f) | 0x80); /* RFC 9562 version 8: our own derivation */
+    h[8] = (unsigned char)((h[8] & 0x3f) | 0x80);
+    snprintf(out, 64, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", h[0],
+             h[1], h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9], h[10], h[11], h[12], h[13],
+             h[14], h[15]);
+}
+
+bool net_host_up(struct api_req *req, const char *host)
+{
+    json_t *row = host && host[0] ? mirror_get(req->db, "host", host, NULL) : NULL;
+    bool up = row && strcmp(json_str(row, "state", ""), "up") == 0;
+
+    json_decref(row);
+    return up;
+}
+
+/* ---- who may ---- */
+
+int net_bad(struct api_req *req, const char *why)
+{
+    api_fail(req, 400, "InvalidInput", "Invalid input for operation: %s.", why);
+    return -EINVAL;
+}
+
+int net_admin_only(struct api_req *req, const char *what)
+{
+    if (req->auth.admin)
+        return 0;
+    api_fail(req, 403, "PolicyNotAuthorized", "%s is disallowed by policy", what);
+    return -EPERM;
+}
+
+/* Networks that are shared or external are there for everybody, with their subnets. */
+static bool is_open(struct api_req *req, const struct net_kind *kind, const json_t *row)
+{
+    json_t *network = NULL;
+    bool open;
+
+    if (kind == &net_subnets)
+        row = network = net_get(req, "network", json_str(row, "network_id", ""));
+    else if (kind != &net_networks)
+        return false;
+    open = json_bool(row, "shared", false) || json_bool(row, "external", false);
+    json_decref(network);
+    return open;
+}
+
+static void not_found(struct api_req *req, const struct net_kind *kind, const char *id)
+{
+    char type[96];
+
+    snprintf(type, sizeof(type), "%sNotFound", kind->error);
+    api_fail(req, 404, type, kind == &net_security_groups || kind == &net_security_group_rules
+                                 ? "%s %.100s does not exist"
+                                 : "%s %.100s could not be found.",
+             kind->label, id);
+}
+
+json_t *net_see(struct api_req *req, const struct net_kind *kind, const char *id)
+{
+    json_t *row = id && id[0] ? net_get(req, kind->resource->table, id) : NULL;
+
+    if (row && (api_owns(req, json_str(row, "project_id", "")) || is_open(req, kind, row)))
+        return row;
+    json_decref(row);
+    not_found(req, kind, id ? id : "");
+    return NULL;
+}
+
+json_t *net_own(struct api_req *req, const struct net_kind *kind, const char *id)
+{
+    json_t *row = net_see(req, kind, id);
+
+    if (!row || api_owns(req, json_str(row, "project_id", "")))
+        return row;
+    json_decref(row);
+    api_fail(req, 403, "PolicyNotAuthorized", "%s of %s %.100s is disallowed by policy",
+             req->method, kind->resource->singular, id);
+    return NULL;
+}
+
+json_t *net_own_param(struct api_req *req, const struct net_kind *kind)
+{
+    return net_own(req, kind, api_param(req, "id"));
+}
+
+/* ---- rows from clients ---- */
+
+static bool is_blank(const json_t *value)
+{
+    if (json_is_null(value) || json_is_false(value))
+        return true;
+    if (json_is_string(value))
+        return json_string_length(value) == 0;
+    return (json_is_array(value) && json_array_size(value) == 0) ||
+           (json_is_object(value) && json_object_size(value) == 0);
+}
+
+/* The members that matter: those of features we do not have are harmless while they are blank, and
+ * null means "not given" where a field has no null. */
+static json_t *without_blanks(const struct resource *resource, const json_t *body)
+{
+    json_t *out = json_object(), *value;
+    const char *key;
+
+    json_object_foreach((json_t *)body, key, value)
+    {
+        const struct field *field = resource_field(resource, key);
+
+        if (strcmp(key, "tenant_id") == 0 || strcmp(key, "project_id") == 0)
+            continue;
+        if (!field || field->flags & FIELD_NOT_STORED ? is_blank(value)
+                          : json_is_null(value) && !(field->flags & FIELD_NULL))
+            continue;
+        json_object_set(out, key, value);
+    }
+    return out;
+}
+
+static int check_required(struct api_req *req, const struct resource *resource,
+                          const json_t *body)
+{
+    for (size_t i = 0; i < resource->field_count; i++) {
+        const struct field *field = &resource->fields[i];
+        const char *name = field->json ? field->json : field->name;
+
+        if (field->flags & FIELD_REQUIRED && !json_object_get(body, name)) {
+            api_fail(req, 400, "HTTPBadRequest",
+                     "Failed to parse request. Required attribute '%s' not specified", name);
+            return -EINVAL;
+        }
+    }
+    return 0;
+}
+
+/* The project that a new row is to belong to, or NULL after an error. */
+static const char *project_of(struct api_req *req, const json_t *body)
+{
+    const char *project = json_str(body, "project_id", json_str(body, "tenant_id", NULL));
+
+    if (!project || strcmp(project, req->auth.project_id) == 0) {
+        if (req->auth.project_id[0])
+            return req->auth.project_id;
+        api_fail(req, 400, "HTTPBadRequest",
+                 "Running without a project: the token is not scoped to one.");
+        return NULL;
+    }
+    if (net_admin_only(req, "A resource for another project") < 0)
+        return NULL;
+    if (strlen(project) < 64)
+        return project;
+    net_bad(req, "'project_id' is too long");
+    return NULL;
+}
+
+json_t *net_new(struct api_req *req, const struct net_kind *kind, const json_t *body)
+{
+    json_t *known, *row = NULL;
+    const char *project;
+    char id[ID_UUID_SIZE];
+    struct err err = {0};
+
+    if (!json_is_object(body)) {
+        net_bad(req, "the body must have an object");
+        return NULL;
+    }
+    project = project_of(req, body);
+    if (!project)
+        return NULL;
+    known = without_blanks(kind->resource, body);
+    if (check_required(req, kind->resource, known) == 0 &&
+        resource_create(kind->resource, known, req->auth.admin, &row, &err) < 0)
+        api_fail_err(req, &err);
+    json_decref(known);
+    if (!row)
+        return NULL;
+    id_uuid(id);
+    json_put_str(row, "id", id);
+    json_put_str(row, "project_id", project);
+    json_put_str(row, "created_at", req->now);
+    json_put_str(row, "updated_at", req->now);
+    json_put_int(row, "revision_number", 1);
+    return row;
+}
+
+int net_change(struct api_req *req, const struct net_kind *kind, json_t *row)
+{
+    json_t *body = api_body_object(req, kind->resource->singular), *known;
+    struct err err = {0};
+    int rc;
+
+    if (!body)
+        return -EINVAL;
+    known = without_blanks(kind->resource, body);
+    rc = resource_update(kind->resource, row, known, req->auth.admin, &err);
+    json_decref(known);
+    if (rc < 0)
+        api_fail_err(req, &err);
+    return rc;
+}
+
+/* ---- views ---- */
+
+static void take_field(void *arg, const char *name, const char *value)
+{
+    if (strcmp(name, "fields") == 0 && value[0])
+        json_array_append_new(arg, json_string(value));
+}
+
+/* Leaves the members that the query's `fields` name. */
+static void keep_fields(struct api_req *req, json_t *view)
+{
+    json_t *fields = json_array(), *wanted, *copy;
+    size_t i;
+
+    if (req->http)
+        http_query_each(req->http, take_field, fields);
+    if (json_array_size(fields) > 0) {
+        copy = json_copy(view);
+        json_object_clear(view);
+        json_array_foreach(fields, i, wanted)
+        {
+            json_t *value = json_object_get(copy, json_string_value(wanted));
+
+            if (value)
+                json_object_set(view, json_string_value(wanted), value);
+        }
+        json_decref(copy);
+    }
+    json_decref(fields);
+}
+
+json_t *net_view(struct api_req *req, const struct net_kind *kind, const json_t *row)
+{
+    json_t *view = resource_view(kind->resource, row, req->auth.admin);
+
+    json_object_set(view, "tenant_id", json_object_get(view, "project_id"));
+    return kind->complete ? kind->complete(req, row, view) : view;
+}
+
+void net_reply(struct api_req *req, unsigned status, const struct net_kind *kind,
+               const json_t *row)
+{
+    json_t *view = net_view(req, kind, row);
+
+    if (strcmp(req->method, "GET") == 0)
+        keep_fields(req, view);
+    api_reply(req, status, json_pack("{s:o}", kind->resource->singular, view));
+}
+
+void net_show(struct api_req *req, const struct net_kind *kind)
+{
+    json_t *row = net_see(req, kind, api_param(req, "id"));
+
+    if (row)
+        net_reply(req, 200, kind, row);
+    json_decref(row);
+}
+
+/* ---- lists ---- */
+
+struct query {
+    struct buf *text;
+    json_t *projects, *tags, *statuses, *ips;
+};
+
+static void add_escaped(struct buf *out, const char *text)
+{
+    for (; *text; text++) {
+        if (isalnum((unsigned char)*text) || strchr("-_.~", *text))
+            buf_printf(out, "%c", *text);
+        else
+            buf_printf(out, "%%%02X", (unsigned char)*text);
+    }
+}
+
+static void take_query(void *arg, const char *name, const char *value)
+{
+    struct query *query = arg;
+
+    if (strcmp(name, "tenant_id") == 0)
+        json_array_append_new(query->projects, json_string(value));
+    else if (strcmp(name, "tags") == 0)
+        json_array_append_new(query->tags, json_string(value));
+    else if (strcmp(name, "status") == 0)
+        json_array_append_new(query->statuses, json_string(value));
+    else if (strcmp(name, "fixed_ips") == 0)
+        json_array_append_new(query->ips, json_string(value));
+    if (strcmp(name, "marker") == 0 || strcmp(name, "page_reverse") == 0)
+        return;
+    add_escaped(query->text, name);
+    buf_str(query->text, "=");
+    add_escaped(query->text, value);
+    buf_str(query->text, "&");
+}
+
+/* Adds "AND <column> IN (?, ...)" to the condition. */
+static void add_in(struct buf *where, json_t *params, const char *column, const json_t *values)
+{
+    json_t *value;
+    size_t i;
+
+    if (json_array_size(values) == 0)
+        return;
+    buf_printf(where, " AND %s IN (", column);
+    json_array_foreach(values, i, value)
+    {
+        buf_str(where, i ? ", ?" : "?");
+        json_array_append(params, value);
+    }
+    buf_str(where, ")");
+}
+
+/* fixed_ips=ip_address=10.0.0.5 and fixed_ips=subnet_id=...; tags=a,b: all of them. */
+static void add_special(struct buf *where, json_t *params, const struct query *query)
+{
+    json_t *value;
+    size_t i;
+
+    json_array_foreach(query->ips, i, value)
+    {
+        const char *text = json_string_value(value), *equals = strchr(text, '=');
+        bool subnet = strncmp(text, "subnet_id=", 10) == 0;
+        bool part = strncmp(text, "ip_address_substr=", 18) == 0;
+
+        if (!equals)
+            continue;
+        buf_printf(where,
+                   " AND EXISTS (SELECT 1 FROM json_each(body, '$.fixed_ips') AS f WHERE "
+                   "json_extract(f.value, '$.%s') %s)",
+                   subnet ? "subnet_id" : "ip_address", part ? "LIKE '%' || ? || '%'" : "= ?");
+        json_array_append_new(params, json_string(equals + 1));
+    }
+    json_array_foreach(query->tags, i, value)
+    {
+        buf_str(where, " AND EXISTS (SELECT 1 FROM json_each(body, '$.tags') AS t WHERE t.value = ?)");
+        json_array_append(params, value);
+    }
+}
+
+static void add_links(struct api_req *req, json_t *reply, const struct resource *resource,
+                      const char *query, const json_t *rows, bool more)
+{
+    json_t *links = json_array();
+    size_t n = json_array_size(rows);
+    char key[64];
+
+    if (more && n > 0)
+        json_array_append_new(
+            links, json_pack("{s:s, s:o}", "rel", "next", "href",
+                             json_sprintf("%s%s?%smarker=%s", req->base_url, req->path, query,
+                                          json_str(json_array_get(rows, n - 1), "id", ""))));
+    if (n > 0)
+        json_array_append_new(
+            links, json_pack("{s:s, s:o}", "rel", "previous", "href",
+                             json_sprintf("%s%s?%smarker=%s&page_reverse=True", req->base_url,
+                                          req->path, query,
+                                          json_str(json_array_get(rows, 0), "id", ""))));
+    snprintf(key, sizeof(key), "%s_links", resource->plural);
+    json_object_set_new(reply, key, links);
+}
+
+static bool status_matches(const struct net_kind *kind, const json_t *statuses, const json_t *view)
+{
+    const struct field *field = resource_field(kind->resource, "status");
+    json_t *value;
+    size_t i;
+
+    if (!field || field->flags & FIELD_INDEX || json_array_size(statuses) == 0)
+        return true;
+    json_array_foreach(statuses, i, value)
+    {
+        if (json_equal(value, json_object_get(view, "status")))
+            return true;
+    }
+    return false;
+}
+
+static void reply_list(struct api_req *req, const struct net_kind *kind, const struct query *query,
+                       const json_t *rows, bool more)
+{
+    json_t *views = json_array(), *reply = json_object(), *row;
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+    {
+        json_t *view = net_view(req, kind, row);
+
+        if (status_matches(kind, query->statuses, view)) {
+            keep_fields(req, view);
+            json_array_append(views, view);
+        }
+        json_decref(view);
+    }
+    json_object_set_new(reply, kind->resource->plural, views);
+    if (api_query(req, "limit"))
+        add_links(req, reply, kind->resource, buf_text(query->text), rows, more);
+    api_reply(req, 200, reply);
+}
+
+void net_list(struct api_req *req, const struct net_kind *kind, const char *where, json_t *params)
+{
+    struct buf text, sql;
+    struct query query = {&text, json_array(), json_array(), json_array(), json_array()};
+    json_t *all = params ? json_copy(params) : json_array(), *rows;
+    bool more = false;
+
+    buf_init(&text, 16384);
+    buf_init(&sql, 16384);
+    if (req->http)
+        http_query_each(req->http, take_query, &query);
+    buf_printf(&sql, "(%s)", where ? where : "1");
+    if (!req->auth.admin) {
+        buf_printf(&sql, " AND (project_id = ? OR %s)", kind->seen_by_all);
+        json_array_append_new(all, json_string(req->auth.project_id));
+    }
+    add_in(&sql, all, "project_id", query.projects);
+    add_special(&sql, all, &query);
+    rows = api_list(req, kind->resource, buf_text(&sql), all, &more);
+    if (rows)
+        reply_list(req, kind, &query, rows, more);
+    json_decref(rows);
+    json_decref(all);
+    json_decref(query.projects);
+    json_decref(query.tags);
+    json_decref(query.statuses);
+    json_decref(query.ips);
+    buf_free(&sql);
+    buf_free(&text);
+}
+
+/* ---- POST ---- */
+
+static void post_many(struct api_req *req, const struct net_kind *kind, const json_t *bodies,
+                      json_t *(*make)(struct api_req *req, const json_t *body))
+{
+    json_t *rows = json_array(), *views = json_array(), *body, *row;
+    size_t i;
+
+    if (json_array_size(bodies) > BULK_MAX)
+        net_bad(req, "too many objects in one request");
+    else
+        json_array_foreach(bodies, i, body)
+        {
+            row = make(req, body);
+            if (!row)
+                break;
+            json_array_append_new(rows, row);
+        }
+    if (json_array_size(rows) < json_array_size(bodies)) {
+        json_decref(rows);
+        json_decref(views);
+        return;
+    }
+    json_array_foreach(rows, i, row)
+    {
+        json_array_append_new(views, net_view(req, kind, row));
+    }
+    json_decref(rows);
+    api_reply(req, 201, json_pack("{s:o}", kind->resource->plural, views));
+}
+
+void net_post(struct api_req *req, const struct net_kind *kind,
+              json_t *(*make)(struct api_req *req, const json_t *body))
+{
+    json_t *many = json_object_get(req->body, kind->resource->plural), *body, *row;
+
+    if (json_is_array(many)) {
+        post_many(req, kind, many, make);
+        return;
+    }
+    body = api_body_object(req, kind->resource->singular);
+    row = body ? make(req, body) : NULL;
+    if (row)
+        net_reply(req, 201, kind, row);
+    json_decref(row);
+}
