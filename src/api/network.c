@@ -1,0 +1,499 @@
+/* Neutron v2.0: https://docs.openstack.org/api-ref/network/v2/ Discovery, errors, and what is not a
+ * kind of row: extensions, agents, zones, quotas, tags. */
+#include "api/network.h"
+
+#include "base/json.h"
+#include <stdio.h>
+#include <string.h>
+
+#define TAGS_MAX 50
+
+/* ---- discovery ---- */
+
+static json_t *link_to(struct api_req *req, const char *path)
+{
+    return json_pack("[{s:s, s:o}]", "rel", "self", "href",
+                     json_sprintf("%s%s", req->base_url, path));
+}
+
+static void versions(struct api_req *req)
+{
+    api_reply(req, 200, json_pack("{s:[{s:s, s:s, s:o}]}", "versions", "id", "v2.0", "status",
+                                  "CURRENT", "links", link_to(req, "/v2.0/")));
+}
+
+static void resources(struct api_req *req)
+{
+    static const char *const names[][2] = {
+        {"network", "networks"},
+        {"subnet", "subnets"},
+        {"port", "ports"},
+        {"router", "routers"},
+        {"floatingip", "floatingips"},
+        {"security_group", "security-groups"},
+        {"security_group_rule", "security-group-rules"},
+    };
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        char path[64];
+
+        snprintf(path, sizeof(path), "/v2.0/%s", names[i][1]);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", names[i][0], "collection",
+                                              names[i][1], "links", link_to(req, path)));
+    }
+    api_reply(req, 200, json_pack("{s:o}", "resources", list));
+}
+
+static const struct {
+    const char *alias, *name, *description;
+} extensions[] = {
+    {"agent", "agent", "The agent management extension."},
+    {"allowed-address-pairs", "Allowed Address Pairs", "Provides allowed address pairs"},
+    {"availability_zone", "Availability Zone", "The availability zone extension."},
+    {"binding", "Port Binding", "Expose port bindings of a virtual port to external application"},
+    {"ext-gw-mode", "Neutron L3 Configurable external gateway mode",
+     "Extension of the router abstraction for specifying whether SNAT should occur on the external "
+     "gateway"},
+    {"external-net", "Neutron external network", "Adds external network attribute to network "
+                                                 "resource."},
+    {"extra_dhcp_opt", "Neutron Extra DHCP options", "Extra options configuration for DHCP."},
+    {"extraroute", "Neutron Extra Route", "Extra routes configuration for L3 router"},
+    {"fip-port-details", "Floating IP Port Details Extension",
+     "Add port_details attribute to Floating IP resource"},
+    {"net-mtu", "Network MTU", "Provides MTU attribute for a network resource."},
+    {"net-mtu-writable", "Network MTU (writable)", "Provides a writable MTU attribute for a network "
+                                                   "resource."},
+    {"pagination", "Pagination support", "Extension that indicates that pagination is enabled."},
+    {"port-security", "Port Security", "Provides port security"},
+    {"project-id", "project_id field enabled", "Extension that indicates that project_id field is "
+                                               "enabled."},
+    {"provider", "Provider Network", "Expose mapping of virtual networks to physical networks"},
+    {"quotas", "Quota management support", "Expose functions for quotas management per tenant"},
+    {"router", "Neutron L3 Router", "Router abstraction for basic L3 forwarding between L2 Neutron "
+                                    "networks and access to external networks via a NAT gateway."},
+    {"security-group", "security-group", "The security groups extension."},
+    {"sorting", "Sorting support", "Extension that indicates that sorting is enabled."},
+    {"standard-attr-description", "standard-attr-description",
+     "Extension to add descriptions to standard attributes"},
+    {"standard-attr-revisions", "Resource revision numbers",
+     "This extension will display the revision number of neutron resources."},
+    {"standard-attr-tag", "Tag support for resources with standard attribute: port, subnet, network, "
+                          "router, floatingip, security_group",
+     "Enables to set tag on resources."},
+    {"standard-attr-timestamp", "Resource timestamps",
+     "Adds created_at and updated_at fields to all Neutron resources that have Neutron standard "
+     "attributes."},
+    {"stateful-security-group", "Stateful security group",
+     "Indicates if the security group is stateful or not"},
+};
+
+#define EXTENSIONS (sizeof(extensions) / sizeof(extensions[0]))
+
+static json_t *extension_view(size_t i)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:[]}", "alias", extensions[i].alias, "name",
+                     extensions[i].name, "description", extensions[i].description, "updated",
+                     "2026-11-01T00:00:00-00:00", "links");
+}
+
+static void extension_list(struct api_req *req)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < EXTENSIONS; i++)
+        json_array_append_new(list, extension_view(i));
+    api_reply(req, 200, json_pack("{s:o}", "extensions", list));
+}
+
+static void extension_show(struct api_req *req)
+{
+    const char *alias = api_param(req, "id");
+
+    for (size_t i = 0; i < EXTENSIONS; i++) {
+        if (strcmp(extensions[i].alias, alias) == 0) {
+            api_reply(req, 200, json_pack("{s:o}", "extension", extension_view(i)));
+            return;
+        }
+    }
+    api_fail(req, 404, "HTTPNotFound", "Extension with alias %.64s does not exist", alias);
+}
+
+/* ---- hosts as agents and zones ---- */
+
+static void add_agent(struct api_req *req, json_t *list, const json_t *host, const char *role,
+                      const char *type, const char *binary)
+{
+    const char *name = json_str(host, "id", "");
+    bool up = strcmp(json_str(host, "state", ""), "up") == 0;
+    char key[160], id[64];
+
+    if (!json_has_str(host, "roles", role))
+        return;
+    snprintf(key, sizeof(key), "%.64s/%s", name, binary);
+    net_derived_id("agent", key, id);
+    json_array_append_new(
+        list, json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s, s:b, s:b, s:s, s:s?, s:s?, s:s, s:{}}",
+                        "id", id, "agent_type", type, "binary", binary, "host", name,
+                        "availability_zone", json_str(host, "cabinet", NULL), "topic", "N/A",
+                        "admin_state_up", !json_bool(host, "disabled", false), "alive", up,
+                        "heartbeat_timestamp", up ? req->now : json_str(host, "since", req->now),
+                        "created_at", json_str(host, "since", NULL), "started_at",
+                        json_str(host, "since", NULL), "description", "", "configurations"));
+}
+
+static json_t *agents_of(struct api_req *req)
+{
+    json_t *hosts = mirror_select(req->db, "host", "ORDER BY id", ""), *host, *list = json_array();
+    size_t i;
+
+    json_array_foreach(hosts, i, host)
+    {
+        add_agent(req, list, host, "compute", "Linux bridge agent", "vling-bridge-agent");
+        add_agent(req, list, host, "network", "L3 agent", "vling-l3-agent");
+        add_agent(req, list, host, "network", "DHCP agent", "vling-dhcp-agent");
+    }
+    json_decref(hosts);
+    return list;
+}
+
+/* Do the agent's members match the query's of the same names? */
+static bool agent_matches(struct api_req *req, const json_t *agent)
+{
+    static const char *const names[] = {"id", "host", "agent_type", "binary", NULL};
+
+    for (size_t i = 0; names[i]; i++) {
+        const char *wanted = api_query(req, names[i]);
+
+        if (wanted && strcmp(wanted, json_str(agent, names[i], "")) != 0)
+            return false;
+    }
+    return true;
+}
+
+static void agent_list(struct api_req *req)
+{
+    json_t *all = agents_of(req), *agent, *list = json_array();
+    size_t i;
+
+    json_array_foreach(all, i, agent)
+    {
+        if (agent_matches(req, agent))
+            json_array_append(list, agent);
+    }
+    json_decref(all);
+    api_reply(req, 200, json_pack("{s:o}", "agents", list));
+}
+
+static void agent_show(struct api_req *req)
+{
+    json_t *all = agents_of(req), *agent, *found = NULL;
+    size_t i;
+
+    json_array_foreach(all, i, agent)
+    {
+        if (strcmp(json_str(agent, "id", ""), api_param(req, "id")) == 0)
+            found = json_incref(agent);
+    }
+    json_decref(all);
+    if (found)
+        api_reply(req, 200, json_pack("{s:o}", "agent", found));
+    else
+        api_fail(req, 404, "AgentNotFound", "Agent %.64s could not be found.",
+                 api_param(req, "id"));
+}
+
+/* A cabinet is a zone. */
+static void zone_list(struct api_req *req)
+{
+    json_t *hosts = mirror_select(req->db, "host", "ORDER BY cabinet, id", ""), *host;
+    json_t *list = json_array();
+    const char *last = "";
+    size_t i;
+
+    json_array_foreach(hosts, i, host)
+    {
+        const char *zone = json_str(host, "cabinet", "");
+
+        if (!zone[0] || strcmp(zone, last) == 0 || !json_has_str(host, "roles", "network"))
+            continue;
+        last = zone;
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "name", zone, "resource", "router",
+                                              "state", "available"));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "name", zone, "resource",
+                                              "network", "state", "available"));
+    }
+    json_decref(hosts);
+    api_reply(req, 200, json_pack("{s:o}", "availability_zones", list));
+}
+
+/* ---- quotas: nothing is limited by project, which Neutron writes as -1 ---- */
+
+static const struct {
+    const char *name, *table;
+} counted[] = {
+    {"network", "network"},
+    {"subnet", "subnet"},
+    {"port", "port"},
+    {"router", "router"},
+    {"floatingip", "floatingip"},
+    {"security_group", "security_group"},
+    {"security_group_rule", "security_group_rule"},
+};
+
+static bool may_see_quota(struct api_req *req)
+{
+    if (api_owns(req, api_param(req, "id")))
+        return true;
+    return net_admin_only(req, "The quota of another project") == 0;
+}
+
+static void quota_show(struct api_req *req)
+{
+    json_t *quota = json_object();
+
+    if (!may_see_quota(req)) {
+        json_decref(quota);
+        return;
+    }
+    for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++)
+        json_put_int(quota, counted[i].name, -1);
+    json_put_int(quota, "subnetpool", 0);
+    json_put_int(quota, "rbac_policy", 0);
+    api_reply(req, 200, json_pack("{s:o}", "quota", quota));
+}
+
+static void quota_details(struct api_req *req)
+{
+    json_t *quota = json_object();
+
+    if (!may_see_quota(req)) {
+        json_decref(quota);
+        return;
+    }
+    for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++) {
+        int64_t used = mirror_count(req->db, counted[i].table, "WHERE project_id = ?", "s",
+                                    api_param(req, "id"));
+
+        json_object_set_new(quota, counted[i].name,
+                            json_pack("{s:i, s:I, s:i}", "limit", -1, "used", (json_int_t)used,
+                                      "reserved", 0));
+    }
+    api_reply(req, 200, json_pack("{s:o}", "quota", quota));
+}
+
+static void quota_list(struct api_req *req)
+{
+    api_reply(req, 200, json_pack("{s:[]}", "quotas"));
+}
+
+/* ---- tags ---- */
+
+static const struct {
+    const char *collection;
+    const struct net_kind *kind;
+} tagged[] = {
+    {"networks", &net_networks},       {"subnets", &net_subnets},
+    {"ports", &net_ports},             {"routers", &net_routers},
+    {"floatingips", &net_floatingips}, {"security-groups", &net_security_groups},
+    {"security-group-rules", &net_security_group_rules},
+};
+
+static json_t *tagged_row(struct api_req *req, const struct net_kind **ret_kind)
+{
+    const char *collection = api_param(req, "collection");
+
+    for (size_t i = 0; i < sizeof(tagged) / sizeof(tagged[0]); i++) {
+        if (strcmp(tagged[i].collection, collection) != 0)
+            continue;
+        *ret_kind = tagged[i].kind;
+        return strcmp(req->method, "GET") == 0
+                   ? net_see(req, tagged[i].kind, api_param(req, "id"))
+                   : net_own(req, tagged[i].kind, api_param(req, "id"));
+    }
+    api_fail(req, 404, "HTTPNotFound", "The resource could not be found.");
+    return NULL;
+}
+
+static void put_tags(struct api_req *req, const struct net_kind *kind, json_t *row, json_t *tags,
+                     unsigned status, json_t *reply)
+{
+    json_object_set(row, "tags", tags);
+    net_put(req, kind->resource->table, row);
+    api_reply(req, status, reply);
+}
+
+static void tags_show(struct api_req *req)
+{
+    const struct net_kind *kind;
+    json_t *row = tagged_row(req, &kind);
+
+    if (row)
+        api_reply(req, 200, json_pack("{s:O}", "tags", json_object_get(row, "tags")));
+    json_decref(row);
+}
+
+static void tags_put(struct api_req *req)
+{
+    const struct net_kind *kind;
+    json_t *row = tagged_row(req, &kind), *given = json_object_get(req->body, "tags"), *tag;
+    json_t *tags = json_array();
+    bool good = json_is_array(given) && json_array_size(given) <= TAGS_MAX;
+    size_t i;
+
+    json_array_foreach(given, i, tag)
+    {
+        bool known = false;
+
+        for (size_t k = 0; k < json_array_size(tags); k++)
+            known |= json_equal(json_array_get(tags, k), tag);
+        good = good && json_is_string(tag) && json_string_length(tag) <= 255;
+        if (!known)
+            json_array_append(tags, tag);
+    }
+    if (row && good)
+        put_tags(req, kind, row, tags, 200, json_pack("{s:O}", "tags", tags));
+    else if (row)
+        net_bad(req, "'tags' must be a list of at most 50 texts");
+    json_decref(tags);
+    json_decref(row);
+}
+
+static void tags_delete(struct api_req *req)
+{
+    const struct net_kind *kind;
+    json_t *row = tagged_row(req, &kind), *tags = json_array();
+
+    if (row)
+        put_tags(req, kind, row, tags, 204, NULL);
+    json_decref(tags);
+    json_decref(row);
+}
+
+/* GET: is it there? PUT: now it is. DELETE: now it is not. */
+static void tag_one(struct api_req *req)
+{
+    const struct net_kind *kind;
+    json_t *row = tagged_row(req, &kind), *tags, *tag;
+    const char *name = api_param(req, "tag");
+    bool there = false;
+    size_t i;
+
+    if (!row)
+        return;
+    tags = json_deep_copy(json_object_get(row, "tags"));
+    for (i = 0; i < json_array_size(tags) && !there; i++) {
+        tag = json_array_get(tags, i);
+        there = json_is_string(tag) && strcmp(json_string_value(tag), name) == 0;
+    }
+    if (strcmp(req->method, "PUT") == 0 && json_array_size(tags) >= TAGS_MAX) {
+        net_bad(req, "there are 50 tags already");
+    } else if (strcmp(req->method, "PUT") == 0) {
+        if (!there)
+            json_array_append_new(tags, json_string(name));
+        put_tags(req, kind, row, tags, 201, NULL);
+    } else if (!there) {
+        api_fail(req, 404, "TagNotFound", "Tag %.100s could not be found.", name);
+    } else if (strcmp(req->method, "DELETE") == 0) {
+        json_array_remove(tags, i - 1);
+        put_tags(req, kind, row, tags, 204, NULL);
+    } else {
+        api_reply(req, 204, NULL);
+    }
+    json_decref(tags);
+    json_decref(row);
+}
+
+/* ---- kinds that never have rows here ---- */
+
+static void empty_list(struct api_req *req)
+{
+    const char *last = strrchr(req->path, '/');
+    char key[64];
+
+    snprintf(key, sizeof(key), "%.60s", last ? last + 1 : "");
+    for (char *at = key; *at; at++)
+        *at = *at == '-' ? '_' : *at;
+    api_reply(req, 200, json_pack("{s:[]}", key));
+}
+
+/* ---- the service ---- */
+
+static void error(struct api_req *req, const char *type, const char *message)
+{
+    if (req->status == 401) {
+        req->reply = json_pack("{s:{s:i, s:s, s:s}}", "error", "code", 401, "title",
+                               "Unauthorized", "message", message);
+        return;
+    }
+    if (!type)
+        type = req->status == 400   ? "HTTPBadRequest"
+               : req->status == 403 ? "PolicyNotAuthorized"
+               : req->status == 404 ? "HTTPNotFound"
+               : req->status == 409 ? "Conflict"
+                                    : "HTTPInternalServerError";
+    req->reply = json_pack("{s:{s:s, s:s, s:s}}", "NeutronError", "type", type, "message", message,
+                           "detail", "");
+}
+
+#define ROWS(path, name)                                                                           \
+    {"GET", "/v2.0/" path, net_##name##_list, 0}, {"POST", "/v2.0/" path, net_##name##_create, 0}, \
+        {"GET", "/v2.0/" path "/{id}", net_##name##_show, 0},                                      \
+    {                                                                                              \
+        "DELETE", "/v2.0/" path "/{id}", net_##name##_delete, 0                                    \
+    }
+#define UPDATE(path, name)                                                                         \
+    {                                                                                              \
+        "PUT", "/v2.0/" path "/{id}", net_##name##_update, 0                                       \
+    }
+
+static const struct api_route routes[] = {
+    {"GET", "/", versions, API_PUBLIC | API_NO_DB},
+    {"GET", "/v2.0", resources, API_PUBLIC | API_NO_DB},
+    {"GET", "/v2.0/", resources, API_PUBLIC | API_NO_DB},
+    ROWS("networks", network),
+    UPDATE("networks", network),
+    ROWS("subnets", subnet),
+    UPDATE("subnets", subnet),
+    ROWS("ports", port),
+    UPDATE("ports", port),
+    ROWS("routers", router),
+    UPDATE("routers", router),
+    {"PUT", "/v2.0/routers/{id}/add_router_interface", net_router_add_interface, 0},
+    {"PUT", "/v2.0/routers/{id}/remove_router_interface", net_router_remove_interface, 0},
+    ROWS("floatingips", floating),
+    UPDATE("floatingips", floating),
+    ROWS("security-groups", group),
+    UPDATE("security-groups", group),
+    ROWS("security-group-rules", rule),
+    {"GET", "/v2.0/extensions", extension_list, API_NO_DB},
+    {"GET", "/v2.0/extensions/{id}", extension_show, API_NO_DB},
+    {"GET", "/v2.0/agents", agent_list, API_ADMIN},
+    {"GET", "/v2.0/agents/{id}", agent_show, API_ADMIN},
+    {"GET", "/v2.0/availability_zones", zone_list, 0},
+    {"GET", "/v2.0/quotas", quota_list, API_ADMIN},
+    {"GET", "/v2.0/quotas/{id}", quota_show, 0},
+    {"GET", "/v2.0/quotas/{id}/default", quota_show, 0},
+    {"GET", "/v2.0/quotas/{id}/details.json", quota_details, 0},
+    {"GET", "/v2.0/quotas/{id}/details", quota_details, 0},
+    {"GET", "/v2.0/subnetpools", empty_list, 0},
+    {"GET", "/v2.0/address-groups", empty_list, 0},
+    {"GET", "/v2.0/address-scopes", empty_list, 0},
+    {"GET", "/v2.0/{collection}/{id}/tags", tags_show, 0},
+    {"PUT", "/v2.0/{collection}/{id}/tags", tags_put, 0},
+    {"DELETE", "/v2.0/{collection}/{id}/tags", tags_delete, 0},
+    {"GET", "/v2.0/{collection}/{id}/tags/{tag}", tag_one, 0},
+    {"PUT", "/v2.0/{collection}/{id}/tags/{tag}", tag_one, 0},
+    {"DELETE", "/v2.0/{collection}/{id}/tags/{tag}", tag_one, 0},
+};
+
+const struct api_service_ops api_network = {
+    .service = API_NETWORK,
+    .type = "network",
+    .name = "neutron",
+    .port = 9696,
+    .catalog_path = "",
+    .routes = routes,
+    .route_count = sizeof(routes) / sizeof(routes[0]),
+    .error = error,
+};
