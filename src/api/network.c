@@ -18,8 +18,9 @@ static json_t *link_to(struct api_req *req, const char *path)
 
 static void versions(struct api_req *req)
 {
-    api_reply(req, 200, json_pack("{s:[{s:s, s:s, s:o}]}", "versions", "id", "v2.0", "status",
-                                  "CURRENT", "links", link_to(req, "/v2.0/")));
+    api_reply(req, 200,
+              json_pack("{s:[{s:s, s:s, s:o}]}", "versions", "id", "v2.0", "status", "CURRENT",
+                        "links", link_to(req, "/v2.0/")));
 }
 
 static void resources(struct api_req *req)
@@ -55,31 +56,36 @@ static const struct {
     {"ext-gw-mode", "Neutron L3 Configurable external gateway mode",
      "Extension of the router abstraction for specifying whether SNAT should occur on the external "
      "gateway"},
-    {"external-net", "Neutron external network", "Adds external network attribute to network "
-                                                 "resource."},
+    {"external-net", "Neutron external network",
+     "Adds external network attribute to network "
+     "resource."},
     {"extra_dhcp_opt", "Neutron Extra DHCP options", "Extra options configuration for DHCP."},
     {"extraroute", "Neutron Extra Route", "Extra routes configuration for L3 router"},
     {"fip-port-details", "Floating IP Port Details Extension",
      "Add port_details attribute to Floating IP resource"},
     {"net-mtu", "Network MTU", "Provides MTU attribute for a network resource."},
-    {"net-mtu-writable", "Network MTU (writable)", "Provides a writable MTU attribute for a network "
-                                                   "resource."},
+    {"net-mtu-writable", "Network MTU (writable)",
+     "Provides a writable MTU attribute for a network "
+     "resource."},
     {"pagination", "Pagination support", "Extension that indicates that pagination is enabled."},
     {"port-security", "Port Security", "Provides port security"},
-    {"project-id", "project_id field enabled", "Extension that indicates that project_id field is "
-                                               "enabled."},
+    {"project-id", "project_id field enabled",
+     "Extension that indicates that project_id field is "
+     "enabled."},
     {"provider", "Provider Network", "Expose mapping of virtual networks to physical networks"},
     {"quotas", "Quota management support", "Expose functions for quotas management per tenant"},
-    {"router", "Neutron L3 Router", "Router abstraction for basic L3 forwarding between L2 Neutron "
-                                    "networks and access to external networks via a NAT gateway."},
+    {"router", "Neutron L3 Router",
+     "Router abstraction for basic L3 forwarding between L2 Neutron "
+     "networks and access to external networks via a NAT gateway."},
     {"security-group", "security-group", "The security groups extension."},
     {"sorting", "Sorting support", "Extension that indicates that sorting is enabled."},
     {"standard-attr-description", "standard-attr-description",
      "Extension to add descriptions to standard attributes"},
     {"standard-attr-revisions", "Resource revision numbers",
      "This extension will display the revision number of neutron resources."},
-    {"standard-attr-tag", "Tag support for resources with standard attribute: port, subnet, network, "
-                          "router, floatingip, security_group",
+    {"standard-attr-tag",
+     "Tag support for resources with standard attribute: port, subnet, network, "
+     "router, floatingip, security_group",
      "Enables to set tag on resources."},
     {"standard-attr-timestamp", "Resource timestamps",
      "Adds created_at and updated_at fields to all Neutron resources that have Neutron standard "
@@ -275,9 +281,9 @@ static void quota_details(struct api_req *req)
         int64_t used = mirror_count(req->db, counted[i].table, "WHERE project_id = ?", "s",
                                     api_param(req, "id"));
 
-        json_object_set_new(quota, counted[i].name,
-                            json_pack("{s:i, s:I, s:i}", "limit", -1, "used", (json_int_t)used,
-                                      "reserved", 0));
+        json_object_set_new(
+            quota, counted[i].name,
+            json_pack("{s:i, s:I, s:i}", "limit", -1, "used", (json_int_t)used, "reserved", 0));
     }
     api_reply(req, 200, json_pack("{s:o}", "quota", quota));
 }
@@ -293,9 +299,12 @@ static const struct {
     const char *collection;
     const struct net_kind *kind;
 } tagged[] = {
-    {"networks", &net_networks},       {"subnets", &net_subnets},
-    {"ports", &net_ports},             {"routers", &net_routers},
-    {"floatingips", &net_floatingips}, {"security-groups", &net_security_groups},
+    {"networks", &net_networks},
+    {"subnets", &net_subnets},
+    {"ports", &net_ports},
+    {"routers", &net_routers},
+    {"floatingips", &net_floatingips},
+    {"security-groups", &net_security_groups},
     {"security-group-rules", &net_security_group_rules},
 };
 
@@ -307,9 +316,8 @@ static json_t *tagged_row(struct api_req *req, const struct net_kind **ret_kind)
         if (strcmp(tagged[i].collection, collection) != 0)
             continue;
         *ret_kind = tagged[i].kind;
-        return strcmp(req->method, "GET") == 0
-                   ? net_see(req, tagged[i].kind, api_param(req, "id"))
-                   : net_own(req, tagged[i].kind, api_param(req, "id"));
+        return strcmp(req->method, "GET") == 0 ? net_see(req, tagged[i].kind, api_param(req, "id"))
+                                               : net_own(req, tagged[i].kind, api_param(req, "id"));
     }
     api_fail(req, 404, "HTTPNotFound", "The resource could not be found.");
     return NULL;
@@ -422,8 +430,8 @@ static void empty_list(struct api_req *req)
 static void error(struct api_req *req, const char *type, const char *message)
 {
     if (req->status == 401) {
-        req->reply = json_pack("{s:{s:i, s:s, s:s}}", "error", "code", 401, "title",
-                               "Unauthorized", "message", message);
+        req->reply = json_pack("{s:{s:i, s:s, s:s}}", "error", "code", 401, "title", "Unauthorized",
+                               "message", message);
         return;
     }
     if (!type)
@@ -436,21 +444,19 @@ static void error(struct api_req *req, const char *type, const char *message)
                            "detail", "");
 }
 
+#define ROUTE(how, where, function, bits)                                                          \
+    {                                                                                              \
+        .method = how, .path = "/v2.0/" where, .handler = function, .flags = bits                  \
+    }
 #define ROWS(path, name)                                                                           \
-    {"GET", "/v2.0/" path, net_##name##_list, 0}, {"POST", "/v2.0/" path, net_##name##_create, 0}, \
-        {"GET", "/v2.0/" path "/{id}", net_##name##_show, 0},                                      \
-    {                                                                                              \
-        "DELETE", "/v2.0/" path "/{id}", net_##name##_delete, 0                                    \
-    }
-#define UPDATE(path, name)                                                                         \
-    {                                                                                              \
-        "PUT", "/v2.0/" path "/{id}", net_##name##_update, 0                                       \
-    }
+    ROUTE("GET", path, net_##name##_list, 0), ROUTE("POST", path, net_##name##_create, 0),         \
+        ROUTE("GET", path "/{id}", net_##name##_show, 0),                                          \
+        ROUTE("DELETE", path "/{id}", net_##name##_delete, 0)
+#define UPDATE(path, name) ROUTE("PUT", path "/{id}", net_##name##_update, 0)
 
 static const struct api_route routes[] = {
-    {"GET", "/", versions, API_PUBLIC | API_NO_DB},
-    {"GET", "/v2.0", resources, API_PUBLIC | API_NO_DB},
-    {"GET", "/v2.0/", resources, API_PUBLIC | API_NO_DB},
+    {.method = "GET", .path = "/", .handler = versions, .flags = API_PUBLIC | API_NO_DB},
+    ROUTE("GET", "", resources, API_PUBLIC | API_NO_DB),
     ROWS("networks", network),
     UPDATE("networks", network),
     ROWS("subnets", subnet),
@@ -459,32 +465,32 @@ static const struct api_route routes[] = {
     UPDATE("ports", port),
     ROWS("routers", router),
     UPDATE("routers", router),
-    {"PUT", "/v2.0/routers/{id}/add_router_interface", net_router_add_interface, 0},
-    {"PUT", "/v2.0/routers/{id}/remove_router_interface", net_router_remove_interface, 0},
+    ROUTE("PUT", "routers/{id}/add_router_interface", net_router_add_interface, 0),
+    ROUTE("PUT", "routers/{id}/remove_router_interface", net_router_remove_interface, 0),
     ROWS("floatingips", floating),
     UPDATE("floatingips", floating),
     ROWS("security-groups", group),
     UPDATE("security-groups", group),
     ROWS("security-group-rules", rule),
-    {"GET", "/v2.0/extensions", extension_list, API_NO_DB},
-    {"GET", "/v2.0/extensions/{id}", extension_show, API_NO_DB},
-    {"GET", "/v2.0/agents", agent_list, API_ADMIN},
-    {"GET", "/v2.0/agents/{id}", agent_show, API_ADMIN},
-    {"GET", "/v2.0/availability_zones", zone_list, 0},
-    {"GET", "/v2.0/quotas", quota_list, API_ADMIN},
-    {"GET", "/v2.0/quotas/{id}", quota_show, 0},
-    {"GET", "/v2.0/quotas/{id}/default", quota_show, 0},
-    {"GET", "/v2.0/quotas/{id}/details.json", quota_details, 0},
-    {"GET", "/v2.0/quotas/{id}/details", quota_details, 0},
-    {"GET", "/v2.0/subnetpools", empty_list, 0},
-    {"GET", "/v2.0/address-groups", empty_list, 0},
-    {"GET", "/v2.0/address-scopes", empty_list, 0},
-    {"GET", "/v2.0/{collection}/{id}/tags", tags_show, 0},
-    {"PUT", "/v2.0/{collection}/{id}/tags", tags_put, 0},
-    {"DELETE", "/v2.0/{collection}/{id}/tags", tags_delete, 0},
-    {"GET", "/v2.0/{collection}/{id}/tags/{tag}", tag_one, 0},
-    {"PUT", "/v2.0/{collection}/{id}/tags/{tag}", tag_one, 0},
-    {"DELETE", "/v2.0/{collection}/{id}/tags/{tag}", tag_one, 0},
+    ROUTE("GET", "extensions", extension_list, API_NO_DB),
+    ROUTE("GET", "extensions/{id}", extension_show, API_NO_DB),
+    ROUTE("GET", "agents", agent_list, API_ADMIN),
+    ROUTE("GET", "agents/{id}", agent_show, API_ADMIN),
+    ROUTE("GET", "availability_zones", zone_list, 0),
+    ROUTE("GET", "quotas", quota_list, API_ADMIN),
+    ROUTE("GET", "quotas/{id}", quota_show, 0),
+    ROUTE("GET", "quotas/{id}/default", quota_show, 0),
+    ROUTE("GET", "quotas/{id}/details.json", quota_details, 0),
+    ROUTE("GET", "quotas/{id}/details", quota_details, 0),
+    ROUTE("GET", "subnetpools", empty_list, 0),
+    ROUTE("GET", "address-groups", empty_list, 0),
+    ROUTE("GET", "address-scopes", empty_list, 0),
+    ROUTE("GET", "{collection}/{id}/tags", tags_show, 0),
+    ROUTE("PUT", "{collection}/{id}/tags", tags_put, 0),
+    ROUTE("DELETE", "{collection}/{id}/tags", tags_delete, 0),
+    ROUTE("GET", "{collection}/{id}/tags/{tag}", tag_one, 0),
+    ROUTE("PUT", "{collection}/{id}/tags/{tag}", tag_one, 0),
+    ROUTE("DELETE", "{collection}/{id}/tags/{tag}", tag_one, 0),
 };
 
 const struct api_service_ops api_network = {

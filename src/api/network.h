@@ -5,10 +5,10 @@
  *             network_nets.c  networks; network_subnets.c subnets and DHCP ports
  *             network_alloc.c addresses; network_ports.c ports; network_routers.c routers;
  *             network_floating.c floating IPs; network_security.c security groups and rules
- * Changes.    A handler reads a row with net_get(), changes it and gives it to net_put(): so several
- *             changes of one row in a request add up, and the revision it was read at is expected.
- * Races.      "Nobody uses it" is a statement about rows that do not exist, which no precondition can
- *             name. So whoever begins to use a thing calls net_use() and whoever removes the thing
+ * Changes.    A handler reads a row with net_get(), changes it and gives it to net_put(): so
+ * several changes of one row in a request add up, and the revision it was read at is expected.
+ * Races.      "Nobody uses it" is a statement about rows that do not exist, which no precondition
+ * can name. So whoever begins to use a thing calls net_use() and whoever removes the thing
  *             net_expect_unused() before looking for users (table guard).
  * Ownership.  Rows are new references, views too. Functions that return int answer the error with
  *             api_fail() themselves and return a negative number.
@@ -21,8 +21,8 @@
 
 struct net_kind {
     const struct resource *resource;
-    const char *error;    /* "Network": NetworkNotFound */
-    const char *label;    /* "Network": "Network x could not be found." */
+    const char *error;       /* "Network": NetworkNotFound */
+    const char *label;       /* "Network": "Network x could not be found." */
     const char *seen_by_all; /* SQL: who else than the owner may see it; "0" for nobody */
     json_t *(*complete)(struct api_req *req, const json_t *row, json_t *view);
 };
@@ -46,7 +46,8 @@ void net_put(struct api_req *req, const char *table, json_t *row);
 /* Writes a new row. */
 void net_create(struct api_req *req, const char *table, json_t *row);
 void net_remove(struct api_req *req, const char *table, const json_t *row);
-/* Rows of `table` whose indexed field `field` is `value`, as this transaction leaves them so far. */
+/* Rows of `table` whose indexed field `field` is `value`, as this transaction leaves them so far.
+ */
 json_t *net_rows(struct api_req *req, const char *table, const char *field, const char *value);
 
 void net_use(struct api_req *req, const char *id);
@@ -90,13 +91,14 @@ void net_mac(struct api_req *req, const char *network_id, char out[18]);
 
 /* ---- network_ports.c ---- */
 
-/* Completes and creates the port row `row` (borrowed; from net_new or net_port_plain) with the wanted
- * fixed_ips. */
+/* Completes and creates the port row `row` (borrowed; from net_new or net_port_plain) with the
+ * wanted fixed_ips. */
 int net_port_make(struct api_req *req, const json_t *network, json_t *row, const json_t *wanted);
 /* A port row without addresses for a device of ours. */
 json_t *net_port_plain(struct api_req *req, const char *network_id, const char *project_id,
                        const char *owner, const char *device_id);
-/* "ACTIVE" or "DOWN", and the host it is at ("" if none; lives as long as the request's strings). */
+/* "ACTIVE" or "DOWN", and the host it is at ("" if none; lives as long as the request's strings).
+ */
 const char *net_port_status(struct api_req *req, const json_t *port, char ret_host[64]);
 
 /* ---- network_subnets.c ---- */

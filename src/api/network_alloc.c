@@ -1,5 +1,6 @@
-/* Addresses. A used one has a row in table `ip`; whoever creates the row owns the address. Free ones
- * are looked for from a random place, so that requests at the same time seldom choose the same. */
+/* Addresses. A used one has a row in table `ip`; whoever creates the row owns the address. Free
+ * ones are looked for from a random place, so that requests at the same time seldom choose the
+ * same. */
 #include "api/network.h"
 
 #include "base/id.h"
@@ -232,9 +233,9 @@ int net_ips_take(struct api_req *req, const json_t *network, const json_t *wante
     json_array_foreach(wanted, i, want)
     {
         subnet = subnet_of(req, subnets, want);
-        rc = subnet ? net_ip_take(req, subnet, json_str(want, "ip_address", NULL), port_id,
-                                  fixed_ips)
-                    : -EINVAL;
+        rc = subnet
+                 ? net_ip_take(req, subnet, json_str(want, "ip_address", NULL), port_id, fixed_ips)
+                 : -EINVAL;
         if (rc == -ENOSPC)
             no_more(req, network);
         if (rc < 0)

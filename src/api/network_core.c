@@ -163,9 +163,10 @@ static void not_found(struct api_req *req, const struct net_kind *kind, const ch
     char type[96];
 
     snprintf(type, sizeof(type), "%sNotFound", kind->error);
-    api_fail(req, 404, type, kind == &net_security_groups || kind == &net_security_group_rules
-                                 ? "%s %.100s does not exist"
-                                 : "%s %.100s could not be found.",
+    api_fail(req, 404, type,
+             kind == &net_security_groups || kind == &net_security_group_rules
+                 ? "%s %.100s does not exist"
+                 : "%s %.100s could not be found.",
              kind->label, id);
 }
 
@@ -222,16 +223,16 @@ static json_t *without_blanks(const struct resource *resource, const json_t *bod
 
         if (strcmp(key, "tenant_id") == 0 || strcmp(key, "project_id") == 0)
             continue;
-        if (!field || field->flags & FIELD_NOT_STORED ? is_blank(value)
-                          : json_is_null(value) && !(field->flags & FIELD_NULL))
+        if (!field || field->flags & FIELD_NOT_STORED
+                ? is_blank(value)
+                : json_is_null(value) && !(field->flags & FIELD_NULL))
             continue;
         json_object_set(out, key, value);
     }
     return out;
 }
 
-static int check_required(struct api_req *req, const struct resource *resource,
-                          const json_t *body)
+static int check_required(struct api_req *req, const struct resource *resource, const json_t *body)
 {
     for (size_t i = 0; i < resource->field_count; i++) {
         const struct field *field = &resource->fields[i];
@@ -351,8 +352,7 @@ json_t *net_view(struct api_req *req, const struct net_kind *kind, const json_t 
     return kind->complete ? kind->complete(req, row, view) : view;
 }
 
-void net_reply(struct api_req *req, unsigned status, const struct net_kind *kind,
-               const json_t *row)
+void net_reply(struct api_req *req, unsigned status, const struct net_kind *kind, const json_t *row)
 {
     json_t *view = net_view(req, kind, row);
 
@@ -446,7 +446,8 @@ static void add_special(struct buf *where, json_t *params, const struct query *q
     }
     json_array_foreach(query->tags, i, value)
     {
-        buf_str(where, " AND EXISTS (SELECT 1 FROM json_each(body, '$.tags') AS t WHERE t.value = ?)");
+        buf_str(where,
+                " AND EXISTS (SELECT 1 FROM json_each(body, '$.tags') AS t WHERE t.value = ?)");
         json_array_append(params, value);
     }
 }
@@ -465,10 +466,10 @@ static void add_links(struct api_req *req, json_t *reply, const struct resource 
                                           json_str(json_array_get(rows, n - 1), "id", ""))));
     if (n > 0)
         json_array_append_new(
-            links, json_pack("{s:s, s:o}", "rel", "previous", "href",
-                             json_sprintf("%s%s?%smarker=%s&page_reverse=True", req->base_url,
-                                          req->path, query,
-                                          json_str(json_array_get(rows, 0), "id", ""))));
+            links,
+            json_pack("{s:s, s:o}", "rel", "previous", "href",
+                      json_sprintf("%s%s?%smarker=%s&page_reverse=True", req->base_url, req->path,
+                                   query, json_str(json_array_get(rows, 0), "id", ""))));
     snprintf(key, sizeof(key), "%s_links", resource->plural);
     json_object_set_new(reply, key, links);
 }

@@ -8,8 +8,8 @@
 
 static json_t *complete(struct api_req *req, const json_t *row, json_t *view)
 {
-    static const char *const shown[] = {"name",      "network_id",   "mac_address", "admin_state_up",
-                                        "device_id", "device_owner", NULL};
+    static const char *const shown[] = {
+        "name", "network_id", "mac_address", "admin_state_up", "device_id", "device_owner", NULL};
     json_t *port = net_get(req, "port", json_str(row, "port_id", ""));
     json_t *router = net_get(req, "router", json_str(row, "router_id", "")), *details;
     bool up = port && net_host_up(req, json_str(router, "host_id", NULL));
@@ -81,11 +81,12 @@ static int check_single(struct api_req *req, const json_t *row, const json_t *po
                            fixed_ip, json_str(row, "id", ""));
     taken = json_array_size(others) > 0;
     if (taken)
-        api_fail(req, 409, "FloatingIPPortAlreadyAssociated",
-                 "Cannot associate floating IP %s (%s) with port %s using fixed IP %s, as that fixed "
-                 "IP already has a floating IP on external network %s.",
-                 json_str(row, "floating_ip_address", ""), json_str(row, "id", ""), id, fixed_ip,
-                 json_str(row, "floating_network_id", ""));
+        api_fail(
+            req, 409, "FloatingIPPortAlreadyAssociated",
+            "Cannot associate floating IP %s (%s) with port %s using fixed IP %s, as that fixed "
+            "IP already has a floating IP on external network %s.",
+            json_str(row, "floating_ip_address", ""), json_str(row, "id", ""), id, fixed_ip,
+            json_str(row, "floating_network_id", ""));
     json_decref(others);
     return taken ? -EBUSY : 0;
 }
@@ -99,10 +100,11 @@ static int join(struct api_req *req, json_t *row, const json_t *port, const char
     if (!fixed || check_single(req, row, port, json_str(fixed, "ip_address", "")) < 0)
         return -EINVAL;
     if (net_router_between(req, json_str(fixed, "subnet_id", ""), network_id, router_id) < 0) {
-        api_fail(req, 404, "ExternalGatewayForFloatingIPNotFound",
-                 "External network %s is not reachable from subnet %s.  Therefore, cannot associate "
-                 "Port %s with a Floating IP.",
-                 network_id, json_str(fixed, "subnet_id", ""), json_str(port, "id", ""));
+        api_fail(
+            req, 404, "ExternalGatewayForFloatingIPNotFound",
+            "External network %s is not reachable from subnet %s.  Therefore, cannot associate "
+            "Port %s with a Floating IP.",
+            network_id, json_str(fixed, "subnet_id", ""), json_str(port, "id", ""));
         return -ENOENT;
     }
     store_txn_expect(req->txn, "port", json_str(port, "id", ""), json_int(port, "_rev", 0));
@@ -237,7 +239,8 @@ void net_floating_update(struct api_req *req)
         return;
     old = json_incref(json_object_get(row, "port_id"));
     rc = net_change(req, &net_floatingips, row);
-    if (rc == 0 && (json_object_get(body, "port_id") || json_object_get(body, "fixed_ip_address"))) {
+    if (rc == 0 &&
+        (json_object_get(body, "port_id") || json_object_get(body, "fixed_ip_address"))) {
         /* A body without port_id keeps the port. */
         port = json_object_get(body, "port_id") ? json_object_get(body, "port_id") : old;
         asked = json_object_get(body, "fixed_ip_address");

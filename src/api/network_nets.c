@@ -12,8 +12,8 @@
 
 static json_t *complete(struct api_req *req, const json_t *row, json_t *view)
 {
-    static const char *const nulls[] = {"ipv4_address_scope", "ipv6_address_scope",
-                                        "qos_policy_id", NULL};
+    static const char *const nulls[] = {"ipv4_address_scope", "ipv6_address_scope", "qos_policy_id",
+                                        NULL};
     json_t *subnets = net_rows(req, "subnet", "network_id", json_str(row, "id", "")), *subnet;
     json_t *ids = json_array();
     size_t i;

@@ -99,13 +99,14 @@ static int make_gateway(struct api_req *req, json_t *row, const json_t *network,
                         const json_t *wanted, bool snat)
 {
     const char *network_id = json_str(network, "id", "");
-    json_t *port = net_port_plain(req, network_id, "", "network:router_gateway",
-                                  json_str(row, "id", ""));
+    json_t *port =
+        net_port_plain(req, network_id, "", "network:router_gateway", json_str(row, "id", ""));
     int rc = port ? net_port_make(req, network, port, wanted) : -EINVAL;
 
     if (rc == 0 && json_array_size(json_object_get(port, "fixed_ips")) == 0) {
-        api_fail(req, 400, "BadRequest", "Bad router request: No IPs available for external "
-                                         "network %s.",
+        api_fail(req, 400, "BadRequest",
+                 "Bad router request: No IPs available for external "
+                 "network %s.",
                  network_id);
         rc = -EINVAL;
     }
@@ -139,8 +140,9 @@ static int set_gateway(struct api_req *req, json_t *row, json_t *old, const json
     if (!network)
         return -ENOENT;
     if (!json_bool(network, "external", false)) {
-        api_fail(req, 400, "BadRequest", "Bad router request: Network %s is not an external "
-                                         "network.",
+        api_fail(req, 400, "BadRequest",
+                 "Bad router request: Network %s is not an external "
+                 "network.",
                  network_id);
         rc = -EINVAL;
     } else if (!wanted && strcmp(json_str(old, "network_id", ""), network_id) == 0) {
@@ -406,8 +408,8 @@ void net_router_add_interface(struct api_req *req)
     if (!subnet_id == !port_id)
         bad_router(req, "Either subnet_id or port_id must be specified");
     else
-        port = subnet_id ? add_by_subnet(req, router, subnet_id)
-                         : add_by_port(req, router, port_id);
+        port =
+            subnet_id ? add_by_subnet(req, router, subnet_id) : add_by_port(req, router, port_id);
     if (port) {
         /* Also what makes two interfaces at a time see each other. */
         net_put(req, "router", router);
@@ -473,10 +475,11 @@ void net_router_remove_interface(struct api_req *req)
                  "Router %s has no interface on %s %.64s", id, subnet_id ? "subnet" : "port",
                  subnet_id ? subnet_id : port_id);
     } else if (interface_has_floating(req, id, port)) {
-        api_fail(req, 409, "RouterInterfaceInUseByFloatingIP",
-                 "Router interface for port %s on router %s cannot be deleted, as it is required by "
-                 "one or more floating IPs.",
-                 json_str(port, "id", ""), id);
+        api_fail(
+            req, 409, "RouterInterfaceInUseByFloatingIP",
+            "Router interface for port %s on router %s cannot be deleted, as it is required by "
+            "one or more floating IPs.",
+            json_str(port, "id", ""), id);
     } else {
         net_put(req, "router", router);
         reply_interface(req, router, port);

@@ -16,9 +16,10 @@ static json_t *complete_rule(struct api_req *req, const json_t *row, json_t *vie
     (void)req;
     json_object_del(view, "name");
     json_object_set_new(view, "remote_address_group_id", json_null());
-    json_object_set(view, "normalized_cidr", json_object_get(row, "remote_ip_prefix")
-                                                 ? json_object_get(row, "remote_ip_prefix")
-                                                 : json_object_get(view, "remote_ip_prefix"));
+    json_object_set(view, "normalized_cidr",
+                    json_object_get(row, "remote_ip_prefix")
+                        ? json_object_get(row, "remote_ip_prefix")
+                        : json_object_get(view, "remote_ip_prefix"));
     return view;
 }
 
@@ -32,8 +33,8 @@ const struct net_kind net_security_group_rules = {
 
 static json_t *complete_group(struct api_req *req, const json_t *row, json_t *view)
 {
-    json_t *rules = net_rows(req, "security_group_rule", "security_group_id",
-                             json_str(row, "id", ""));
+    json_t *rules =
+        net_rows(req, "security_group_rule", "security_group_id", json_str(row, "id", ""));
     json_t *views = json_array(), *rule;
     size_t i;
 
@@ -249,11 +250,11 @@ void net_group_delete(struct api_req *req)
 static const struct {
     const char *name, *stored;
 } protocols[] = {
-    {"tcp", "tcp"},          {"udp", "udp"},   {"icmp", "icmp"}, {"ipv6-icmp", "ipv6-icmp"},
-    {"icmpv6", "ipv6-icmp"}, {"ah", "51"},     {"dccp", "33"},   {"egp", "8"},
-    {"esp", "50"},           {"gre", "47"},    {"igmp", "2"},    {"ipip", "4"},
-    {"ospf", "89"},          {"pgm", "113"},   {"rsvp", "46"},   {"sctp", "132"},
-    {"udplite", "136"},      {"vrrp", "112"},  {"ipv6-encap", "41"}, {"ipv6-frag", "44"},
+    {"tcp", "tcp"},          {"udp", "udp"},      {"icmp", "icmp"},     {"ipv6-icmp", "ipv6-icmp"},
+    {"icmpv6", "ipv6-icmp"}, {"ah", "51"},        {"dccp", "33"},       {"egp", "8"},
+    {"esp", "50"},           {"gre", "47"},       {"igmp", "2"},        {"ipip", "4"},
+    {"ospf", "89"},          {"pgm", "113"},      {"rsvp", "46"},       {"sctp", "132"},
+    {"udplite", "136"},      {"vrrp", "112"},     {"ipv6-encap", "41"}, {"ipv6-frag", "44"},
     {"ipv6-nonxt", "59"},    {"ipv6-opts", "60"}, {"ipv6-route", "43"},
 };
 
@@ -271,19 +272,19 @@ static int check_protocol(struct api_req *req, json_t *row)
         if (strcasecmp(text, protocols[i].name) == 0) {
             bool v6 = strcmp(json_str(row, "ethertype", ""), "IPv6") == 0;
 
-            json_put_str(row, "protocol", v6 && strcasecmp(text, "icmp") == 0
-                                              ? "ipv6-icmp"
-                                              : protocols[i].stored);
+            json_put_str(row, "protocol",
+                         v6 && strcasecmp(text, "icmp") == 0 ? "ipv6-icmp" : protocols[i].stored);
             return 0;
         }
     }
     number = strtoul(text, &end, 10);
     if (isdigit((unsigned char)text[0]) && !*end && number <= 255)
         return 0;
-    api_fail(req, 400, "SecurityGroupRuleInvalidProtocol",
-             "Security group rule protocol %.50s not supported. Only protocol values tcp, udp, icmp "
-             "and so on, and integer representations [0 to 255] are supported.",
-             text);
+    api_fail(
+        req, 400, "SecurityGroupRuleInvalidProtocol",
+        "Security group rule protocol %.50s not supported. Only protocol values tcp, udp, icmp "
+        "and so on, and integer representations [0 to 255] are supported.",
+        text);
     return -EINVAL;
 }
 
@@ -355,9 +356,9 @@ static int check_remote(struct api_req *req, json_t *row)
 
 static int check_duplicate(struct api_req *req, const json_t *row)
 {
-    static const char *const same[] = {"direction",      "ethertype",        "protocol",
-                                       "port_range_min", "port_range_max",   "remote_ip_prefix",
-                                       "remote_group_id", NULL};
+    static const char *const same[] = {
+        "direction",      "ethertype",        "protocol",        "port_range_min",
+        "port_range_max", "remote_ip_prefix", "remote_group_id", NULL};
     json_t *rules = net_rows(req, "security_group_rule", "security_group_id",
                              json_str(row, "security_group_id", "")),
            *rule;
@@ -373,7 +374,8 @@ static int check_duplicate(struct api_req *req, const json_t *row)
         }
         if (!same[k]) {
             api_fail(req, 409, "SecurityGroupRuleExists",
-                     "Security group rule already exists. Rule id is %s.", json_str(rule, "id", ""));
+                     "Security group rule already exists. Rule id is %s.",
+                     json_str(rule, "id", ""));
             json_decref(rules);
             return -EEXIST;
         }

@@ -63,8 +63,8 @@ static int check_pool(struct api_req *req, json_t *row, json_t *pool, const stru
     struct ip_addr first, last, gateway;
 
     if (ip_parse(start, &first) < 0 || ip_parse(end, &last) < 0 || ip_compare(&first, &last) > 0) {
-        api_fail(req, 400, "InvalidAllocationPool",
-                 "The allocation pool %.50s-%.50s is not valid.", start, end);
+        api_fail(req, 400, "InvalidAllocationPool", "The allocation pool %.50s-%.50s is not valid.",
+                 start, end);
         return -EINVAL;
     }
     if (!ip_cidr_is_host(cidr, &first) || !ip_cidr_is_host(cidr, &last)) {
@@ -205,8 +205,8 @@ static const json_t *address_in(const json_t *fixed_ips, const char *subnet_id)
     return NULL;
 }
 
-/* The addresses that the port is to have: kept or new ones in subnets with DHCP; the others are given
- * back. */
+/* The addresses that the port is to have: kept or new ones in subnets with DHCP; the others are
+ * given back. */
 static int dhcp_addresses(struct api_req *req, const json_t *network, const char *port_id,
                           const json_t *old, json_t *fixed_ips)
 {

@@ -143,8 +143,7 @@ const char *ip_cidr_format(const struct ip_cidr *cidr, char *out)
 {
     char address[IP_TEXT_SIZE];
 
-    snprintf(out, IP_CIDR_TEXT_SIZE, "%s/%d", ip_format(&cidr->base, address),
-             cidr->prefix & 0xff);
+    snprintf(out, IP_CIDR_TEXT_SIZE, "%s/%d", ip_format(&cidr->base, address), cidr->prefix & 0xff);
     return out;
 }
 

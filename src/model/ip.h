@@ -30,8 +30,8 @@ int ip_compare(const struct ip_addr *a, const struct ip_addr *b);
 /* addr + n; wraps around at the end of the family's space. */
 struct ip_addr ip_add(struct ip_addr addr, uint64_t n);
 struct ip_addr ip_before(struct ip_addr addr);
-/* How many addresses there are from `first` to `last`, both counted; 0 if last is before first or of
- * another family; UINT64_MAX if there are more than that. */
+/* How many addresses there are from `first` to `last`, both counted; 0 if last is before first or
+ * of another family; UINT64_MAX if there are more than that. */
 uint64_t ip_count(const struct ip_addr *first, const struct ip_addr *last);
 
 /* "10.0.0.5/24": host bits are cleared. A bare address gets the longest prefix. */
@@ -46,8 +46,8 @@ struct ip_addr ip_cidr_first_host(const struct ip_cidr *cidr);
 struct ip_addr ip_cidr_last_host(const struct ip_cidr *cidr);
 bool ip_cidr_is_host(const struct ip_cidr *cidr, const struct ip_addr *addr);
 
-/* The first address that is not `used`, looking from `start` to `last` and then from `first`. At most
- * `tries` addresses are looked at. 0 or -ENOSPC. */
+/* The first address that is not `used`, looking from `start` to `last` and then from `first`. At
+ * most `tries` addresses are looked at. 0 or -ENOSPC. */
 int ip_next_free(const struct ip_addr *first, const struct ip_addr *last,
                  const struct ip_addr *start, uint64_t tries,
                  bool (*used)(void *arg, const struct ip_addr *addr), void *arg,
