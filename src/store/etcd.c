@@ -19,7 +19,7 @@
  */
 static int attempt_ms(int attempt)
 {
-    static const int times[] = {500, 500, 700, 1000, 1500, 2000};
+    static const int times[] = {400, 400, 600, 1000, 1500, 2000};
 
     return times[attempt < 6 ? attempt : 5];
 }
@@ -111,6 +111,7 @@ void etcd_endpoint_failed(struct etcd *etcd, int endpoint, const char *why)
              etcd->endpoints[endpoint].url, why ? why : "no answer");
     if (etcd->current == endpoint)
         etcd->current = (endpoint + 1) % etcd->endpoint_count;
+    etcd_watch_doubt(etcd, endpoint);
 }
 
 /* ---- operations ---- */

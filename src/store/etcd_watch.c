@@ -20,6 +20,7 @@
 #define LINE_MAX_SIZE ((size_t)256 * 1024 * 1024)
 #define TICK_MS 250
 #define SILENCE_MS 700
+#define DOUBT_MS 300
 #define LAG_MS 1000
 #define PROBE_MS 500
 #define REOPEN_MS 50
@@ -301,20 +302,36 @@ static void probe(struct etcd_watch *watch)
     etcd_op_probe(watch->etcd, watch->endpoint, "/v3/kv/range", &body, PROBE_MS, on_probe, watch);
 }
 
+/* When something came from the watch's endpoint last. */
+static int64_t heard_ms(const struct etcd_watch *watch)
+{
+    int64_t ok_ms = watch->etcd->endpoints[watch->endpoint].last_ok_ms;
+
+    return ok_ms < watch->byte_ms ? watch->byte_ms : ok_ms;
+}
+
+/* Opening a watch elsewhere costs little (nothing is loaded again), waiting costs seconds. */
+void etcd_watch_doubt(struct etcd *etcd, int endpoint)
+{
+    struct etcd_watch *watch = etcd->watch;
+
+    if (watch && watch->call && watch->endpoint == endpoint &&
+        clock_now_ms() - heard_ms(watch) > DOUBT_MS)
+        stop_call(watch);
+}
+
 static void on_tick(void *arg)
 {
     struct etcd_watch *watch = arg;
     struct etcd *etcd = watch->etcd;
-    int64_t now = clock_now_ms(), ok_ms = etcd->endpoints[watch->endpoint].last_ok_ms;
+    int64_t now = clock_now_ms();
     bool lags = watch->revision < etcd->seen_revision && now - etcd->seen_ms > LAG_MS;
 
-    if (ok_ms < watch->byte_ms)
-        ok_ms = watch->byte_ms;
     if (!watch->call)
         return;
     if (lags && now - watch->byte_ms > LAG_MS)
         stop_call(watch);
-    else if (!watch->probing && now - ok_ms > SILENCE_MS)
+    else if (!watch->probing && now - heard_ms(watch) > SILENCE_MS)
         probe(watch);
     etcd_alarm_set(etcd, &watch->tick, now + TICK_MS, on_tick, watch);
 }

@@ -25,7 +25,7 @@
 
 #define MEMBERS 3
 #define WAIT_MS 20000
-#define ROWS_MAX 20000
+#define ROWS_MAX 200000
 
 struct row {
     char id[64];
@@ -811,7 +811,7 @@ static void members_die_under_load(void **state)
 static void compaction_resets(void **state)
 {
     struct world *world = *state;
-    char command[256];
+    char command[768];
     int64_t revision = 0;
 
     watch(world);

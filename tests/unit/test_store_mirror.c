@@ -1,0 +1,239 @@
+/* The mirror: tables from the model, filters in SQL, revisions, listeners, waiting. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/json.h"
+#include "store/mirror.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct store_change host(const char *id, const char *cabinet, int64_t revision)
+{
+    json_t *row = json_pack("{s:s, s:s, s:i}", "id", id, "cabinet", cabinet, "vcpus", 4);
+
+    return (struct store_change){.table = "host", .id = id, .row = row, .revision = revision};
+}
+
+static void apply_hosts(struct mirror *mirror)
+{
+    struct store_change changes[] = {host("h1", "A", 5), host("h2", "B", 6), host("h3", "A", 7)};
+
+    mirror_apply(mirror, 7, changes, 3);
+    for (int i = 0; i < 3; i++)
+        json_decref(changes[i].row);
+}
+
+static int open_mirror(void **state)
+{
+    struct err err = {0};
+
+    *state = mirror_open_detached(&err);
+    assert_non_null(*state);
+    apply_hosts(*state);
+    return 0;
+}
+
+static int close_mirror(void **state)
+{
+    mirror_close(*state);
+    return 0;
+}
+
+static void rows_are_selected(void **state)
+{
+    struct mirror *mirror = *state;
+    json_t *rows = mirror_select(mirror, "host", "WHERE cabinet = ? ORDER BY id DESC", "s", "A");
+
+    assert_int_equal(json_array_size(rows), 2);
+    assert_string_equal(json_str(json_array_get(rows, 0), "id", ""), "h3");
+    assert_int_equal(json_int(json_array_get(rows, 0), "_rev", 0), 7);
+    json_decref(rows);
+    rows = mirror_select(mirror, "host", "WHERE rev > ? LIMIT ?", "ii", (int64_t)5, (int64_t)1);
+    assert_int_equal(json_array_size(rows), 1);
+    json_decref(rows);
+    rows = mirror_select(mirror, "host", "WHERE cabinet IS ?", "s", NULL);
+    assert_int_equal(json_array_size(rows), 0);
+    json_decref(rows);
+    assert_int_equal(mirror_count(mirror, "host", "WHERE cabinet = ?", "s", "A"), 2);
+    assert_int_equal(mirror_count(mirror, "host", "", ""), 3);
+}
+
+static void parameters_come_as_json(void **state)
+{
+    json_t *params = json_pack("[s, i]", "A", 1), *rows;
+
+    rows = mirror_select_json(*state, "host", "WHERE cabinet = ? LIMIT ?", params);
+    assert_int_equal(json_array_size(rows), 1);
+    json_decref(rows);
+    json_decref(params);
+}
+
+static void wrong_sql_gives_nothing(void **state)
+{
+    static const char *const wrong[] = {"WHERE nonsense = 1", "WHERE", "; DELETE FROM host",
+                                        "WHERE 1=1; DELETE FROM host"};
+
+    for (size_t i = 0; i < 4; i++) {
+        json_t *rows = mirror_select(*state, "host", wrong[i], "");
+
+        assert_int_equal(json_array_size(rows), 0);
+        json_decref(rows);
+    }
+    assert_int_equal(mirror_count(*state, "no_such_table", "", ""), 0);
+    assert_int_equal(mirror_count(*state, "host", "", ""), 3);
+}
+
+static void one_row_is_got(void **state)
+{
+    int64_t revision = -1;
+    json_t *row = mirror_get(*state, "host", "h2", &revision);
+
+    assert_string_equal(json_str(row, "cabinet", ""), "B");
+    assert_int_equal(revision, 6);
+    json_decref(row);
+    assert_null(mirror_get(*state, "host", "h9", &revision));
+    assert_int_equal(revision, 0);
+}
+
+struct heard {
+    int calls;
+    size_t changes;
+    bool all;
+};
+
+static void on_change(void *arg, const struct store_change *changes, size_t n)
+{
+    struct heard *heard = arg;
+
+    heard->calls++;
+    heard->changes += n;
+    heard->all = heard->all || !changes;
+}
+
+static void listeners_hear(void **state)
+{
+    struct store_change changes[] = {host("h2", "C", 8),
+                                     {.table = "host", .id = "h1", .revision = 8},
+                                     {.table = "of_a_newer_release", .id = "x", .revision = 8}};
+    struct heard heard = {0};
+
+    mirror_listen(*state, on_change, &heard);
+    mirror_apply(*state, 8, changes, 3);
+    json_decref(changes[0].row);
+    mirror_apply(*state, 9, NULL, 0);
+    assert_int_equal(heard.calls, 1);
+    assert_int_equal(heard.changes, 3);
+    assert_int_equal(mirror_revision(*state), 9);
+    assert_int_equal(mirror_count(*state, "host", "", ""), 2);
+    assert_int_equal(mirror_count(*state, "host", "WHERE cabinet = ?", "s", "C"), 1);
+}
+
+static void on_wait(void *arg, int rc)
+{
+    *(int *)arg = rc;
+}
+
+static void waiting_ends_with_the_revision(void **state)
+{
+    int rc = 1, now = 1, barrier = 1, closed = 1;
+    struct mirror *mirror = mirror_open_detached(NULL);
+
+    mirror_wait(*state, 7, 1000, on_wait, &now);
+    assert_int_equal(now, 0);
+    mirror_wait(*state, 8, 1000, on_wait, &rc);
+    assert_int_equal(rc, 1);
+    mirror_apply(*state, 8, NULL, 0);
+    assert_int_equal(rc, 0);
+    mirror_barrier(*state, 1000, on_wait, &barrier);
+    assert_int_equal(barrier, 0);
+    mirror_wait(mirror, 1, 1000, on_wait, &closed);
+    mirror_close(mirror);
+    assert_int_equal(closed, -ECANCELED);
+}
+
+static void on_commit(void *arg, int rc, int64_t revision)
+{
+    *(int64_t *)arg = rc == 0 ? revision : rc;
+}
+
+static void run_while(uv_loop_t *loop, const int *rc)
+{
+    for (int i = 0; i < 5000 && *rc == 1; i++) {
+        uv_run(loop, UV_RUN_NOWAIT);
+        usleep(1000);
+    }
+}
+
+static void a_store_feeds_it(void **state)
+{
+    char dir[] = "/tmp/vling-test-mirror-XXXXXX", path[64];
+    struct mirror *mirror;
+    struct store *store;
+    struct store_txn *txn;
+    int barrier = 1, late = 1, stale = 1;
+    int64_t first = 0, second = 0;
+    struct heard heard = {0};
+    uv_loop_t loop;
+    json_t *row = json_pack("{s:s, s:s}", "id", "h1", "cabinet", "A");
+
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof(path), "%s/store.db", dir);
+    uv_loop_init(&loop);
+    store = store_open_sqlite(&loop, path, NULL);
+    mirror = mirror_open(store, NULL);
+    mirror_listen(mirror, on_change, &heard);
+    assert_false(mirror_ready(mirror));
+    txn = store_txn_new();
+    store_txn_create(txn, "host", "h1", row);
+    store_commit(store, txn, 5000, on_commit, &first);
+    json_decref(row);
+    mirror_barrier(mirror, 5000, on_wait, &barrier);
+    run_while(&loop, &barrier);
+    assert_int_equal(barrier, 0);
+    assert_true(mirror_ready(mirror) && heard.all);
+    row = mirror_get(mirror, "host", "h1", NULL);
+    assert_int_equal(json_int(row, "_rev", 0), first);
+    txn = store_txn_new();
+    json_put_str(row, "cabinet", "B");
+    mirror_txn_update(txn, "host", row);
+    assert_null(json_object_get(row, "_rev"));
+    store_commit(store, txn, 5000, on_commit, &second);
+    barrier = 1;
+    mirror_barrier(mirror, 5000, on_wait, &barrier);
+    run_while(&loop, &barrier);
+    assert_true(second > first);
+    assert_int_equal(mirror_count(mirror, "host", "WHERE cabinet = 'B'", ""), 1);
+    mirror_wait(mirror, second + 100, 50, on_wait, &late);
+    run_while(&loop, &late);
+    assert_int_equal(late, -ETIMEDOUT);
+    mirror_barrier(mirror, 5000, on_wait, &stale);
+    mirror_close(mirror);
+    assert_int_equal(stale, -ECANCELED);
+    store_close(store);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    json_decref(row);
+    unlink(path);
+    assert_int_equal(rmdir(dir), 0);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, open_mirror, close_mirror)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(rows_are_selected), T(parameters_come_as_json), T(wrong_sql_gives_nothing),
+        T(one_row_is_got),    T(listeners_hear),          T(waiting_ends_with_the_revision),
+        T(a_store_feeds_it),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
