@@ -1,0 +1,48 @@
+/* The etcd member beside this controller: its command line, and keeping it running.
+ *
+ * Lifecycle. etcd_server_start adopts the member that an earlier vlingd left running (pid file and
+ * the process's own command line agree) or starts it; when it dies it is started again with
+ * growing pauses. A vlingd that ends leaves its member running, so that a restart of vlingd costs
+ * the cluster nothing; etcd_server_stop with `kill` ends it.
+ * Errors.    What etcd says goes to `log_file`; deaths are logged.
+ * Threads.   The loop's.
+ */
+#ifndef VLING_STORE_ETCD_SERVER_H
+#define VLING_STORE_ETCD_SERVER_H
+
+#include "base/err.h"
+#include <stdbool.h>
+#include <uv.h>
+
+struct etcd_server;
+
+struct etcd_server_peer {
+    const char *name, *ip;
+};
+
+struct etcd_server_options {
+    const char *binary;    /* NULL: "etcd", found in PATH */
+    const char *name;      /* of this member; one of `peers` */
+    const char *data_dir;  /* made if missing (0700) */
+    const char *listen_ip; /* clients at listen_ip:client_port and 127.0.0.1:client_port */
+    int client_port;       /* 0: 2379 */
+    int peer_port;         /* 0: 2380 */
+    const struct etcd_server_peer *peers; /* all members, this one too */
+    int peer_count;
+    const char *token;                          /* the cluster's, NULL: "vling" */
+    const char *ca_file, *cert_file, *key_file; /* for clients and peers; all NULL: plain (tests) */
+    const char *pid_file, *log_file;
+};
+
+/* NULL and `err` when the options are wrong or the folder cannot be made. That etcd cannot be
+ * started now is logged and tried again. */
+struct etcd_server *etcd_server_start(uv_loop_t *loop, const struct etcd_server_options *options,
+                                      struct err *err);
+
+/* 0 while it is not running. */
+int etcd_server_pid(const struct etcd_server *server);
+
+/* Stops watching over the member and frees `server` (from the loop); `kill`: ends the member too. */
+void etcd_server_stop(struct etcd_server *server, bool kill);
+
+#endif
