@@ -1,0 +1,284 @@
+/* Storage in a directory: the embedded default for one machine, and for shared file systems.
+ *
+ *   images/<id>            the bytes        images/<id>.sum      "sha512 <hex> <size>\n"
+ *   images/.upload-<id>.*  uploads that are not complete
+ *   disks/<server>/root.<format>            disks/<server>/.root.*   being made
+ *
+ * Everything appears by rename after fsync, so what is visible is complete. The sum is checked when
+ * a disk is made out of an image. On a shared file system several hosts work in the same folders:
+ * names in the making carry a random part, and only old ones are swept.
+ */
+#include "drv/storage/dir.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/id.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <gnutls/crypto.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#define STALE_SECONDS (6 * 3600)
+
+struct storage_upload {
+    struct storage_driver *driver;
+    char id[64], temp[PATH_MAX];
+    int fd;
+    uint64_t size;
+    gnutls_hash_hd_t hash;
+};
+
+bool storage_dir_safe_name(const char *name)
+{
+    size_t length = strlen(name);
+
+    if (length == 0 || length > 63 || name[0] == '.')
+        return false;
+    for (const char *at = name; *at; at++) {
+        if (!((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') ||
+              (*at >= '0' && *at <= '9') || *at == '-' || *at == '_' || *at == '.'))
+            return false;
+    }
+    return true;
+}
+
+/* Removes what crashed writers left behind, long after any writer would have ended. */
+static void sweep(const char *folder, const char *prefix)
+{
+    DIR *dir = opendir(folder);
+    struct dirent *entry;
+    char path[PATH_MAX];
+    struct stat st;
+
+    while (dir && (entry = readdir(dir))) {
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+        if (lstat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+            time(NULL) - st.st_mtime > STALE_SECONDS)
+            unlink(path);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+static struct storage_driver *dir_open(uv_loop_t *loop, const json_t *config, struct err *err)
+{
+    struct storage_driver *d = calloc(1, sizeof(*d));
+    char path[PATH_MAX];
+    int rc;
+
+    if (!d) {
+        err_set(err, -ENOMEM, "cannot open the storage folder", NULL, NULL);
+        return NULL;
+    }
+    d->loop = loop;
+    snprintf(d->path, sizeof(d->path), "%s",
+             json_is_string(json_object_get(config, "path"))
+                 ? json_string_value(json_object_get(config, "path"))
+                 : "/srv/vling");
+    snprintf(path, sizeof(path), "%s/images", d->path);
+    rc = file_mkdirs(path, 0755);
+    if (rc == 0) {
+        sweep(path, ".upload-");
+        snprintf(path, sizeof(path), "%s/disks", d->path);
+        rc = file_mkdirs(path, 0755);
+    }
+    if (rc < 0) {
+        err_why(err, rc, "cannot open the storage folder", "%s: %s", path, strerror(-rc));
+        free(d);
+        return NULL;
+    }
+    return d;
+}
+
+static void dir_close(struct storage_driver *d)
+{
+    free(d);
+}
+
+/* ---- uploads ---- */
+
+static void upload_free(struct storage_upload *u)
+{
+    if (u->hash)
+        gnutls_hash_deinit(u->hash, NULL);
+    if (u->fd >= 0)
+        close(u->fd);
+    free(u);
+}
+
+static struct storage_upload *upload_begin(struct storage_driver *d, const char *image_id,
+                                           struct err *err)
+{
+    struct storage_upload *u;
+    char nonce[ID_HEX_SIZE];
+
+    if (!storage_dir_safe_name(image_id)) {
+        err_set(err, -EINVAL, "cannot store the image", "its id is no file name", NULL);
+        return NULL;
+    }
+    u = calloc(1, sizeof(*u));
+    if (!u) {
+        err_set(err, -ENOMEM, "cannot store the image", NULL, NULL);
+        return NULL;
+    }
+    u->driver = d;
+    snprintf(u->id, sizeof(u->id), "%s", image_id);
+    id_hex(nonce);
+    snprintf(u->temp, sizeof(u->temp), "%s/images/.upload-%s.%s", d->path, image_id, nonce);
+    u->fd = open(u->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (u->fd < 0 || gnutls_hash_init(&u->hash, GNUTLS_DIG_SHA512) < 0) {
+        err_why(err, u->fd < 0 ? -errno : -EIO, "cannot store the image", "%s: %s", u->temp,
+                strerror(errno));
+        upload_free(u);
+        return NULL;
+    }
+    return u;
+}
+
+static int upload_write(struct storage_upload *u, const void *bytes, size_t size)
+{
+    const char *at = bytes;
+    size_t left = size;
+
+    while (left > 0) {
+        ssize_t put = write(u->fd, at, left);
+
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0)
+            return -errno;
+        at += put;
+        left -= (size_t)put;
+    }
+    gnutls_hash(u->hash, bytes, size);
+    u->size += size;
+    return 0;
+}
+
+static void upload_abort(struct storage_upload *u)
+{
+    unlink(u->temp);
+    upload_free(u);
+}
+
+static int upload_commit(struct storage_upload *u, struct err *err)
+{
+    unsigned char digest[64];
+    char path[PATH_MAX], line[200];
+    int n, rc = 0;
+
+    gnutls_hash_deinit(u->hash, digest);
+    u->hash = NULL;
+    n = snprintf(line, sizeof(line), "sha512 ");
+    for (size_t i = 0; i < sizeof(digest); i++)
+        n += snprintf(line + n, sizeof(line) - (size_t)n, "%02x", digest[i]);
+    n += snprintf(line + n, sizeof(line) - (size_t)n, " %llu\n", (unsigned long long)u->size);
+    if (fsync(u->fd) < 0)
+        rc = -errno;
+    snprintf(path, sizeof(path), "%s/images/%s.sum", u->driver->path, u->id);
+    if (rc == 0)
+        rc = file_write_atomic(path, line, (size_t)n, 0644);
+    snprintf(path, sizeof(path), "%s/images/%s", u->driver->path, u->id);
+    if (rc == 0 && rename(u->temp, path) < 0)
+        rc = -errno;
+    if (rc == 0)
+        rc = storage_dir_sync_folder(u->driver, "images");
+    if (rc < 0) {
+        err_why(err, rc, "cannot store the image", "%s: %s", path, strerror(-rc));
+        unlink(u->temp);
+    }
+    upload_free(u);
+    return rc;
+}
+
+int storage_dir_sync_folder(struct storage_driver *d, const char *folder)
+{
+    char path[PATH_MAX];
+    int fd, rc;
+
+    snprintf(path, sizeof(path), "%s/%s", d->path, folder);
+    fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    rc = fsync(fd) < 0 ? -errno : 0;
+    close(fd);
+    return rc;
+}
+
+/* ---- images ---- */
+
+static int image_open(struct storage_driver *d, const char *image_id, int *ret_fd,
+                      uint64_t *ret_size, struct err *err)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    int fd;
+
+    if (!storage_dir_safe_name(image_id))
+        return err_set(err, -ENOENT, "cannot open the image", "its id is no file name", NULL);
+    snprintf(path, sizeof(path), "%s/images/%s", d->path, image_id);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        int rc = -errno;
+
+        if (fd >= 0)
+            close(fd);
+        return err_why(err, rc, "cannot open the image", "%s: %s", path, strerror(-rc));
+    }
+    *ret_fd = fd;
+    *ret_size = (uint64_t)st.st_size;
+    return 0;
+}
+
+static int image_delete(struct storage_driver *d, const char *image_id)
+{
+    char path[PATH_MAX];
+    int rc = 0;
+
+    if (!storage_dir_safe_name(image_id))
+        return -ENOENT;
+    snprintf(path, sizeof(path), "%s/images/%s", d->path, image_id);
+    if (unlink(path) < 0)
+        rc = -errno;
+    snprintf(path, sizeof(path), "%s/images/%s.sum", d->path, image_id);
+    unlink(path);
+    return rc;
+}
+
+static int dir_space(struct storage_driver *d, uint64_t *ret_total, uint64_t *ret_free)
+{
+    struct statvfs st;
+
+    if (statvfs(d->path, &st) < 0)
+        return -errno;
+    *ret_total = (uint64_t)st.f_blocks * st.f_frsize;
+    *ret_free = (uint64_t)st.f_bavail * st.f_frsize;
+    return 0;
+}
+
+const struct storage_ops storage_dir = {
+    .name = "dir",
+    .shared = true,
+    .open = dir_open,
+    .close = dir_close,
+    .upload_begin = upload_begin,
+    .upload_write = upload_write,
+    .upload_commit = upload_commit,
+    .upload_abort = upload_abort,
+    .image_open = image_open,
+    .image_delete = image_delete,
+    .disk_create = storage_dir_disk_create,
+    .disk_locate = storage_dir_disk_locate,
+    .disk_delete = storage_dir_disk_delete,
+    .space = dir_space,
+};
