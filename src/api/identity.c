@@ -1,0 +1,113 @@
+/* The identity service (Keystone v3): its routes and its form of errors. */
+#include "api/identity.h"
+
+#include <stdio.h>
+
+#define READ 0
+#define OPEN API_PUBLIC
+#define ADMIN API_ADMIN
+
+/* {"GET", list} {"POST", create} {"GET", show} {"PATCH", update} {"DELETE", delete} */
+#define ROWS(plural, list_flags)                                                                   \
+    {.method = "GET", .path = "/v3/" #plural, .handler = plural##_list, .flags = list_flags},      \
+        {.method = "POST", .path = "/v3/" #plural, .handler = plural##_create, .flags = ADMIN},    \
+        {.method = "GET", .path = "/v3/" #plural "/{id}", .handler = plural##_show},               \
+        {.method = "PATCH",                                                                        \
+         .path = "/v3/" #plural "/{id}",                                                           \
+         .handler = plural##_update,                                                               \
+         .flags = ADMIN},                                                                          \
+    {                                                                                              \
+        .method = "DELETE", .path = "/v3/" #plural "/{id}", .handler = plural##_delete,            \
+        .flags = ADMIN                                                                             \
+    }
+
+#define GRANTS(scope)                                                                              \
+    {.method = "GET",                                                                              \
+     .path = scope "/users/{user}/roles",                                                          \
+     .handler = grants_list,                                                                       \
+     .flags = ADMIN},                                                                              \
+        {.method = "GET",                                                                          \
+         .path = scope "/users/{user}/roles/{role}",                                               \
+         .handler = grants_check,                                                                  \
+         .flags = ADMIN},                                                                          \
+        {.method = "PUT",                                                                          \
+         .path = scope "/users/{user}/roles/{role}",                                               \
+         .handler = grants_put,                                                                    \
+         .flags = ADMIN},                                                                          \
+    {                                                                                              \
+        .method = "DELETE", .path = scope "/users/{user}/roles/{role}", .handler = grants_delete,  \
+        .flags = ADMIN                                                                             \
+    }
+
+static const struct api_route routes[] = {
+    {.method = "GET", .path = "/", .handler = identity_versions, .flags = OPEN | API_NO_DB},
+    {.method = "GET", .path = "/v3", .handler = identity_version, .flags = OPEN | API_NO_DB},
+    {.method = "POST", .path = "/v3/auth/tokens", .handler = tokens_issue, .flags = OPEN},
+    {.method = "GET", .path = "/v3/auth/tokens", .handler = tokens_show},
+    {.method = "DELETE", .path = "/v3/auth/tokens", .handler = tokens_revoke, .flags = API_READER},
+    {.method = "GET", .path = "/v3/auth/catalog", .handler = catalog_list},
+    {.method = "GET", .path = "/v3/auth/projects", .handler = auth_projects},
+    {.method = "GET", .path = "/v3/auth/domains", .handler = auth_domains},
+    {.method = "GET", .path = "/v3/auth/system", .handler = auth_system},
+    ROWS(domains, ADMIN),
+    ROWS(projects, ADMIN),
+    ROWS(users, ADMIN),
+    ROWS(roles, READ),
+    {.method = "POST", .path = "/v3/users/{id}/password", .handler = users_password, .flags = OPEN},
+    {.method = "GET", .path = "/v3/users/{id}/projects", .handler = users_projects},
+    {.method = "GET", .path = "/v3/users/{id}/groups", .handler = groups_none},
+    {.method = "GET", .path = "/v3/groups", .handler = groups_none, .flags = ADMIN},
+    GRANTS("/v3/projects/{project}"),
+    GRANTS("/v3/domains/{domain}"),
+    GRANTS("/v3/system"),
+    {.method = "GET", .path = "/v3/role_assignments", .handler = assignments_list},
+    {.method = "GET", .path = "/v3/services", .handler = catalog_services, .flags = ADMIN},
+    {.method = "GET", .path = "/v3/services/{id}", .handler = catalog_service, .flags = ADMIN},
+    {.method = "GET", .path = "/v3/endpoints", .handler = catalog_endpoints, .flags = ADMIN},
+    {.method = "GET", .path = "/v3/endpoints/{id}", .handler = catalog_endpoint, .flags = ADMIN},
+    {.method = "GET", .path = "/v3/regions", .handler = catalog_regions},
+    {.method = "GET", .path = "/v3/regions/{id}", .handler = catalog_region},
+};
+
+static const char *title_of(unsigned status)
+{
+    switch (status) {
+    case 400:
+        return "Bad Request";
+    case 401:
+        return "Unauthorized";
+    case 403:
+        return "Forbidden";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 409:
+        return "Conflict";
+    case 413:
+        return "Request Entity Too Large";
+    case 503:
+        return "Service Unavailable";
+    case 507:
+        return "Insufficient Storage";
+    default:
+        return "Internal Server Error";
+    }
+}
+
+static void error(struct api_req *req, const char *type, const char *message)
+{
+    req->reply = json_pack("{s:{s:i, s:s, s:s}}", "error", "code", (int)req->status, "title",
+                           title_of(req->status), "message", message);
+}
+
+const struct api_service_ops api_identity = {
+    .service = API_IDENTITY,
+    .type = "identity",
+    .name = "keystone",
+    .port = 5000,
+    .catalog_path = "/v3",
+    .routes = routes,
+    .route_count = sizeof(routes) / sizeof(routes[0]),
+    .error = error,
+};

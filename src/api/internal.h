@@ -57,8 +57,6 @@ int api_route_find(const struct api_service_ops *service, const char *method, co
  * called, else an error was answered. */
 bool api_authorize(struct api_req *req);
 
-/* ---- list.c: see api.h ---- */
-
 /* ---- password.c ---- */
 
 /* Does `phrase` match `hash`? 1 yes, 0 no, -EINPROGRESS: return from the handler, it runs again
@@ -85,5 +83,8 @@ struct api *api_start_services(const struct api_options *options,
 
 /* The port a service really listens on, 0 if it is not offered. */
 uint16_t api_port(const struct api *api, enum api_service service);
+
+/* The services on offer, in order; NULL after the last one. */
+const struct api_service_ops *api_service_at(const struct api *api, size_t index);
 
 #endif

@@ -525,14 +525,6 @@ struct api *api_start_services(const struct api_options *options,
     return api;
 }
 
-struct api *api_start(const struct api_options *options, struct err *err)
-{
-    static const struct api_service_ops *const services[] = {&api_identity, &api_compute,
-                                                             &api_network, &api_image, NULL};
-
-    return api_start_services(options, services, 0, err);
-}
-
 uint16_t api_port(const struct api *api, enum api_service service)
 {
     for (size_t i = 0; i < api->listener_count; i++) {
@@ -540,6 +532,11 @@ uint16_t api_port(const struct api *api, enum api_service service)
             return http_server_port(api->listeners[i].server);
     }
     return 0;
+}
+
+const struct api_service_ops *api_service_at(const struct api *api, size_t index)
+{
+    return index < api->listener_count ? api->listeners[index].service : NULL;
 }
 
 void api_stop(struct api *api)

@@ -131,3 +131,17 @@ const struct resource resource_revocation = {
     RESOURCE_FIELDS(revocation_fields),
     .doc = "A token that is void although it has not expired.",
 };
+
+/* id = a hash of kind, domain and name. */
+static const struct field taken_name_fields[] = {
+    {.name = "id", .type = FIELD_STR},
+    {.name = "owner_id", .type = FIELD_ID, .flags = FIELD_INDEX},
+};
+
+const struct resource resource_taken_name = {
+    .table = "taken_name",
+    .singular = "taken_name",
+    .plural = "taken_names",
+    RESOURCE_FIELDS(taken_name_fields),
+    .doc = "The name of a domain, project, user or role; makes two of the same name impossible.",
+};

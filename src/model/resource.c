@@ -24,6 +24,7 @@ const struct resource *const resource_all[] = {
     &resource_role,
     &resource_assignment,
     &resource_revocation,
+    &resource_taken_name,
     &resource_image,
     &resource_server,
     &resource_server_state,

@@ -9,7 +9,7 @@ extern const struct resource resource_host, resource_module, resource_event, res
     resource_lease;
 /* identity.c */
 extern const struct resource resource_domain, resource_project, resource_user, resource_role,
-    resource_assignment, resource_revocation;
+    resource_assignment, resource_revocation, resource_taken_name;
 /* image.c */
 extern const struct resource resource_image;
 /* compute.c */
