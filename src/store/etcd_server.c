@@ -252,7 +252,6 @@ static int spawn(struct etcd_server *s, int log_fd)
         uv_close((uv_handle_t *)process, free_handle);
         return rc;
     }
-    uv_unref((uv_handle_t *)process);
     s->process = process;
     s->pid = process->pid;
     return 0;
@@ -353,7 +352,6 @@ void etcd_server_stop(struct etcd_server *s, bool kill_it)
         return;
     if (s->process) {
         s->process->data = NULL;
-        uv_ref((uv_handle_t *)s->process);
         if (!kill_it)
             uv_close((uv_handle_t *)s->process, free_handle);
     }

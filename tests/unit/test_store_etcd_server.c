@@ -1,0 +1,172 @@
+/* A supervised etcd member with TLS: starts, is started again, is adopted, ends. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "store/etcd_server.h"
+#include "store/store.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static char dir[] = "/tmp/vling-test-member-XXXXXX";
+static char data[64], ca[64], cert[64], key[64], pid_file[64], log_file[64], url[64];
+static const struct etcd_server_peer self = {"m0", "127.0.0.1"};
+static struct etcd_server_options options = {.name = "m0",
+                                             .data_dir = data,
+                                             .listen_ip = "127.0.0.1",
+                                             .peers = &self,
+                                             .peer_count = 1,
+                                             .ca_file = ca,
+                                             .cert_file = cert,
+                                             .key_file = key,
+                                             .pid_file = pid_file,
+                                             .log_file = log_file};
+static uv_loop_t loop;
+
+static int free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    close(fd);
+    return ntohs(address.sin_port);
+}
+
+static int setup(void **state)
+{
+    char command[1024];
+
+    assert_non_null(mkdtemp(dir));
+    snprintf(data, sizeof(data), "%s/data", dir);
+    snprintf(ca, sizeof(ca), "%s/ca.pem", dir);
+    snprintf(cert, sizeof(cert), "%s/cert.pem", dir);
+    snprintf(key, sizeof(key), "%s/key.pem", dir);
+    snprintf(pid_file, sizeof(pid_file), "%s/pid", dir);
+    snprintf(log_file, sizeof(log_file), "%s/log", dir);
+    options.client_port = free_port();
+    options.peer_port = free_port();
+    snprintf(url, sizeof(url), "https://127.0.0.1:%d", options.client_port);
+    snprintf(command, sizeof(command),
+             "cd %s && exec 2>/dev/null && k='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes' "
+             "&& openssl req -x509 $k -days 2 -subj /CN=ca -keyout cakey.pem -out ca.pem && "
+             "openssl req $k -subj /CN=m0 -keyout key.pem -out csr.pem && "
+             "echo 'subjectAltName=IP:127.0.0.1' > ext && openssl x509 -req -in csr.pem -CA ca.pem "
+             "-CAkey cakey.pem -CAcreateserial -days 2 -extfile ext -out cert.pem",
+             dir);
+    assert_int_equal(system(command), 0);
+    return uv_loop_init(&loop);
+}
+
+static int remove_one(const char *path, const struct stat *stat, int flag, struct FTW *ftw)
+{
+    return remove(path);
+}
+
+static int teardown(void **state)
+{
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    return nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void run_for(int ms)
+{
+    int64_t end = clock_now_ms() + ms;
+
+    while (clock_now_ms() < end) {
+        uv_run(&loop, UV_RUN_NOWAIT);
+        usleep(1000);
+    }
+}
+
+static void on_barrier(void *arg, int rc, int64_t revision)
+{
+    *(int *)arg = rc;
+}
+
+static int barrier_rc(bool with_cert)
+{
+    const char *endpoints[] = {url, NULL};
+    struct store_etcd_options store_options = {.endpoints = endpoints,
+                                               .ca_file = ca,
+                                               .cert_file = with_cert ? cert : NULL,
+                                               .key_file = with_cert ? key : NULL,
+                                               .writer = "t"};
+    struct store *store = store_open_etcd(&loop, &store_options, NULL);
+    int rc = 1;
+
+    store_barrier(store, with_cert ? 15000 : 2000, on_barrier, &rc);
+    for (int i = 0; i < 200 && rc == 1; i++)
+        run_for(100);
+    store_close(store);
+    run_for(50);
+    return rc;
+}
+
+static void member_is_kept_running(void **state)
+{
+    struct etcd_server *server = etcd_server_start(&loop, &options, NULL);
+    int first, second;
+
+    assert_non_null(server);
+    assert_int_equal(barrier_rc(true), 0);
+    assert_int_equal(barrier_rc(false), -ETIMEDOUT);
+    first = etcd_server_pid(server);
+    kill(first, SIGKILL);
+    run_for(1000);
+    second = etcd_server_pid(server);
+    assert_true(second > 0 && second != first);
+    assert_int_equal(barrier_rc(true), 0);
+    etcd_server_stop(server, false); /* as if this process restarted */
+    run_for(200);
+    server = etcd_server_start(&loop, &options, NULL);
+    assert_int_equal(etcd_server_pid(server), second);
+    kill(second, SIGKILL);
+    run_for(2500);
+    assert_true(etcd_server_pid(server) > 0);
+    assert_int_not_equal(etcd_server_pid(server), second);
+    assert_int_equal(barrier_rc(true), 0);
+    first = etcd_server_pid(server);
+    etcd_server_stop(server, true);
+    for (int i = 0; i < 100 && kill(first, 0) == 0; i++)
+        run_for(100);
+    assert_int_equal(kill(first, 0), -1);
+}
+
+static void wrong_options_are_refused(void **state)
+{
+    struct etcd_server_options wrong = options;
+    struct err err = {0};
+
+    wrong.name = "stranger";
+    assert_null(etcd_server_start(&loop, &wrong, &err));
+    assert_int_equal(err.code, -EINVAL);
+    wrong = options;
+    wrong.key_file = NULL;
+    assert_null(etcd_server_start(&loop, &wrong, &err));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wrong_options_are_refused),
+        cmocka_unit_test(member_is_kept_running),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
