@@ -35,10 +35,9 @@ bool pki_present(const char *state_dir);
 bool pki_has_ca_key(const char *state_dir);
 
 /* A fresh key (kept in host.key.new until pki_install) and a request signed with it. */
-int pki_request(const char *state_dir, const char *host, const char *const *ips, char **ret_csr,
-                struct err *err);
-/* Controllers: signs a request. Its CN must be `host` and its addresses are taken over only if they
- * are in `ips`; -EPERM otherwise. */
+int pki_request(const char *state_dir, const char *host, char **ret_csr, struct err *err);
+/* Controllers: signs a request for an ECDSA key whose CN is `host` (-EPERM otherwise). Nothing else
+ * is taken from the request: the addresses are `ips`, the usages are ours. */
 int pki_sign(const char *state_dir, const char *csr, const char *host, const char *const *ips,
              char **ret_certificate, struct err *err);
 /* Checks an answer to pki_request (chain, key, name) and puts all files in place. `ca_key` may be
