@@ -232,7 +232,8 @@ static int dhcp_addresses(struct api_req *req, const json_t *network, const char
             break;
     }
     json_decref(subnets);
-    json_array_foreach(old, i, fixed)
+    /* After an error the transaction is empty and has to stay so. */
+    json_array_foreach(rc < 0 ? NULL : old, i, fixed)
     {
         if (!address_in(fixed_ips, json_str(fixed, "subnet_id", "")))
             net_ip_release(req, network_id, json_str(fixed, "ip_address", ""));
@@ -260,13 +261,16 @@ int net_dhcp_sync(struct api_req *req, const json_t *network)
         snprintf(device, sizeof(device), "dhcp-%.64s", network_id);
         port = net_port_plain(req, network_id, json_str(network, "project_id", ""), "network:dhcp",
                               device);
-        net_mac(req, network_id, mac);
-        json_put_str(port, "id", id);
-        json_put_str(port, "mac_address", mac);
-        json_object_set(port, "fixed_ips", fixed_ips);
-        json_object_set_new(port, "security_groups", json_array());
-        json_put_bool(port, "port_security_enabled", false);
-        net_create(req, "port", port);
+        rc = port ? 0 : -ENOMEM;
+        if (port) {
+            net_mac(req, network_id, mac);
+            json_put_str(port, "id", id);
+            json_put_str(port, "mac_address", mac);
+            json_object_set(port, "fixed_ips", fixed_ips);
+            json_object_set_new(port, "security_groups", json_array());
+            json_put_bool(port, "port_security_enabled", false);
+            net_create(req, "port", port);
+        }
     }
     json_decref(fixed_ips);
     json_decref(port);
