@@ -481,7 +481,7 @@ static void test_bulk_and_updates(void **state)
     make("ports", fmt(b, "{\"port\":{\"network_id\":\"%s\"}}", net), port);
     assert_int_equal(mirror_count(mirror, "ip", "WHERE port_id = ?", "s", port), 2);
     quietly("PUT", fmt(path, "/v2.0/ports/%s", port),
-            "{\"port\":{\"fixed_ips\":[{\"ip_address\":\"10.0.1.77\"}]}}", 200);
+            "{\"port\":{\"fixed_ips\":[{\"ip_address\":\"10.0.1.1\"}]}}", 200);
     assert_int_equal(mirror_count(mirror, "ip", "WHERE port_id = ?", "s", port), 1);
     quietly("PUT", fmt(path, "/v2.0/subnets/%s", sub), "{\"subnet\":{\"enable_dhcp\":false}}", 200);
     assert_int_equal(mirror_count(mirror, "ip", "WHERE subnet_id = ?", "s", sub), 0);
@@ -542,10 +542,10 @@ static void test_port_filters(void **state)
     make("ports",
          fmt(b,
              "{\"port\":{\"network_id\":\"%s\",\"fixed_ips\":[{\"ip_address\":"
-             "\"10.0.0.9\"}]}}",
+             "\"10.0.0.1\"}]}}",
              net),
          port);
-    query = (struct http_request){{{"fixed_ips", "ip_address=10.0.0.9"}}};
+    query = (struct http_request){{{"fixed_ips", "ip_address=10.0.0.1"}}};
     reply = ask("GET", "/v2.0/ports", NULL, 200);
     assert_int_equal(json_array_size(json_object_get(reply, "ports")), 1);
     json_decref(reply);
