@@ -195,6 +195,7 @@ int identity_resolve(struct api_req *req, const struct token *token, struct api_
 
 void identity_unauthorized(struct api_req *req, const char *message)
 {
+    uint16_t port = api_port(req->api, API_IDENTITY);
     char value[400], host[256];
     const char *colon;
 
@@ -203,7 +204,8 @@ void identity_unauthorized(struct api_req *req, const char *message)
     colon = strrchr(host, ':');
     if (colon && colon > strstr(host, "://") && !strchr(colon, ']'))
         host[colon - host] = '\0';
-    snprintf(value, sizeof(value), "Keystone uri=\"%s:%u\"", host, api_identity.port);
+    snprintf(value, sizeof(value), "Keystone uri=\"%s:%u\"", host,
+             port ? port : api_identity.port);
     api_fail(req, 401, NULL, "%s", message);
     api_header(req, "WWW-Authenticate", value);
 }

@@ -1,0 +1,469 @@
+/* The HTTP server on a loop of its own thread, and clients that behave badly. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/http_server.h"
+#include <arpa/inet.h>
+#include <cmocka.h>
+#include <curl/curl.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BODY_MAX 1000
+
+static uv_loop_t loop;
+static uv_async_t stopper;
+static pthread_t thread;
+static struct http_server *server, *tls_server;
+static char folder[] = "/tmp/vling-test-http-XXXXXX";
+static size_t sunk;
+static int begun, handled, aborted;
+
+/* ---- the handler: answers by the path ---- */
+
+struct later {
+    uv_timer_t timer;
+    struct http_request *request;
+};
+
+static void on_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static void on_later(uv_timer_t *timer)
+{
+    struct later *later = timer->data;
+
+    http_reply(later->request, 200, "late", 4);
+    uv_close((uv_handle_t *)timer, on_closed);
+}
+
+static void answer_later(struct http_request *request)
+{
+    struct later *later = calloc(1, sizeof(*later));
+
+    later->request = request;
+    later->timer.data = later;
+    uv_timer_init(&loop, &later->timer);
+    uv_timer_start(&later->timer, on_later, 50, 0);
+}
+
+static int sink_write(void *arg, const void *bytes, size_t size)
+{
+    sunk += size;
+    return 0;
+}
+
+static int sink_fail(void *arg, const void *bytes, size_t size)
+{
+    return -ENOSPC;
+}
+
+static void on_begin(void *arg, struct http_request *request)
+{
+    begun++;
+    if (strcmp(http_path(request), "/sink") == 0)
+        http_use_sink(request, (struct http_sink){.write = sink_write});
+    if (strcmp(http_path(request), "/full") == 0)
+        http_use_sink(request, (struct http_sink){.write = sink_fail});
+}
+
+static void answer_echo(struct http_request *request)
+{
+    char text[2048];
+    size_t size;
+    const char *body = http_body(request, &size), *query = http_query(request, "q");
+
+    snprintf(text, sizeof(text), "%s %s q=%s body=%.*s name=%s", http_method(request),
+             http_path(request), query ? query : "-", (int)size, body,
+             http_client_name(request) ? http_client_name(request) : "-");
+    http_reply_header(request, "X-Good", "yes");
+    http_reply_header(request, "X-Bad", "a\r\nX-Injected: yes");
+    http_reply(request, 200, text, strlen(text));
+}
+
+static void on_handle(void *arg, struct http_request *request)
+{
+    int rc = http_body_error(request);
+    FILE *file;
+
+    handled++;
+    aborted += rc == -ECONNABORTED;
+    if (rc == -EFBIG) {
+        http_reply(request, 413, "big", 3);
+    } else if (rc < 0) {
+        http_reply(request, 507, "no", 2);
+    } else if (strcmp(http_path(request), "/later") == 0) {
+        answer_later(request);
+    } else if (strcmp(http_path(request), "/none") == 0) {
+        http_reply(request, 204, "not sent", 8);
+    } else if (strcmp(http_path(request), "/file") == 0) {
+        file = tmpfile();
+        fputs("0123456789", file);
+        fflush(file);
+        http_reply_file(request, 200, dup(fileno(file)), 2, 5);
+        fclose(file);
+    } else {
+        answer_echo(request);
+    }
+}
+
+/* ---- the world around ---- */
+
+static void on_stop(uv_async_t *async)
+{
+    http_server_stop(server);
+    http_server_stop(tls_server);
+    uv_close((uv_handle_t *)async, NULL);
+}
+
+static void *run_loop(void *arg)
+{
+    uv_run(&loop, UV_RUN_DEFAULT);
+    return NULL;
+}
+
+static void make_certificates(void)
+{
+    char command[2000];
+
+    snprintf(command, sizeof(command),
+             "cd %s && for ca in ca other; do openssl req -x509 -newkey ec -pkeyopt "
+             "ec_paramgen_curve:P-256 -nodes -keyout $ca.key -out $ca.crt -days 2 -subj /CN=$ca "
+             "2>/dev/null; done && for n in server client stranger; do openssl req -newkey ec "
+             "-pkeyopt ec_paramgen_curve:P-256 -nodes -keyout $n.key -out $n.csr -subj /CN=$n "
+             "2>/dev/null; ca=ca; [ $n = stranger ] && ca=other; openssl x509 -req -in $n.csr -CA "
+             "$ca.crt -CAkey $ca.key -CAcreateserial -out $n.crt -days 2 2>/dev/null; done",
+             folder);
+    assert_int_equal(system(command), 0);
+}
+
+static int setup(void **state)
+{
+    struct http_server_options options = {.address = "127.0.0.1",
+                                          .body_max = BODY_MAX,
+                                          .connections_max = 20,
+                                          .idle_seconds = 2,
+                                          .begin = on_begin,
+                                          .handle = on_handle};
+    static char cert[100], key[100], ca[100];
+    struct err err;
+
+    assert_non_null(mkdtemp(folder));
+    make_certificates();
+    uv_loop_init(&loop);
+    uv_async_init(&loop, &stopper, on_stop);
+    server = http_server_start(&loop, &options, &err);
+    assert_non_null(server);
+    snprintf(cert, sizeof(cert), "%s/server.crt", folder);
+    snprintf(key, sizeof(key), "%s/server.key", folder);
+    snprintf(ca, sizeof(ca), "%s/ca.crt", folder);
+    options.cert_file = cert;
+    options.key_file = key;
+    options.client_ca_file = ca;
+    tls_server = http_server_start(&loop, &options, &err);
+    assert_non_null(tls_server);
+    return pthread_create(&thread, NULL, run_loop, NULL);
+}
+
+static int teardown(void **state)
+{
+    char command[100];
+
+    /* The last test has stopped the servers. */
+    pthread_join(thread, NULL);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    assert_int_equal(begun, handled);
+    snprintf(command, sizeof(command), "rm -r %s", folder);
+    return system(command);
+}
+
+/* ---- a client that can do anything ---- */
+
+static int dial(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(http_server_port(server)),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    return fd;
+}
+
+static void say(int fd, const char *text)
+{
+    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+/* Everything until `mark` has come, the line is closed, or five seconds have gone. */
+static const char *hear(int fd, const char *mark)
+{
+    static char text[65536];
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    size_t used = 0;
+    ssize_t got = 0;
+
+    text[0] = '\0';
+    while (!(mark && strstr(text, mark)) && poll(&wait, 1, 5000) > 0 &&
+           (got = recv(fd, text + used, sizeof(text) - 1 - used, 0)) > 0) {
+        used += (size_t)got;
+        text[used] = '\0';
+    }
+    return text;
+}
+
+static void test_answers_and_keeps_the_line(void **state)
+{
+    const char *text;
+    int fd = dial();
+
+    say(fd, "GET /a%20b?q=x%2By HTTP/1.1\r\nHost: h\r\n\r\n");
+    text = hear(fd, "name=-");
+    assert_non_null(strstr(text, "200 OK"));
+    assert_non_null(strstr(text, "GET /a b q=x+y body= name=-"));
+    assert_non_null(strstr(text, "X-Good: yes"));
+    assert_null(strstr(text, "X-Injected"));
+    say(fd, "POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello");
+    assert_non_null(strstr(hear(fd, "name=-"), "POST /p q=- body=hello"));
+    say(fd, "POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+            "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
+    assert_non_null(strstr(hear(fd, "name=-"), "body=abcde"));
+    say(fd, "GET /later HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_non_null(strstr(hear(fd, "late"), "200 OK"));
+    say(fd, "GET /none HTTP/1.1\r\nHost: h\r\n\r\n");
+    text = hear(fd, "\r\n\r\n");
+    assert_non_null(strstr(text, " 204 "));
+    assert_null(strstr(text, "not sent"));
+    say(fd, "GET /file HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_non_null(strstr(hear(fd, "\r\n\r\n23456"), "Content-Length: 5"));
+    close(fd);
+}
+
+static void test_a_sink_takes_any_size(void **state)
+{
+    static char piece[10000];
+    int fd = dial();
+
+    memset(piece, 'x', sizeof(piece));
+    say(fd, "PUT /sink HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n");
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(send(fd, piece, sizeof(piece), 0), sizeof(piece));
+    assert_non_null(strstr(hear(fd, "\r\n\r\n"), "200 OK"));
+    assert_int_equal(sunk, 1000000);
+    say(fd, "PUT /full HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc");
+    assert_non_null(strstr(hear(fd, "no"), "507"));
+    close(fd);
+}
+
+static void test_limits(void **state)
+{
+    static char big[100000];
+    char head[200];
+    int fd = dial();
+
+    memset(big, 'x', sizeof(big));
+    snprintf(head, sizeof(head), "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n",
+             BODY_MAX + 1);
+    say(fd, head);
+    assert_int_equal(send(fd, big, BODY_MAX + 1, 0), BODY_MAX + 1);
+    assert_non_null(strstr(hear(fd, "big"), " 413 "));
+    close(fd);
+
+    fd = dial();
+    say(fd, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n\r\n");
+    assert_non_null(strstr(hear(fd, "big"), " 413 "));
+    close(fd);
+
+    fd = dial();
+    say(fd, "GET / HTTP/1.1\r\nHost: h\r\nX-Big: ");
+    send(fd, big, sizeof(big), MSG_NOSIGNAL);
+    send(fd, "\r\n\r\n", 4, MSG_NOSIGNAL);
+    assert_null(strstr(hear(fd, NULL), " 200 "));
+    close(fd);
+}
+
+static void test_garbage(void **state)
+{
+    static const char *const garbage[] = {
+        "\r\n\r\n\r\n",
+        "GET\r\n\r\n",
+        "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        "GET / HTTP/9.9\r\nHost: h\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: -5\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "GET /%00%ff%zz HTTP/1.1\r\nHost: h\r\n\r\n",
+    };
+
+    for (size_t i = 0; i < sizeof(garbage) / sizeof(garbage[0]); i++) {
+        int fd = dial();
+
+        send(fd, garbage[i], strlen(garbage[i]), MSG_NOSIGNAL);
+        shutdown(fd, SHUT_WR);
+        hear(fd, NULL);
+        close(fd);
+    }
+    test_answers_and_keeps_the_line(state);
+}
+
+static void test_clients_that_go_away(void **state)
+{
+    int before = aborted, fd = dial();
+    char byte;
+
+    say(fd, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nabc");
+    usleep(100000);
+    close(fd); /* in the middle of the body */
+    fd = dial();
+    say(fd, "GET /later HTTP/1.1\r\nHost: h\r\n\r\n");
+    close(fd); /* before the answer */
+    fd = dial();
+    say(fd, "GET /later HTTP/1.1\r\nHost: h\r\n\r\n");
+    /* Half closed counts as gone, as it does for most servers: the line is closed, with or without
+     * the answer, and not left open. */
+    shutdown(fd, SHUT_WR);
+    hear(fd, NULL);
+    assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), 0);
+    close(fd);
+    usleep(200000);
+    assert_int_equal(aborted, before + 1);
+}
+
+static void test_an_idle_client_is_cut(void **state)
+{
+    char byte;
+    int fd = dial();
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+
+    say(fd, "GET / HT");
+    assert_int_equal(poll(&wait, 1, 8000), 1);
+    while (recv(fd, &byte, 1, 0) > 0)
+        ;
+    close(fd);
+}
+
+static void test_connections_are_bounded(void **state)
+{
+    int fds[40], fd;
+
+    for (int i = 0; i < 40; i++)
+        fds[i] = dial();
+    usleep(100000);
+    for (int i = 0; i < 40; i++)
+        close(fds[i]);
+    usleep(100000);
+    fd = dial();
+    say(fd, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_non_null(strstr(hear(fd, "name=-"), "200 OK"));
+    close(fd);
+}
+
+static size_t on_data(char *data, size_t size, size_t n, void *arg)
+{
+    char *out = arg;
+
+    strncat(out, data, size * n < 500 ? size * n : 500);
+    return size * n;
+}
+
+/* Status of a request with that client certificate (NULL: none), 0 if the line failed. */
+static long tls_get(const char *name, char *out)
+{
+    char url[100], cert[100], key[100];
+    CURL *curl = curl_easy_init();
+    long status = 0;
+
+    out[0] = '\0';
+    snprintf(url, sizeof(url), "https://127.0.0.1:%u/x", http_server_port(tls_server));
+    snprintf(cert, sizeof(cert), "%s/%s.crt", folder, name ? name : "");
+    snprintf(key, sizeof(key), "%s/%s.key", folder, name ? name : "");
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
+    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT, 5L);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, out);
+    if (name) {
+        curl_easy_setopt(curl, CURLOPT_SSLCERT, cert);
+        curl_easy_setopt(curl, CURLOPT_SSLKEY, key);
+    }
+    if (curl_easy_perform(curl) == CURLE_OK)
+        curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_cleanup(curl);
+    return status;
+}
+
+static void test_tls_needs_our_certificate(void **state)
+{
+    char text[1000];
+
+    assert_int_equal(tls_get("client", text), 200);
+    assert_non_null(strstr(text, "name=client"));
+    assert_int_not_equal(tls_get(NULL, text), 200);
+    assert_int_not_equal(tls_get("stranger", text), 200);
+}
+
+static void test_bad_options(void **state)
+{
+    struct http_server_options options = {.address = "nonsense",
+                                          .body_max = 1,
+                                          .connections_max = 1,
+                                          .idle_seconds = 1,
+                                          .handle = on_handle};
+    struct err err;
+    uv_loop_t other;
+
+    uv_loop_init(&other);
+    assert_null(http_server_start(&other, &options, &err));
+    options.address = "127.0.0.1";
+    options.port = http_server_port(server);
+    assert_null(http_server_start(&other, &options, &err));
+    assert_int_equal(err.code, -EADDRINUSE);
+    options.port = 0;
+    options.cert_file = "/nowhere";
+    assert_null(http_server_start(&other, &options, &err));
+    options.cert_file = options.key_file = "/etc/passwd";
+    assert_null(http_server_start(&other, &options, &err));
+    uv_run(&other, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&other), 0);
+}
+
+/* Last: leaves a request that is answered after the server has stopped. */
+static void test_stop_with_a_request_under_way(void **state)
+{
+    int fd = dial();
+
+    say(fd, "GET /later HTTP/1.1\r\nHost: h\r\n\r\n");
+    usleep(20000);
+    uv_async_send(&stopper);
+    assert_non_null(strstr(hear(fd, NULL), " 503 "));
+    close(fd);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_answers_and_keeps_the_line),
+        cmocka_unit_test(test_a_sink_takes_any_size),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_clients_that_go_away),
+        cmocka_unit_test(test_an_idle_client_is_cut),
+        cmocka_unit_test(test_connections_are_bounded),
+        cmocka_unit_test(test_tls_needs_our_certificate),
+        cmocka_unit_test(test_bad_options),
+        cmocka_unit_test(test_stop_with_a_request_under_way),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
