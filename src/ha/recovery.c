@@ -325,6 +325,10 @@ static void plan_module(struct plan *plan, const struct recovery_module *module)
             !cabinet_in_trio(&trio, host->cabinet))
             trio.host[i] = host;
     }
+    if (!trio.host[1]) {
+        trio.host[1] = trio.host[2];
+        trio.host[2] = NULL;
+    }
     for (size_t i = 1; i < 3; i++) {
         if (!trio.host[i])
             trio.host[i] = next_controller(plan, &trio, true);

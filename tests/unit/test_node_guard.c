@@ -1,0 +1,225 @@
+/* With real processes: shells that wait stand for guests; their command line holds the id. */
+#include "base/clock.h"
+#include "node/guard.h"
+#include "node/guard_process.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static char dir[64], program[64];
+
+static void rest(int ms)
+{
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}, NULL);
+}
+
+/* A process whose command line holds `named`, registered as guest `id`. */
+static pid_t start_guest(const char *id, const char *named)
+{
+    char path[256];
+    FILE *file;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        execl("/bin/sh", "sh", "-c", "sleep 60 & wait", named, (char *)NULL);
+        _exit(127);
+    }
+    snprintf(path, sizeof(path), "%s/guests", dir);
+    mkdir(path, 0700);
+    snprintf(path, sizeof(path), "%s/guests/%s", dir, id);
+    mkdir(path, 0700);
+    snprintf(path, sizeof(path), "%s/guests/%s/pid", dir, id);
+    file = fopen(path, "w");
+    fprintf(file, "%d\n", (int)pid);
+    fclose(file);
+    rest(100);
+    return pid;
+}
+
+static char state_of(pid_t pid)
+{
+    char path[64], text[512] = "", *end;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    file = fopen(path, "r");
+    if (!file)
+        return '-';
+    if (fread(text, 1, sizeof(text) - 1, file) == 0)
+        text[0] = '\0';
+    fclose(file);
+    end = strrchr(text, ')');
+    return end ? end[2] : '-';
+}
+
+static bool becomes(pid_t pid, char state, int ms)
+{
+    for (; ms > 0; ms -= 10) {
+        if (state_of(pid) == state)
+            return true;
+        rest(10);
+    }
+    return false;
+}
+
+static void end(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
+static int make_dir(void **state)
+{
+    snprintf(dir, sizeof(dir), "/tmp/vling-t-guard.XXXXXX");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+    char command[128];
+
+    snprintf(command, sizeof(command), "rm -rf '%s'", dir);
+    return system(command) == 0 ? 0 : -1;
+}
+
+#define ID "0a57f1b2-7c55-4b5e-9d1a-3f1a52d7c001"
+#define OTHER "0a57f1b2-7c55-4b5e-9d1a-3f1a52d7c002"
+
+static void self_test(void **state)
+{
+    struct err err = {0};
+
+    assert_int_equal(guard_self_test(&err), 0);
+}
+
+/* A pid file may outlive its guest, and the number may be somebody else's by then. */
+static void strangers_are_left_alone(void **state)
+{
+    struct guard_page *page;
+    struct guard_process *process;
+    struct guard_wanted wanted = {.deadline_ms = 1000, .epoch = 1};
+    pid_t stranger = start_guest(ID, OTHER);
+    int rc;
+
+    assert_int_equal(guard_page_open(dir, &page), 0);
+    process = guard_process_new(dir, &rc);
+    guard_page_write(page, &wanted);
+    assert_true(guard_process_look(process, 5000));
+    assert_int_equal(page->report.phase, GUARD_STOPPED);
+    assert_false(becomes(stranger, 'T', 200));
+    wanted.order = GUARD_ORDER_DESTROY;
+    guard_page_write(page, &wanted);
+    guard_process_look(process, 5000);
+    assert_int_equal(page->report.kills, 0);
+    guard_process_free(process);
+    end(stranger);
+}
+
+static void a_torn_state_is_not_acted_on(void **state)
+{
+    struct guard_page *page;
+    struct guard_process *process;
+    struct guard_wanted wanted = {.deadline_ms = 10000, .epoch = 1};
+    int rc;
+
+    assert_int_equal(guard_page_open(dir, &page), 0);
+    process = guard_process_new(dir, &rc);
+    guard_page_write(page, &wanted);
+    guard_process_look(process, 1000);
+    assert_int_equal(page->report.phase, GUARD_WATCHING);
+    /* The writer died in the middle: a far deadline is half there. */
+    page->sequence |= 1;
+    page->wanted.deadline_ms = 99999999;
+    guard_process_look(process, 9800);
+    assert_int_equal(page->report.phase, GUARD_WATCHING);
+    guard_process_look(process, 10000);
+    assert_int_equal(page->report.phase, GUARD_STOPPED);
+    /* The next writer starts over. */
+    wanted.deadline_ms = 20000;
+    guard_page_write(page, &wanted);
+    guard_process_look(process, 10001);
+    assert_int_equal(page->report.phase, GUARD_WATCHING);
+    guard_process_free(process);
+}
+
+static struct guard *start(void)
+{
+    struct err err = {0};
+    struct guard *guard = guard_start(dir, program, &err);
+
+    if (!guard)
+        fail_msg("%s: %s", err.what, err.why);
+    return guard;
+}
+
+static bool phase_is(struct guard *guard, enum guard_phase phase, int ms)
+{
+    struct guard_status status;
+
+    for (; ms > 0; ms -= 10) {
+        if (guard_status(guard, &status) == 0 && status.phase == phase)
+            return true;
+        rest(10);
+    }
+    return false;
+}
+
+static void the_process_outlives_its_starter(void **state)
+{
+    pid_t guest = start_guest(ID, ID);
+    struct guard *guard = start();
+    struct guard_status status, again;
+
+    guard_update(guard, clock_now_ms() + 700, 3);
+    assert_true(phase_is(guard, GUARD_WATCHING, 500));
+    guard_status(guard, &status);
+    /* As after a restart of the daemon: the same process is found. */
+    guard_close(guard);
+    guard = start();
+    assert_int_equal(guard_status(guard, &again), 0);
+    assert_int_equal(again.pid, status.pid);
+    assert_true(guard_running(guard));
+    assert_int_not_equal(state_of(guest), 'T');
+    /* Nobody extends it: stopped before the deadline, resumed when it is back. */
+    assert_true(becomes(guest, 'T', 2000));
+    guard_update(guard, clock_now_ms() + 5000, 3);
+    assert_true(becomes(guest, 'S', 1000));
+    guard_update(guard, clock_now_ms() + 5000, 4);
+    assert_true(becomes(guest, 'Z', 1000));
+    end(guest);
+    guest = start_guest(OTHER, OTHER);
+    guard_destroy_guests(guard);
+    assert_true(becomes(guest, 'Z', 1000));
+    end(guest);
+    guard_release(guard);
+    rest(200);
+    assert_true(strchr("-Z", state_of(status.pid)) != NULL);
+    guard_close(guard);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(self_test),
+        cmocka_unit_test_setup_teardown(strangers_are_left_alone, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(a_torn_state_is_not_acted_on, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(the_process_outlives_its_starter, make_dir, remove_dir),
+    };
+
+    /* guard_start runs "<program> --guard <run_dir>": this test is that program. */
+    if (argc == 3 && strcmp(argv[1], "--guard") == 0)
+        return guard_main(argv[2]);
+    snprintf(program, sizeof(program), "/proc/self/exe");
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
