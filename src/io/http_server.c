@@ -50,6 +50,7 @@ struct http_request {
     int body_error;
     void *user;
     bool handled, suspended, replied;
+    bool held; /* on_completed() works with it */
     unsigned status;
     struct MHD_Response *response;
     struct {
@@ -135,7 +136,7 @@ static void request_unlink(struct http_request *request)
 /* Frees the request if neither the client nor the handler has an interest in it any more. */
 static void request_release(struct http_request *request)
 {
-    if (request->connection || !request->replied)
+    if (request->connection || !request->replied || request->held)
         return;
     request_unlink(request);
     if (request->response)
@@ -298,7 +299,9 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **sl
     if (!request->handled) {
         request->handled = true;
         request->body_error = -ECONNABORTED;
+        request->held = true;
         server->options.handle(server->options.arg, request);
+        request->held = false;
     }
     request_release(request);
 }

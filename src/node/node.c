@@ -86,7 +86,7 @@ static int open_etcd(struct node *node, struct err *err)
 {
     struct config *c = &node->config;
     struct etcd_server_peer peers[CONFIG_CONTROLLERS_MAX];
-    char data[300], log[300], cert[300], key[300], ca[300];
+    char data[300], log[300], pid[300], cert[300], key[300], ca[300];
 
     if (!node->controller || c->sqlite)
         return 0;
@@ -96,21 +96,23 @@ static int open_etcd(struct node *node, struct err *err)
     }
     snprintf(data, sizeof(data), "%s/etcd", c->state_dir);
     snprintf(log, sizeof(log), "%s/etcd.log", c->state_dir);
+    snprintf(pid, sizeof(pid), "%s/etcd.pid", c->run_dir);
     pki_path(c->state_dir, "host.crt", cert, sizeof(cert));
     pki_path(c->state_dir, "host.key", key, sizeof(key));
     pki_path(c->state_dir, "ca.crt", ca, sizeof(ca));
-    node->etcd = etcd_server_start(node->loop,
-                                   &(struct etcd_server_options){.name = c->host,
-                                                                 .data_dir = data,
-                                                                 .run_dir = c->run_dir,
-                                                                 .log_file = log,
-                                                                 .listen_ip = c->mgmt_ip,
-                                                                 .peers = peers,
-                                                                 .peer_count = c->controller_count,
-                                                                 .ca_file = ca,
-                                                                 .cert_file = cert,
-                                                                 .key_file = key},
-                                   err);
+    node->etcd =
+        etcd_server_start(node->loop,
+                          &(struct etcd_server_options){.name = c->host,
+                                                        .data_dir = data,
+                                                        .pid_file = pid,
+                                                        .log_file = log,
+                                                        .listen_ip = c->mgmt_ip,
+                                                        .peers = peers,
+                                                        .peer_count = (int)c->controller_count,
+                                                        .ca_file = ca,
+                                                        .cert_file = cert,
+                                                        .key_file = key},
+                          err);
     return node->etcd ? 0 : -EIO;
 }
 

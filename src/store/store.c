@@ -237,10 +237,14 @@ void store_close(struct store *store)
     uv_timer_start(store->closer, on_close, 0, 0);
 }
 
+static void nobody_waits(void *arg, int rc, int64_t revision)
+{
+}
+
 void store_commit(struct store *store, struct store_txn *txn, int timeout_ms, store_commit_cb *cb,
                   void *arg)
 {
-    store->engine->commit(store, txn, timeout_ms, cb, arg);
+    store->engine->commit(store, txn, timeout_ms, cb ? cb : nobody_waits, arg);
 }
 
 void store_barrier(struct store *store, int timeout_ms, store_barrier_cb *cb, void *arg)

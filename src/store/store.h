@@ -13,8 +13,8 @@
  * keeps the operation open and answers -EINPROGRESS ("may still commit"). Threads.   Everything on
  * the loop's thread. Callbacks run from the loop, never from inside the call that started the
  * operation. Layout.    etcd keys: /vling/row/<table>/<id> = JSON; /vling/lease/<name> = JSON,
- * bound to a lease; /vling/writer/<writer>/<boot>/<slot> = what resolves unknown outcomes. Leases appear
- * to watchers as rows of the table "lease".
+ * bound to a lease; /vling/writer/<writer>/<boot>/<slot> = what resolves unknown outcomes. Leases
+ * appear to watchers as rows of the table "lease".
  */
 #ifndef VLING_STORE_STORE_H
 #define VLING_STORE_STORE_H
@@ -63,21 +63,22 @@ bool store_txn_empty(const struct store_txn *txn); /* no changes */
 /* Precondition: the row's revision is `revision`; 0 means that the row must not exist. */
 void store_txn_expect(struct store_txn *txn, const char *table, const char *id, int64_t revision);
 
-/* Writes the whole row (a later change of the same row in the transaction replaces it); takes a reference of `row` (not changed afterwards by the caller). */
+/* Writes the whole row (a later change of the same row in the transaction replaces it); takes a
+ * reference of `row` (not changed afterwards by the caller). */
 void store_txn_put(struct store_txn *txn, const char *table, const char *id, json_t *row);
 void store_txn_delete(struct store_txn *txn, const char *table, const char *id);
 
 /* As expect(0) and put: a create. */
 void store_txn_create(struct store_txn *txn, const char *table, const char *id, json_t *row);
 
-/* What the transaction does to the row so far: true if it writes or deletes it, and then `ret_row` is
- * what it leaves (borrowed; NULL: deleted). */
+/* What the transaction does to the row so far: true if it writes or deletes it, and then `ret_row`
+ * is what it leaves (borrowed; NULL: deleted). */
 bool store_txn_peek(const struct store_txn *txn, const char *table, const char *id,
                     json_t **ret_row);
 /* The rows of `table` that the transaction writes, as a new array. */
 json_t *store_txn_rows(const struct store_txn *txn, const char *table);
 
-/* Commits and frees `txn`. `timeout_ms` counts from now. */
+/* Commits and frees `txn`. `timeout_ms` counts from now. `cb` may be NULL: nobody waits. */
 void store_commit(struct store *store, struct store_txn *txn, int timeout_ms, store_commit_cb *cb,
                   void *arg);
 

@@ -1,0 +1,110 @@
+/* Whether KVM can run an ordinary guest. That /dev/kvm opens and makes virtual machines proves
+ * nothing: under some hypervisors a guest then never gets past its firmware. So a real one is run:
+ * SeaBIOS loads a boot sector that leaves through the isa-debug-exit device. */
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "drv/compute/qemu.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PROBE_MS 1000
+#define EXIT_VALUE 0x21                     /* what the boot sector writes */
+#define EXIT_STATUS ((EXIT_VALUE << 1) | 1) /* what QEMU then exits with */
+
+/* mov al, 0x21; out 0xf4, al; cli; hlt; jmp to hlt; boot signature */
+static const unsigned char boot_code[] = {0xb0, EXIT_VALUE, 0xe6, 0xf4, 0xfa, 0xf4, 0xeb, 0xfd};
+
+static int write_boot_disk(const char *path)
+{
+    unsigned char sector[512 * 8] = {0};
+
+    memcpy(sector, boot_code, sizeof(boot_code));
+    sector[510] = 0x55;
+    sector[511] = 0xaa;
+    return file_write_atomic(path, sector, sizeof(sector), 0600);
+}
+
+/* Exit status, or -1 when it had to be killed. */
+static int wait_or_kill(pid_t pid)
+{
+    int64_t end = clock_now_ms() + PROBE_MS;
+    int status;
+
+    while (clock_now_ms() < end) {
+        if (waitpid(pid, &status, WNOHANG) == pid)
+            return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+        usleep(10000);
+    }
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+    return -1;
+}
+
+static bool kvm_runs_a_guest(const char *disk)
+{
+    char drive[400];
+    char *const argv[] = {QEMU_BINARY,
+                          "-machine",
+                          "pc,accel=kvm",
+                          "-cpu",
+                          "host",
+                          "-m",
+                          "16",
+                          "-nodefaults",
+                          "-no-user-config",
+                          "-display",
+                          "none",
+                          "-no-reboot",
+                          "-device",
+                          "isa-debug-exit,iobase=0xf4,iosize=1",
+                          "-drive",
+                          drive,
+                          NULL};
+    char *const envp[] = {"PATH=/usr/bin:/bin", NULL};
+    posix_spawn_file_actions_t files;
+    pid_t pid;
+    int rc;
+
+    snprintf(drive, sizeof(drive), "file=%s,format=raw,if=ide,readonly=off", disk);
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDWR, 0);
+    posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_RDWR, 0);
+    posix_spawn_file_actions_addopen(&files, 2, "/dev/null", O_RDWR, 0);
+    rc = posix_spawn(&pid, QEMU_BINARY, &files, NULL, argv, envp);
+    posix_spawn_file_actions_destroy(&files);
+    return rc == 0 && wait_or_kill(pid) == EXIT_STATUS;
+}
+
+const char *qemu_probe_accel(const char *run_dir)
+{
+    char disk[300], kept[300], *text = NULL;
+    const char *accel;
+
+    snprintf(kept, sizeof(kept), "%s/accelerator", run_dir);
+    if (file_read(kept, 16, &text, NULL) == 0) {
+        accel = strcmp(text, "kvm") == 0 ? "kvm" : "tcg";
+        free(text);
+        return accel;
+    }
+    snprintf(disk, sizeof(disk), "%s/probe.img", run_dir);
+    if (access("/dev/kvm", R_OK | W_OK) < 0) {
+        accel = "tcg";
+    } else if (write_boot_disk(disk) < 0) {
+        return "tcg";
+    } else {
+        accel = kvm_runs_a_guest(disk) ? "kvm" : "tcg";
+        unlink(disk);
+        if (strcmp(accel, "tcg") == 0)
+            log_warn("/dev/kvm is there, but a guest does not run under it: guests are emulated");
+    }
+    file_write_atomic(kept, accel, strlen(accel), 0644);
+    return accel;
+}
