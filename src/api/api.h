@@ -5,8 +5,9 @@
  *   2. mirror_barrier(): the mirror holds everything acknowledged before;
  *   3. the handler runs: a plain function that reads rows from `req->db`, adds preconditions and
  *      changes to `req->txn`, and sets status and reply. It does no I/O and never waits;
- *   4. if the transaction has changes it is committed. A failed precondition means that somebody was
- *      faster: the mirror catches up and the handler runs again (at most API_RETRIES times, then 409);
+ *   4. if the transaction has changes it is committed. A failed precondition means that somebody
+ * was faster: the mirror catches up and the handler runs again (at most API_RETRIES times, then
+ * 409);
  *   5. the mirror has reached the transaction's revision; the reply is sent.
  * So handlers are linearizable, exactly-once and free of callbacks. What needs another host
  * (console log) or a stream (image bytes) is said in the request and done by the server.
@@ -28,8 +29,8 @@ enum api_service { API_IDENTITY, API_COMPUTE, API_NETWORK, API_IMAGE, API_VOLUME
 
 /* Who asks, from the token. */
 struct api_auth {
-    bool valid; /* there is a good token */
-    bool admin; /* has role admin (on the project or the system) */
+    bool valid;  /* there is a good token */
+    bool admin;  /* has role admin (on the project or the system) */
     bool writer; /* admin or member; a mere reader must not change anything */
     char user_id[64], user_name[256], domain_id[64];
     char project_id[64], project_name[256]; /* "" for unscoped and domain scope */
@@ -37,11 +38,11 @@ struct api_auth {
 };
 
 enum api_flag {
-    API_PUBLIC = 1 << 0,  /* no token needed */
-    API_ADMIN = 1 << 1,   /* administrators only */
-    API_READER = 1 << 2,  /* readers may call it even though it is not a GET */
-    API_NO_DB = 1 << 3,   /* answers without rows: no barrier is taken */
-    API_STREAM = 1 << 4,  /* body goes to the image sink (api/image.c) */
+    API_PUBLIC = 1 << 0, /* no token needed */
+    API_ADMIN = 1 << 1,  /* administrators only */
+    API_READER = 1 << 2, /* readers may call it even though it is not a GET */
+    API_NO_DB = 1 << 3,  /* answers without rows: no barrier is taken */
+    API_STREAM = 1 << 4, /* body goes to the image sink (api/image.c) */
 };
 
 typedef void api_handler(struct api_req *req);
@@ -117,8 +118,8 @@ struct api_req {
 
 /* ---- for handlers ---- */
 const char *api_param(const struct api_req *req, const char *name); /* "" if none */
-const char *api_query(const struct api_req *req, const char *name); /* NULL if none; the literal "None"
-                                                                       counts as none */
+const char *api_query(const struct api_req *req, const char *name); /* NULL if none; the literal
+                                                                       "None" counts as none */
 void api_header(struct api_req *req, const char *name, const char *value);
 /* Answers `status` with `reply` (stolen). */
 void api_reply(struct api_req *req, unsigned status, json_t *reply);
@@ -138,8 +139,8 @@ json_t *api_row(struct api_req *req, const struct resource *resource, const char
 
 /* List in SQL: filters from the query (fields flagged FIELD_INDEX under their API names, repeated
  * keys are OR), sort_key/sort_dir, limit/marker. `where` adds conditions ("project_id = ?"), its
- * parameters in `params` (JSON array or NULL, borrowed); NULL: who is no administrator gets the rows
- * of their own project only. Returns rows (each with "_rev") and, in `ret_more` (may be NULL),
+ * parameters in `params` (JSON array or NULL, borrowed); NULL: who is no administrator gets the
+ * rows of their own project only. Returns rows (each with "_rev") and, in `ret_more` (may be NULL),
  * whether a next page exists. NULL after answering an error (bad marker: 400). */
 json_t *api_list(struct api_req *req, const struct resource *resource, const char *where,
                  const json_t *params, bool *ret_more);
@@ -172,8 +173,8 @@ struct api_options {
     uv_loop_t *loop;
     struct store *store;
     struct mirror *mirror;
-    const char *address; /* to listen on */
-    const char *public_address; /* the virtual IP: in the catalog */
+    const char *address;              /* to listen on */
+    const char *public_address;       /* the virtual IP: in the catalog */
     const char *cert_file, *key_file; /* TLS, or NULL */
     const char *region;
     unsigned token_seconds; /* life of a token; 0: an hour */

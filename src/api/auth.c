@@ -204,8 +204,7 @@ void identity_unauthorized(struct api_req *req, const char *message)
     colon = strrchr(host, ':');
     if (colon && colon > strstr(host, "://") && !strchr(colon, ']'))
         host[colon - host] = '\0';
-    snprintf(value, sizeof(value), "Keystone uri=\"%s:%u\"", host,
-             port ? port : api_identity.port);
+    snprintf(value, sizeof(value), "Keystone uri=\"%s:%u\"", host, port ? port : api_identity.port);
     api_fail(req, 401, NULL, "%s", message);
     api_header(req, "WWW-Authenticate", value);
 }

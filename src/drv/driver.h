@@ -2,10 +2,9 @@
  *
  * Concept.   The node's agent compares the wanted rows with what a driver reports and calls it to
  *            make both equal. Every operation is idempotent: asking for what already is succeeds.
- *            Each kind of driver is a table of functions; `fake` ones of the same table exist for the
- *            simulator and scale tests only.
- * Threads.   The loop's. An operation that takes long runs elsewhere (child process, worker thread)
- *            and reports through its callback from the loop.
+ *            Each kind of driver is a table of functions; `fake` ones of the same table exist for
+ * the simulator and scale tests only. Threads.   The loop's. An operation that takes long runs
+ * elsewhere (child process, worker thread) and reports through its callback from the loop.
  */
 #ifndef VLING_DRV_DRIVER_H
 #define VLING_DRV_DRIVER_H
@@ -37,8 +36,8 @@ struct guest_spec {
     const char *name;
     int vcpus;
     int ram_mb;
-    const char *root_disk;   /* what the storage driver said: path or rbd: URL */
-    const char *root_format; /* "raw", "qcow2" */
+    const char *root_disk;    /* what the storage driver said: path or rbd: URL */
+    const char *root_format;  /* "raw", "qcow2" */
     const char *config_drive; /* ISO 9660 path, or NULL */
     struct guest_nic nics[GUEST_NICS_MAX];
     size_t nic_count;
@@ -103,8 +102,8 @@ struct storage_ops {
     int (*image_open)(struct storage_driver *driver, const char *image_id, int *ret_fd,
                       uint64_t *ret_size, struct err *err);
     int (*image_delete)(struct storage_driver *driver, const char *image_id);
-    /* A server's root disk out of an image, at least `size_gb` big (0: the image's size). Idempotent:
-     * a disk that exists is left alone. Long: runs in a worker thread. */
+    /* A server's root disk out of an image, at least `size_gb` big (0: the image's size).
+     * Idempotent: a disk that exists is left alone. Long: runs in a worker thread. */
     void (*disk_create)(struct storage_driver *driver, const char *server_id, const char *image_id,
                         const char *image_format, int64_t size_gb, drv_done_cb *done, void *arg);
     /* What QEMU opens: `path` and `format` filled; -ENOENT if there is no disk. */
@@ -119,8 +118,8 @@ struct storage_ops {
 
 struct network_driver;
 
-/* Called by the metadata service: who asks (network and the asking address) and for what. Returns an
- * HTTP status; the body in `ret_body` is the driver's to free. */
+/* Called by the metadata service: who asks (network and the asking address) and for what. Returns
+ * an HTTP status; the body in `ret_body` is the driver's to free. */
 typedef unsigned network_metadata_cb(void *arg, const char *network_id, const char *client_ip,
                                      const char *method, const char *path, char **ret_body,
                                      size_t *ret_size);
@@ -132,8 +131,8 @@ struct network_ops {
     /* The kernel's side stays as it is (a restarted vlingd must not disturb traffic). */
     void (*close)(struct network_driver *driver);
     /* Makes this host's networking equal to `plan` (drv/network/plan.md tells its form) and removes
-     * what earlier plans made and this one lacks. Failures of single objects are collected, the rest
-     * goes on; returns 0 or the first error. Cheap when nothing changed. */
+     * what earlier plans made and this one lacks. Failures of single objects are collected, the
+     * rest goes on; returns 0 or the first error. Cheap when nothing changed. */
     int (*apply)(struct network_driver *driver, const json_t *plan, struct err *err);
     /* Removes everything the driver made on this host. */
     void (*clear)(struct network_driver *driver);

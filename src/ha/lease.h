@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 enum lease_state {
-    LEASE_NONE,     /* never held */
+    LEASE_NONE, /* never held */
     LEASE_HELD,
     LEASE_EXPIRING, /* held, but more than half of it went by without a renewal */
     LEASE_LOST,     /* past the deadline */

@@ -93,8 +93,7 @@ static bool is_self(const struct liveness *l, const char *host)
     return strcmp(l->self, host) == 0;
 }
 
-static int insert(struct liveness *l, const char *host, size_t at, int64_t now,
-                  struct peer **ret)
+static int insert(struct liveness *l, const char *host, size_t at, int64_t now, struct peer **ret)
 {
     struct peer *peer;
 

@@ -1,8 +1,8 @@
 /* Who is alive: turns heartbeats that arrived, and what other observers say, into one verdict for
  * each host.
  *
- * Concept.  A host that was silent on every plane for `missed_max` intervals is *suspect*. A suspect
- *           is *lost* once the observers that can speak (heard lately, with a fresh report of their
+ * Concept.  A host that was silent on every plane for `missed_max` intervals is *suspect*. A
+ * suspect is *lost* once the observers that can speak (heard lately, with a fresh report of their
  *           own) all agree and they stand in enough different domains: two, or one where the cloud
  *           has no two domains besides the host's own. One observer that still hears the host keeps
  *           it a suspect. A single silent plane is a gray failure and is told separately.

@@ -4,21 +4,29 @@
 #include <stdio.h>
 #include <string.h>
 
-enum reject { FITS, NOT_COMPUTE, NOT_UP, DISABLED, NOT_ASKED, AVOIDED, NO_MEMORY, NO_VCPU, REJECTS };
+enum reject {
+    FITS,
+    NOT_COMPUTE,
+    NOT_UP,
+    DISABLED,
+    NOT_ASKED,
+    AVOIDED,
+    NO_MEMORY,
+    NO_VCPU,
+    REJECTS
+};
 
 static bool given(const char *text)
 {
     return text && text[0];
 }
 
-static int64_t ram_free(const struct placement_host *host,
-                        const struct placement_options *options)
+static int64_t ram_free(const struct placement_host *host, const struct placement_options *options)
 {
     return host->ram_mb - options->host_reserved_mb - host->ram_mb_used;
 }
 
-static enum reject check(const struct placement_host *host,
-                         const struct placement_options *options,
+static enum reject check(const struct placement_host *host, const struct placement_options *options,
                          const struct placement_request *request)
 {
     double ratio = options->vcpu_ratio > 0 ? options->vcpu_ratio : 16.0;

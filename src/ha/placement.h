@@ -14,17 +14,17 @@
 struct placement_host {
     const char *id;
     const char *cabinet;
-    bool compute;  /* has the role */
-    bool up;       /* state up */
-    bool disabled; /* maintenance */
+    bool compute;                    /* has the role */
+    bool up;                         /* state up */
+    bool disabled;                   /* maintenance */
     int64_t vcpus, ram_mb;           /* what there is */
     int64_t vcpus_used, ram_mb_used; /* by servers placed there */
     int64_t servers;
 };
 
 struct placement_options {
-    double vcpu_ratio;          /* overcommit; 0: 16.0 */
-    int64_t host_reserved_mb;   /* kept for the host itself */
+    double vcpu_ratio;        /* overcommit; 0: 16.0 */
+    int64_t host_reserved_mb; /* kept for the host itself */
 };
 
 struct placement_request {
@@ -37,8 +37,8 @@ struct placement_request {
 
 #define PLACEMENT_WHY_SIZE 256
 
-/* Index of the host in `hosts`, or -ENOSPC with a sentence in `why` (PLACEMENT_WHY_SIZE) that counts
- * how many hosts failed at which filter. */
+/* Index of the host in `hosts`, or -ENOSPC with a sentence in `why` (PLACEMENT_WHY_SIZE) that
+ * counts how many hosts failed at which filter. */
 int placement_choose(const struct placement_host *hosts, size_t count,
                      const struct placement_options *options,
                      const struct placement_request *request, char *why);

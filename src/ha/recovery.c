@@ -228,7 +228,8 @@ static void plan_host(struct plan *plan, const struct recovery_host *host, bool 
         if (well)
             set_host(plan, host, HOST_UP, "back with a new epoch");
         else if (lease_valid(host))
-            /* It works again but we do not hear it: its servers are its own, so do not move them. */
+            /* It works again but we do not hear it: its servers are its own, so do not move them.
+             */
             set_host(plan, host, HOST_LOST, "holds its lease, but is not heard");
         break;
     }
@@ -275,8 +276,8 @@ static bool cabinet_in_trio(const struct trio *trio, const char *cabinet)
 }
 
 /* The first fit controller by name that is not in it; one in a cabinet of its own if there is. */
-static const struct recovery_host *next_controller(const struct plan *plan,
-                                                   const struct trio *trio, bool other_cabinet)
+static const struct recovery_host *next_controller(const struct plan *plan, const struct trio *trio,
+                                                   bool other_cabinet)
 {
     for (size_t i = 0; i < plan->in->host_count; i++) {
         const struct recovery_host *host = plan->hosts[i];
@@ -345,8 +346,7 @@ static void plan_module(struct plan *plan, const struct recovery_module *module)
     copy(action->standby, trio.host[1] ? trio.host[1]->id : "");
     copy(action->backup, trio.host[2] ? trio.host[2]->id : "");
     copy(action->from, module->master);
-    action->generation =
-        module->generation + (strcmp(action->master, action->from) != 0 ? 1 : 0);
+    action->generation = module->generation + (strcmp(action->master, action->from) != 0 ? 1 : 0);
 }
 
 /* ---- routers and DHCP ---- */
@@ -570,8 +570,8 @@ static void count_loads(struct plan *plan)
         plan->places[i] = (struct placement_host){.id = host->id,
                                                   .cabinet = host->cabinet,
                                                   .compute = host->compute,
-                                                  .up = is_fit(host) || (host->disabled &&
-                                                                         host->state == HOST_UP),
+                                                  .up = is_fit(host) ||
+                                                        (host->disabled && host->state == HOST_UP),
                                                   .disabled = host->disabled,
                                                   .vcpus = host->vcpus,
                                                   .ram_mb = host->ram_mb};

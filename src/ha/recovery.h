@@ -1,22 +1,23 @@
 /* The recovery planner: from all that is known to what should be changed now.
  *
  * Called by every controller whenever something changed and once in a while; it keeps no state, so
- * whoever runs it next goes on. Each action is one transaction for the caller, with the rows it read
- * as preconditions; when one fails the caller simply plans again.
+ * whoever runs it next goes on. Each action is one transaction for the caller, with the rows it
+ * read as preconditions; when one fails the caller simply plans again.
  *
  * Rules
- *  - A host goes up -> suspect -> lost as the liveness verdict says, and also when its lease ran out
- *    and stays away; lost -> fenced when it is proved that it writes no more: its lease row is gone,
- *    or a fence agent says it is off. A fenced host gets a new epoch: what still runs there is void.
- *    The transaction that sets `fenced` needs the precondition that the lease row does not exist
+ *  - A host goes up -> suspect -> lost as the liveness verdict says, and also when its lease ran
+ * out and stays away; lost -> fenced when it is proved that it writes no more: its lease row is
+ * gone, or a fence agent says it is off. A fenced host gets a new epoch: what still runs there is
+ * void. The transaction that sets `fenced` needs the precondition that the lease row does not exist
  *    (unless power_off_proved), and so does each that moves or forgets a server.
  *  - A fenced host that holds a lease of its present epoch and is heard again is up.
  *  - Servers leave a fenced host without a lease only. On a move the zone is a wish, no condition:
  *    being back matters more. Routers and modules leave at `lost`.
- *  - Brake: hosts that are all in one cabinet, or at most `scattered_max`, may be declared lost. When
- *    more than half of the hosts there were go missing in several cabinets, the observer is probably
- *    the one that is cut off: nothing is declared, and an event says so.
- *  - Order: hosts, modules, routers, DHCP, forgotten servers, servers by priority, then age, then id.
+ *  - Brake: hosts that are all in one cabinet, or at most `scattered_max`, may be declared lost.
+ * When more than half of the hosts there were go missing in several cabinets, the observer is
+ * probably the one that is cut off: nothing is declared, and an event says so.
+ *  - Order: hosts, modules, routers, DHCP, forgotten servers, servers by priority, then age, then
+ * id.
  */
 #ifndef VLING_HA_RECOVERY_H
 #define VLING_HA_RECOVERY_H
@@ -83,10 +84,10 @@ struct recovery_module {
 };
 
 struct recovery_options {
-    int64_t suspect_ms_max;   /* a suspect whose lease ran out is lost after this; 0: 3000 */
-    size_t scattered_max;     /* 0: 1 */
-    size_t dhcp_hosts;        /* for each network: 1 or 2; 0: 1 */
-    double vcpu_ratio;        /* 0: 16.0 */
+    int64_t suspect_ms_max; /* a suspect whose lease ran out is lost after this; 0: 3000 */
+    size_t scattered_max;   /* 0: 1 */
+    size_t dhcp_hosts;      /* for each network: 1 or 2; 0: 1 */
+    double vcpu_ratio;      /* 0: 16.0 */
     int64_t host_reserved_mb;
     size_t moves_max; /* server actions in one plan; 0: 64 */
 };
@@ -111,7 +112,8 @@ enum recovery_kind {
     RECOVERY_SERVER_MOVE,   /* object = server: host, generation (new) */
     RECOVERY_SERVER_PLACE,  /* the same for a server that has no host yet */
     RECOVERY_SERVER_FAULT,  /* object = server: text says why no host fits */
-    RECOVERY_SERVER_FORGET, /* object = server: wanted deleted, its host is fenced: remove its rows */
+    RECOVERY_SERVER_FORGET, /* object = server: wanted deleted, its host is fenced: remove its rows
+                             */
     RECOVERY_ROUTER,        /* object = router: host ("" = none fits), generation (new) */
     RECOVERY_DHCP,          /* object = network: dhcp_hosts */
     RECOVERY_MODULE,        /* object = module: master, standby, backup, generation (new) */
@@ -132,7 +134,8 @@ struct recovery_action {
 };
 
 /* Fills `ret` with at most `max` actions, the most urgent first; returns how many, or -ENOMEM.
- * Host actions apply to the next call: a host declared lost here is treated as such the next time. */
+ * Host actions apply to the next call: a host declared lost here is treated as such the next time.
+ */
 int recovery_plan(const struct recovery_input *input, struct recovery_action *ret, size_t max);
 
 #endif

@@ -35,9 +35,9 @@ typedef void http_answer_cb(void *arg, const struct http_answer *answer);
 struct http_call_options {
     const char *method; /* "GET", "POST" ... */
     const char *url;
-    const char *content_type; /* or NULL */
+    const char *content_type;   /* or NULL */
     const char *const *headers; /* "Name: value", NULL-terminated; or NULL */
-    const void *body;         /* copied */
+    const void *body;           /* copied */
     size_t body_size;
     int timeout_ms;         /* whole call; 0: none (streams) */
     int connect_timeout_ms; /* 0: 300 */

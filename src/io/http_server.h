@@ -1,14 +1,13 @@
 /* An HTTP/1.1 server (RFC 9110, 9112) on the loop, over libmicrohttpd.
  *
  * Lifecycle.  For each request: `begin` (headers are here; it may choose a sink for the body), the
- *             body is collected (up to `body_max`) or streamed into the sink, then `handle`. Somebody
- *             then calls http_reply() or http_reply_file() exactly once, at once or later.
- *             A client that goes away meanwhile is no concern of the handler: `handle` is called
- *             for every request that `begin` saw, and the request object lives until it was
- *             answered, even when the server was stopped meanwhile (headers and query are gone
- *             then).
- * Limits.     Header size, body size, connections, idle time: set in the options.
- * Threads.    The loop's only (libmicrohttpd in external epoll mode, its descriptor polled by libuv).
+ *             body is collected (up to `body_max`) or streamed into the sink, then `handle`.
+ * Somebody then calls http_reply() or http_reply_file() exactly once, at once or later. A client
+ * that goes away meanwhile is no concern of the handler: `handle` is called for every request that
+ * `begin` saw, and the request object lives until it was answered, even when the server was stopped
+ * meanwhile (headers and query are gone then). Limits.     Header size, body size, connections,
+ * idle time: set in the options. Threads.    The loop's only (libmicrohttpd in external epoll mode,
+ * its descriptor polled by libuv).
  */
 #ifndef VLING_IO_HTTP_SERVER_H
 #define VLING_IO_HTTP_SERVER_H
@@ -30,9 +29,9 @@ struct http_sink {
 };
 
 struct http_server_options {
-    const char *address; /* IPv4 or IPv6 literal; "0.0.0.0" */
-    uint16_t port;       /* 0: any (see http_server_port) */
-    const char *netns;   /* path of a network namespace to listen in, or NULL */
+    const char *address;              /* IPv4 or IPv6 literal; "0.0.0.0" */
+    uint16_t port;                    /* 0: any (see http_server_port) */
+    const char *netns;                /* path of a network namespace to listen in, or NULL */
     const char *cert_file, *key_file; /* PEM; both NULL: no TLS */
     const char *client_ca_file;       /* PEM: clients must show a certificate of this CA */
     size_t body_max;                  /* bytes of a collected body; larger: 413 */
@@ -50,7 +49,7 @@ void http_server_stop(struct http_server *server);
 
 /* ---- the request ---- all strings live until the reply */
 const char *http_method(const struct http_request *request);
-const char *http_path(const struct http_request *request);  /* decoded, without the query */
+const char *http_path(const struct http_request *request); /* decoded, without the query */
 const char *http_query(const struct http_request *request, const char *name); /* decoded or NULL */
 void http_query_each(const struct http_request *request,
                      void (*each)(void *arg, const char *name, const char *value), void *arg);

@@ -257,9 +257,9 @@ const struct resource resource_vni = {
     .doc = "One used VXLAN network identifier.",
 };
 
-/* id = the id of what is guarded. Who begins to use a thing writes its guard without a precondition,
- * so users do not disturb each other; who removes the thing expects the guard unmoved since it saw
- * that nobody uses it. */
+/* id = the id of what is guarded. Who begins to use a thing writes its guard without a
+ * precondition, so users do not disturb each other; who removes the thing expects the guard unmoved
+ * since it saw that nobody uses it. */
 static const struct field guard_fields[] = {
     {.name = "id", .type = FIELD_STR},
     {.name = "at", .type = FIELD_TIME, .doc = "of the last new use"},
@@ -270,5 +270,6 @@ const struct resource resource_guard = {
     .singular = "guard",
     .plural = "guards",
     RESOURCE_FIELDS(guard_fields),
-    .doc = "Keeps a network, security group, port or router from going while somebody begins to use it.",
+    .doc = "Keeps a network, security group, port or router from going while somebody begins to "
+           "use it.",
 };

@@ -272,8 +272,8 @@ static void become_guard(const char *run_dir, int lock_fd, int ready_fd)
     for (;;) {
         if (!guard_process_look(process, clock_now_ms()))
             break;
-        clock_nanosleep(CLOCK_MONOTONIC, 0,
-                        &(struct timespec){.tv_nsec = GUARD_LOOK_MS * 1000000L}, NULL);
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = GUARD_LOOK_MS * 1000000L},
+                        NULL);
     }
     close(lock_fd);
     _exit(0);

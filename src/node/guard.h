@@ -6,15 +6,14 @@
  *           sends SIGSTOP to every guest and removes the virtual addresses. When the deadline is
  *           extended with the same epoch it sends SIGCONT; with another epoch, or told to destroy,
  *           SIGKILL. It outlives vlingd: a restarted one finds it and goes on feeding it.
- * Guests.   <run_dir>/guests/<server id>/pid holds "<decimal pid>\n" (QEMU's -pidfile). A process is
- *           a guest only if its /proc/<pid>/cmdline contains the server's id.
- * File.     Guarded by a sequence counter: the guard never acts on a half-written state; a state that
- *           stays half-written (vlingd died in the middle) leaves the last whole one in force.
- * Clock.    CLOCK_BOOTTIME in milliseconds (base/clock.h).
- * Epoch.    guard_update's epoch must be one read *after* the lease was (re)taken: with a stale one
- *           the guard would resume guests that run elsewhere by now.
- * Safety.   No allocation and no writing to disk after start-up; memory is locked and the scheduling
- *           class real-time where permitted. Threads: calls below from vlingd's loop only.
+ * Guests.   <run_dir>/guests/<server id>/pid holds "<decimal pid>\n" (QEMU's -pidfile). A process
+ * is a guest only if its /proc/<pid>/cmdline contains the server's id. File.     Guarded by a
+ * sequence counter: the guard never acts on a half-written state; a state that stays half-written
+ * (vlingd died in the middle) leaves the last whole one in force. Clock.    CLOCK_BOOTTIME in
+ * milliseconds (base/clock.h). Epoch.    guard_update's epoch must be one read *after* the lease
+ * was (re)taken: with a stale one the guard would resume guests that run elsewhere by now. Safety.
+ * No allocation and no writing to disk after start-up; memory is locked and the scheduling class
+ * real-time where permitted. Threads: calls below from vlingd's loop only.
  */
 #ifndef VLING_NODE_GUARD_H
 #define VLING_NODE_GUARD_H
@@ -60,7 +59,7 @@ struct guard_status {
     pid_t pid;
     enum guard_phase phase;
     int64_t deadline_ms, epoch;
-    int64_t last_look_ms; /* when the guard last looked: its own heartbeat */
+    int64_t last_look_ms;           /* when the guard last looked: its own heartbeat */
     uint32_t stops, resumes, kills; /* signals sent, since its start */
     bool realtime, locked;
 };

@@ -1,9 +1,9 @@
 /* What the guard does at each look. No allocation after guard_process_new: folders are read with
- * getdents64 into a fixed buffer, files with read into the stack. run_dir and /proc are in memory, so
- * nothing here waits for a disk.
+ * getdents64 into a fixed buffer, files with read into the stack. run_dir and /proc are in memory,
+ * so nothing here waits for a disk.
  *
- * Stopping is repeated at every look while the lease is lost: a guest that appears meanwhile (vlingd
- * was just starting it) is stopped as well. */
+ * Stopping is repeated at every look while the lease is lost: a guest that appears meanwhile
+ * (vlingd was just starting it) is stopped as well. */
 #include "node/guard_process.h"
 
 #include <arpa/inet.h>
@@ -58,8 +58,8 @@ struct guard_process *guard_process_new(const char *run_dir, int *ret_rc)
     if (snprintf(process->guests_dir, sizeof(process->guests_dir), "%s/guests", run_dir) >=
         (int)sizeof(process->guests_dir) - 80)
         goto fail;
-    process->netlink_fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
-                                 NETLINK_ROUTE);
+    process->netlink_fd =
+        socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
     /* Shown before the first look: whoever started it sees that it is there. */
     __atomic_store_n(&process->page->report.pid, (int32_t)getpid(), __ATOMIC_RELAXED);
     *ret_rc = 0;
@@ -192,8 +192,7 @@ static void signal_all(struct guard_process *process, int number)
 
             at += entry->reclen;
             /* A name too short would be found in any command line. */
-            if (entry->name[0] == '.' || strlen(entry->name) < 8 ||
-                seen++ >= GUARD_GUESTS_MAX)
+            if (entry->name[0] == '.' || strlen(entry->name) < 8 || seen++ >= GUARD_GUESTS_MAX)
                 continue;
             signal_guest(process, entry->name, number);
         }

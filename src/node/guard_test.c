@@ -1,4 +1,5 @@
-/* The guard's self-test: a child of our own is the guest, and the looks are taken at made-up times. */
+/* The guard's self-test: a child of our own is the guest, and the looks are taken at made-up times.
+ */
 #include "node/guard_process.h"
 
 #include <errno.h>

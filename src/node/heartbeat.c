@@ -255,8 +255,8 @@ static void on_received(uv_udp_t *udp, ssize_t size, const uv_buf_t *buf,
     }
     if (strcmp(h->received.sender, h->frame.sender) == 0)
         return;
-    if (!heartbeat_replay_check(&h->replay, h->received.sender, h->received.plane,
-                                h->received.boot, h->received.sequence)) {
+    if (!heartbeat_replay_check(&h->replay, h->received.sender, h->received.plane, h->received.boot,
+                                h->received.sequence)) {
         h->counters.replayed++;
         return;
     }
@@ -378,9 +378,8 @@ struct heartbeat *heartbeat_start(uv_loop_t *loop, const struct heartbeat_option
 
 static void on_closed(uv_handle_t *handle)
 {
-    struct heartbeat *h = handle->type == UV_TIMER
-                              ? handle->data
-                              : ((struct plane_socket *)handle->data)->heartbeat;
+    struct heartbeat *h =
+        handle->type == UV_TIMER ? handle->data : ((struct plane_socket *)handle->data)->heartbeat;
 
     if (--h->handles == 0) {
         sodium_memzero(h->key, sizeof(h->key));
@@ -413,8 +412,8 @@ int heartbeat_set_peers(struct heartbeat *h, const struct heartbeat_peer *peers,
             continue;
         if (kept == HEARTBEAT_PEERS_MAX)
             return h->target_count = kept, -ENOSPC;
-        if (parse_address(peers[i].ip, peers[i].port ? peers[i].port : h->port,
-                          &target.address) < 0) {
+        if (parse_address(peers[i].ip, peers[i].port ? peers[i].port : h->port, &target.address) <
+            0) {
             rc = -EINVAL;
             continue;
         }

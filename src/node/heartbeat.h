@@ -46,8 +46,8 @@ struct heartbeat_frame {
  * fit are left out. */
 int heartbeat_encode(const struct heartbeat_frame *frame, const uint8_t key[PKI_CLUSTER_KEY_SIZE],
                      uint8_t *ret);
-/* 0; -EBADMSG for anything that is not exactly a frame; -EACCES for a wrong MAC. `key` NULL: the MAC
- * is not checked (fuzzing). */
+/* 0; -EBADMSG for anything that is not exactly a frame; -EACCES for a wrong MAC. `key` NULL: the
+ * MAC is not checked (fuzzing). */
 int heartbeat_decode(const uint8_t *bytes, size_t size, const uint8_t *key,
                      struct heartbeat_frame *ret);
 

@@ -1,6 +1,6 @@
 /* Which frames are new: per sender the present boot id with the last sequence number of each plane,
- * and the boot ids it had before (hashed into a small ring). Bounded; the sender unheard for longest
- * gives way. Pure. */
+ * and the boot ids it had before (hashed into a small ring). Bounded; the sender unheard for
+ * longest gives way. Pure. */
 #ifndef VLING_NODE_HEARTBEAT_REPLAY_H
 #define VLING_NODE_HEARTBEAT_REPLAY_H
 

@@ -274,8 +274,7 @@ static bool is_controller(const struct join_server *server, const char *host)
 }
 
 /* Adds a file of pki/ as text; false if it cannot be read. */
-static bool put_file(struct join_server *server, json_t *answer, const char *key,
-                     const char *name)
+static bool put_file(struct join_server *server, json_t *answer, const char *key, const char *name)
 {
     char path[PATH_SIZE], *text = NULL;
     size_t size = 0;

@@ -42,8 +42,10 @@ struct join_server_options {
     const char *state_dir;
     const char *address; /* management address */
     uint16_t port;       /* JOIN_PORT; 0: any */
-    const char *const *controllers; /* names that get the CA key, NULL-terminated; kept by the caller */
-    /* May `host` get a certificate for the key `key_id`? NULL: always. 0 or -errno (answered 409). */
+    const char *const
+        *controllers; /* names that get the CA key, NULL-terminated; kept by the caller */
+    /* May `host` get a certificate for the key `key_id`? NULL: always. 0 or -errno (answered 409).
+     */
     int (*issued)(void *arg, const char *host, const char *key_id);
     void *arg;
 };

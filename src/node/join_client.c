@@ -1,6 +1,7 @@
-/* The joining host's side. Two connections: the first one takes the authority's certificate that the
- * controller shows and compares its hash with the token's; the second one trusts that authority only
- * and carries the request. So nothing secret is sent before the controller has proved who it is. */
+/* The joining host's side. Two connections: the first one takes the authority's certificate that
+ * the controller shows and compares its hash with the token's; the second one trusts that authority
+ * only and carries the request. So nothing secret is sent before the controller has proved who it
+ * is. */
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -193,8 +194,8 @@ static long post(const struct endpoint *endpoint, const char *ca_file, const cha
     long status = -ENOMEM;
 
     if (curl && headers) {
-        snprintf(url, sizeof(url), strchr(endpoint->ip, ':') ? "https://[%s]:%u/join"
-                                                             : "https://%s:%u/join",
+        snprintf(url, sizeof(url),
+                 strchr(endpoint->ip, ':') ? "https://[%s]:%u/join" : "https://%s:%u/join",
                  endpoint->ip, endpoint->port);
         curl_easy_setopt(curl, CURLOPT_URL, url);
         curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
@@ -294,8 +295,8 @@ static int judge(long status, const struct answer *answer, const char *curl_why,
         return 0;
     }
     if (status == 403 || status == 400 || status == 409)
-        rc = err_why(err, -EPERM, "the controller did not let this host in", "%s: %s",
-                     endpoint->ip, json_str(body, "error", "no reason given"));
+        rc = err_why(err, -EPERM, "the controller did not let this host in", "%s: %s", endpoint->ip,
+                     json_str(body, "error", "no reason given"));
     else if (status < 0)
         rc = err_why(err, -EAGAIN, "cannot reach a controller", "%s: %s", endpoint->ip, curl_why);
     else
@@ -366,8 +367,10 @@ int join_run(const struct join_request *request, struct err *err)
     int rc;
 
     if (sodium_init() < 0 || join_token_parse(request->token, &attempt.token) < 0)
-        return err_set(err, -EINVAL, "cannot join", "the token has not the form "
-                       "vling1.<secret>.<fingerprint>", "copy it whole from a controller");
+        return err_set(err, -EINVAL, "cannot join",
+                       "the token has not the form "
+                       "vling1.<secret>.<fingerprint>",
+                       "copy it whole from a controller");
     if (!request->endpoints || !request->endpoints[0])
         return err_set(err, -EINVAL, "cannot join", "no controller is named", "");
     curl_global_init(CURL_GLOBAL_DEFAULT);

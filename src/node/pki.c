@@ -114,8 +114,7 @@ static int key_load(const char *state_dir, const char *name, gnutls_x509_privkey
 
 static int crt_import(const char *pem, gnutls_x509_crt_t *ret)
 {
-    gnutls_datum_t datum = {.data = (unsigned char *)(uintptr_t)pem,
-                            .size = (unsigned)strlen(pem)};
+    gnutls_datum_t datum = {.data = (unsigned char *)(uintptr_t)pem, .size = (unsigned)strlen(pem)};
     int rc = gnutls_x509_crt_init(ret);
 
     if (rc < 0)
@@ -140,8 +139,7 @@ static int crt_load(const char *state_dir, const char *name, gnutls_x509_crt_t *
 
 static int csr_import(const char *pem, gnutls_x509_crq_t *ret)
 {
-    gnutls_datum_t datum = {.data = (unsigned char *)(uintptr_t)pem,
-                            .size = (unsigned)strlen(pem)};
+    gnutls_datum_t datum = {.data = (unsigned char *)(uintptr_t)pem, .size = (unsigned)strlen(pem)};
     int rc = gnutls_x509_crq_init(ret);
 
     if (rc < 0)
@@ -353,12 +351,10 @@ static bool host_name_ok(const char *host)
 
     if (len == 0 || len > HOST_NAME_MAX_LEN)
         return false;
-    return strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") ==
-           len;
+    return strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == len;
 }
 
-int pki_issue_self(const char *state_dir, const char *host, const char *const *ips,
-                   struct err *err)
+int pki_issue_self(const char *state_dir, const char *host, const char *const *ips, struct err *err)
 {
     char *csr = NULL, *certificate = NULL, *ca = NULL;
     uint8_t key[PKI_CLUSTER_KEY_SIZE];
@@ -520,9 +516,8 @@ free_crt:
     return tls;
 }
 
-int pki_install(const char *state_dir, const char *certificate, const char *ca,
-                const char *ca_key, const uint8_t cluster_key[PKI_CLUSTER_KEY_SIZE],
-                struct err *err)
+int pki_install(const char *state_dir, const char *certificate, const char *ca, const char *ca_key,
+                const uint8_t cluster_key[PKI_CLUSTER_KEY_SIZE], struct err *err)
 {
     static const char what[] = "cannot install the host's certificate";
     char from[PATH_SIZE], to[PATH_SIZE];

@@ -42,9 +42,8 @@ int pki_sign(const char *state_dir, const char *csr, const char *host, const cha
              char **ret_certificate, struct err *err);
 /* Checks an answer to pki_request (chain, key, name) and puts all files in place. `ca_key` may be
  * NULL. */
-int pki_install(const char *state_dir, const char *certificate, const char *ca,
-                const char *ca_key, const uint8_t cluster_key[PKI_CLUSTER_KEY_SIZE],
-                struct err *err);
+int pki_install(const char *state_dir, const char *certificate, const char *ca, const char *ca_key,
+                const uint8_t cluster_key[PKI_CLUSTER_KEY_SIZE], struct err *err);
 
 int pki_cluster_key(const char *state_dir, uint8_t ret[PKI_CLUSTER_KEY_SIZE], struct err *err);
 /* Lower-case hex SHA-256 of the authority's DER form. */

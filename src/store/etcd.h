@@ -160,7 +160,8 @@ void etcd_lease_drop(struct store *store, int64_t lease, int timeout_ms, store_l
 
 int etcd_watch_open(struct etcd *etcd);
 void etcd_watch_close(struct etcd *etcd);
-/* A request to the endpoint failed: leaves it if the watch is there and has heard nothing either. */
+/* A request to the endpoint failed: leaves it if the watch is there and has heard nothing either.
+ */
 void etcd_watch_doubt(struct etcd *etcd, int endpoint);
 void etcd_watch_start(struct store *store);
 

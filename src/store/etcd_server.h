@@ -42,7 +42,8 @@ struct etcd_server *etcd_server_start(uv_loop_t *loop, const struct etcd_server_
 /* 0 while it is not running. */
 int etcd_server_pid(const struct etcd_server *server);
 
-/* Stops watching over the member and frees `server` (from the loop); `kill`: ends the member too. */
+/* Stops watching over the member and frees `server` (from the loop); `kill`: ends the member too.
+ */
 void etcd_server_stop(struct etcd_server *server, bool kill);
 
 #endif

@@ -2,13 +2,13 @@
 #include "ha/recovery.h"
 #include "ha/survive.h"
 
+#include <cmocka.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <cmocka.h>
 
 #define NOW 1000000
 
@@ -233,8 +233,7 @@ static void order_and_capacity(void **state)
     c.servers[3].priority = 5;
     c.hosts[1].state = HOST_FENCED;
     c.hosts[1].lease_present = false;
-    assert_string_equal(plan(&c),
-                        "gone!forget high:a2>b2/2 big!fault low:a2>c2/2 new:>b3/2 ");
+    assert_string_equal(plan(&c), "gone!forget high:a2>b2/2 big!fault low:a2>c2/2 new:>b3/2 ");
     c.servers[3].faulted = true;
     assert_string_equal(plan(&c), "gone!forget high:a2>b2/2 low:a2>c2/2 new:>b3/2 ");
 }
@@ -301,8 +300,7 @@ static void placement_table(void **state)
     char why[PLACEMENT_WHY_SIZE];
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        assert_int_equal(placement_choose(hosts, 4, &options, &rows[i].request, why),
-                         rows[i].want);
+        assert_int_equal(placement_choose(hosts, 4, &options, &rows[i].request, why), rows[i].want);
     assert_string_equal(why, "No valid host was found: of 4 hosts, 1 without the role compute, "
                              "1 not up, 2 without enough vcpus");
     placement_take(&hosts[1], &(struct placement_request){.ram_mb = 1500});

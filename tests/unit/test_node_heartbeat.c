@@ -1,6 +1,7 @@
 #include "node/heartbeat.h"
 #include "node/heartbeat_replay.h"
 
+#include <cmocka.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <sodium.h>
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 static const uint8_t key[PKI_CLUSTER_KEY_SIZE] = {1, 2, 3};
 
@@ -127,8 +127,12 @@ static void on_timeout(uv_timer_t *timer)
 static void two_hosts(void **state)
 {
     struct pair pair = {0};
-    struct heartbeat_options options = {.self = "one", .port = 27702, .interval_ms = 20,
-                                        .addresses = {"127.0.27.1"}, .views = views, .arg = &pair};
+    struct heartbeat_options options = {.self = "one",
+                                        .port = 27702,
+                                        .interval_ms = 20,
+                                        .addresses = {"127.0.27.1"},
+                                        .views = views,
+                                        .arg = &pair};
     struct heartbeat_peer peers[] = {{"two", "127.0.27.2", 0, PLANE_MGMT},
                                      {"two", "127.0.27.2", 0, PLANE_TENANT}};
     struct heartbeat_counters counters;

@@ -7,8 +7,8 @@
 #include "drv/driver.h"
 
 struct configdrive_content {
-    json_t *meta_data;     /* borrowed */
-    json_t *network_data;  /* borrowed */
+    json_t *meta_data;    /* borrowed */
+    json_t *network_data; /* borrowed */
     char *user_data;      /* borrowed, or NULL */
     size_t user_data_size;
 };
