@@ -8,11 +8,12 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "store/engine.h"
-#include <cmocka.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static struct mirror *mirror;
 static int64_t revision;

@@ -1,10 +1,11 @@
 #include "ha/lease.h"
 
-#include <cmocka.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 static void counts_from_sending(void **state)
 {

@@ -1,12 +1,13 @@
 #include "ha/liveness.h"
 
-#include <cmocka.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static const char *const hosts[] = {"a1", "a2", "a3", "b1", "b2", "b3", "c1", "c2", "c3"};
 

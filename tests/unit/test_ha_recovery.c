@@ -2,13 +2,14 @@
 #include "ha/recovery.h"
 #include "ha/survive.h"
 
-#include <cmocka.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #define NOW 1000000
 

@@ -6,7 +6,6 @@
 
 #include "io/http_server.h"
 #include <arpa/inet.h>
-#include <cmocka.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <poll.h>
@@ -16,6 +15,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 #define BODY_MAX 1000
 

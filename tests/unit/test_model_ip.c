@@ -3,10 +3,11 @@
 #include <stddef.h>
 
 #include "model/ip.h"
-#include <cmocka.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static struct ip_addr at(const char *text)
 {

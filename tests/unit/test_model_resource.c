@@ -5,10 +5,11 @@
 
 #include "base/json.h"
 #include "model/tables.h"
-#include <cmocka.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static const char *const colours[] = {"red", "green", NULL};
 

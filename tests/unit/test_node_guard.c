@@ -3,7 +3,6 @@
 #include "node/guard.h"
 #include "node/guard_process.h"
 
-#include <cmocka.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -16,6 +15,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 static char dir[64], program[64];
 

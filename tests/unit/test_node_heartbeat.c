@@ -1,7 +1,6 @@
 #include "node/heartbeat.h"
 #include "node/heartbeat_replay.h"
 
-#include <cmocka.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <sodium.h>
@@ -10,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static const uint8_t key[PKI_CLUSTER_KEY_SIZE] = {1, 2, 3};
 

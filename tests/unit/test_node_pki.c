@@ -4,7 +4,6 @@
 #include "node/join.h"
 #include "node/pki.h"
 
-#include <cmocka.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -16,6 +15,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 static char dir[64], first[96], second[96];
 static const char *const ips[] = {"127.0.0.1", "10.10.1.1", NULL};

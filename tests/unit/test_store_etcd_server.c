@@ -4,7 +4,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <cmocka.h>
 
 #include "base/clock.h"
 #include "store/etcd_server.h"
@@ -19,6 +18,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 static char dir[] = "/tmp/vling-test-member-XXXXXX";
 static char data[64], ca[64], cert[64], key[64], pid_file[64], log_file[64], url[64];
