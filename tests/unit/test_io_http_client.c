@@ -4,7 +4,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-
 #include "io/http_client.h"
 
 #include <arpa/inet.h>

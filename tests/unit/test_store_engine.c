@@ -4,7 +4,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"

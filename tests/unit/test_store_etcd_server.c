@@ -4,7 +4,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-
 #include "base/clock.h"
 #include "store/etcd_server.h"
 #include "store/store.h"
