@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+
 #define NOW 1000000
 
 struct cloud {
