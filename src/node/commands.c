@@ -1,6 +1,7 @@
 #include "node/commands.h"
 #include "base/file.h"
 #include "base/id.h"
+#include "base/json.h"
 #include "node/config.h"
 #include "node/join.h"
 #include "node/pki.h"
@@ -79,6 +80,8 @@ int command_init(const char *config_path, const char *password_file)
         rc = pki_create_cluster(config.state_dir, &err);
     if (rc == 0 && !pki_present(config.state_dir))
         rc = pki_issue_self(config.state_dir, config.host, ips, &err);
+    if (!password_file)
+        password_file = json_str(config.raw, "admin_password_file", NULL);
     if (rc == 0)
         rc = keep_password(&config, password_file, &err);
     if (rc == 0)
