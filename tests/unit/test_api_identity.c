@@ -16,14 +16,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TEST_PORT 25310
-
 static uv_loop_t loop;
 static uv_async_t stopper;
 static pthread_t thread;
 static struct store *store;
 static struct mirror *mirror;
 static struct api *api;
+static int port;
 static char folder[] = "/tmp/vling-test-identity-XXXXXX";
 
 /* ---- the service ---- */
@@ -73,7 +72,11 @@ static int setup(void **state)
     options.loop = &loop;
     options.store = store;
     options.mirror = mirror;
-    api = api_start_services(&options, services, TEST_PORT, &err);
+    /* Another run of this test may be on the machine. */
+    for (int i = 0; i < 20 && !api; i++) {
+        port = 20000 + (getpid() + i * 997) % 10000;
+        api = api_start_services(&options, services, (uint16_t)port, &err);
+    }
     assert_non_null(api);
     return pthread_create(&thread, NULL, run_loop, NULL);
 }
@@ -153,7 +156,7 @@ static long call_with(const char *method, const char *path, const char *token, c
 
     json_decref(answer.body);
     memset(&answer, 0, sizeof(answer));
-    snprintf(url, sizeof(url), "http://127.0.0.1:%d%s", TEST_PORT, path);
+    snprintf(url, sizeof(url), "http://127.0.0.1:%d%s", port, path);
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
@@ -515,7 +518,7 @@ static void *create_same(void *arg)
     char url[100];
     long status = 0;
 
-    snprintf(url, sizeof(url), "http://127.0.0.1:%d/v3/projects", TEST_PORT);
+    snprintf(url, sizeof(url), "http://127.0.0.1:%d/v3/projects", port);
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl, CURLOPT_POSTFIELDS, "{\"project\": {\"name\": \"race\"}}");
