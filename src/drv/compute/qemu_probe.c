@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "drv/compute/qemu.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -24,12 +25,15 @@ static const unsigned char boot_code[] = {0xb0, EXIT_VALUE, 0xe6, 0xf4, 0xfa, 0x
 
 static int write_boot_disk(const char *path)
 {
-    unsigned char sector[512 * 8] = {0};
+    unsigned char sector[512] = {0};
+    int rc;
 
     memcpy(sector, boot_code, sizeof(boot_code));
     sector[510] = 0x55;
     sector[511] = 0xaa;
-    return file_write_atomic(path, sector, sizeof(sector), 0600);
+    rc = file_write_atomic(path, sector, sizeof(sector), 0600);
+    /* The firmware does not read a disk of less than a cylinder. */
+    return rc == 0 && truncate(path, 1024 * 1024) < 0 ? -errno : rc;
 }
 
 /* Exit status, or -1 when it had to be killed. */
