@@ -7,7 +7,6 @@
 
 #include <cmocka.h>
 
-
 static void counts_from_sending(void **state)
 {
     struct lease *lease = lease_new(4000, 300);

@@ -9,7 +9,6 @@
 
 #include <cmocka.h>
 
-
 static const char *const hosts[] = {"a1", "a2", "a3", "b1", "b2", "b3", "c1", "c2", "c3"};
 
 static struct liveness *nine(void)

@@ -11,7 +11,6 @@
 
 #include <cmocka.h>
 
-
 #define NOW 1000000
 
 struct cloud {

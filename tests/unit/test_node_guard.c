@@ -18,7 +18,6 @@
 
 #include <cmocka.h>
 
-
 static char dir[64], program[64];
 
 static void rest(int ms)

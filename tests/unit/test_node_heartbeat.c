@@ -12,7 +12,6 @@
 
 #include <cmocka.h>
 
-
 static const uint8_t key[PKI_CLUSTER_KEY_SIZE] = {1, 2, 3};
 
 static struct heartbeat_frame example(void)

@@ -18,7 +18,6 @@
 
 #include <cmocka.h>
 
-
 static char dir[64], first[96], second[96];
 static const char *const ips[] = {"127.0.0.1", "10.10.1.1", NULL};
 static const char *const controllers[] = {"c1", "c2", NULL};
