@@ -1,0 +1,335 @@
+/* Nova v2.1: https://docs.openstack.org/api-ref/compute/
+ *
+ * What the microversions up to the highest one change of what is here:
+ *   2.2   key pairs: type; 201 on create, 204 on delete
+ *   2.3   servers: hostname, launch_index, root_device_name, user_data ... (administrators)
+ *   2.9   servers: locked
+ *   2.10  key pairs of another user (administrators)
+ *   2.11  services: forced_down
+ *   2.16  servers: host_status (administrators)
+ *   2.19  servers: description
+ * A version in between changes only what is not offered. */
+#include "api/compute.h"
+
+#include "base/json.h"
+#include <errno.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MINOR_MAX 19
+#define UPDATED "2013-07-23T11:33:21Z"
+
+/* ---- what all files use ---- */
+
+static json_t *link_to(struct api_req *req, const char *rel, const char *prefix,
+                       const char *collection, const char *id)
+{
+    return json_pack("{s:s, s:o}", "rel", rel, "href",
+                     json_sprintf("%s%s/%s/%s", req->base_url, prefix, collection, id));
+}
+
+json_t *compute_links(struct api_req *req, const char *collection, const char *id)
+{
+    return json_pack("[o, o]", link_to(req, "self", "/v2.1", collection, id),
+                     link_to(req, "bookmark", "", collection, id));
+}
+
+json_t *compute_bookmark(struct api_req *req, const char *collection, const char *id)
+{
+    return json_pack("[o]", link_to(req, "bookmark", "", collection, id));
+}
+
+struct next {
+    json_t *href;
+};
+
+static void take_argument(void *arg, const char *name, const char *value)
+{
+    struct next *next = arg;
+    json_t *longer;
+
+    if (strcmp(name, "marker") == 0 || strpbrk(name, "&=# \"") || strpbrk(value, "&# \"%"))
+        return;
+    longer = json_sprintf("%s%s=%s&", json_string_value(next->href), name, value);
+    if (!longer)
+        return;
+    json_decref(next->href);
+    next->href = longer;
+}
+
+json_t *compute_next(struct api_req *req, const char *last_id)
+{
+    struct next next = {json_sprintf("%s%s?", req->base_url, req->path)};
+    json_t *link;
+
+    http_query_each(req->http, take_argument, &next);
+    link = json_pack("[{s:s, s:o}]", "rel", "next", "href",
+                     json_sprintf("%smarker=%s", json_string_value(next.href), last_id));
+    json_decref(next.href);
+    return link;
+}
+
+int compute_bad(struct api_req *req, const char *format, ...)
+{
+    char text[512];
+    va_list ap;
+
+    va_start(ap, format);
+    vsnprintf(text, sizeof(text), format, ap);
+    va_end(ap);
+    api_fail(req, 400, NULL, "%s", text);
+    return -EINVAL;
+}
+
+json_t *compute_time(const char *iso)
+{
+    if (!iso || strlen(iso) < 19)
+        return json_null();
+    return json_sprintf("%.19s.000000", iso);
+}
+
+int64_t compute_number(const char *name)
+{
+    unsigned char h[crypto_generichash_BYTES_MIN];
+    int64_t number;
+
+    crypto_generichash(h, sizeof(h), (const unsigned char *)name, strlen(name), NULL, 0);
+    number = (int64_t)(h[0] & 0x7f) << 24 | h[1] << 16 | h[2] << 8 | h[3];
+    return number ? number : 1;
+}
+
+int64_t compute_whole(const json_t *value, int64_t max)
+{
+    const char *text = json_string_value(value);
+    char *end;
+    long long number;
+
+    if (json_is_integer(value)) {
+        number = json_integer_value(value);
+    } else {
+        if (!text || !text[0] || strlen(text) > 12)
+            return -1;
+        number = strtoll(text, &end, 10);
+        if (*end)
+            return -1;
+    }
+    return number >= 0 && number <= max ? number : -1;
+}
+
+int64_t compute_limit(struct api_req *req)
+{
+    const char *text = api_query(req, "limit");
+    json_t *value = text ? json_string(text) : NULL;
+    int64_t limit = text ? compute_whole(value, INT32_MAX) : API_PAGE_MAX;
+
+    json_decref(value);
+    if (limit < 0)
+        return compute_bad(req,
+                           "Invalid input for query parameters limit. Value: %.40s. It must "
+                           "be a number that is not negative",
+                           text);
+    return limit == 0 || limit > API_PAGE_MAX ? API_PAGE_MAX : limit;
+}
+
+/* ---- discovery ---- */
+
+static json_t *version_entry(struct api_req *req)
+{
+    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:[{s:s, s:o}]}", "id", "v2.1", "status", "CURRENT",
+                     "version", json_sprintf("2.%d", MINOR_MAX), "min_version", "2.1", "updated",
+                     UPDATED, "links", "rel", "self", "href",
+                     json_sprintf("%s/v2.1/", req->base_url));
+}
+
+static void versions(struct api_req *req)
+{
+    api_reply(req, 200, json_pack("{s:[o]}", "versions", version_entry(req)));
+}
+
+static void version(struct api_req *req)
+{
+    json_t *entry = version_entry(req);
+
+    json_array_append_new(json_object_get(entry, "links"),
+                          json_pack("{s:s, s:s, s:s}", "rel", "describedby", "type", "text/html",
+                                    "href", "http://docs.openstack.org/"));
+    json_object_set_new(entry, "media-types",
+                        json_pack("[{s:s, s:s}]", "base", "application/json", "type",
+                                  "application/vnd.openstack.compute+json;version=2.1"));
+    api_reply(req, 200, json_pack("{s:o}", "version", entry));
+}
+
+static const struct {
+    const char *alias, *name;
+} extensions[] = {
+    {"os-availability-zone", "AvailabilityZone"},
+    {"os-console-output", "ConsoleOutput"},
+    {"os-hypervisors", "Hypervisors"},
+    {"os-keypairs", "Keypairs"},
+    {"os-quota-sets", "Quotas"},
+    {"os-services", "Services"},
+    {"os-simple-tenant-usage", "SimpleTenantUsage"},
+};
+
+static json_t *extension_view(size_t i)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:[]}", "alias", extensions[i].alias, "name",
+                     extensions[i].name, "namespace",
+                     "http://docs.openstack.org/compute/ext/fake_xml", "updated",
+                     "2014-12-03T00:00:00Z", "description", extensions[i].name, "links");
+}
+
+static void extension_list(struct api_req *req)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < sizeof(extensions) / sizeof(extensions[0]); i++)
+        json_array_append_new(list, extension_view(i));
+    api_reply(req, 200, json_pack("{s:o}", "extensions", list));
+}
+
+static void extension_show(struct api_req *req)
+{
+    for (size_t i = 0; i < sizeof(extensions) / sizeof(extensions[0]); i++) {
+        if (strcmp(extensions[i].alias, api_param(req, "id")) == 0) {
+            api_reply(req, 200, json_pack("{s:o}", "extension", extension_view(i)));
+            return;
+        }
+    }
+    api_fail(req, 404, NULL, "The resource could not be found.");
+}
+
+static void no_server_groups(struct api_req *req)
+{
+    api_reply(req, 200, json_pack("{s:[]}", "server_groups"));
+}
+
+/* ---- microversions ---- */
+
+/* The version text asked for: "compute 2.10" in the one header, "2.10" in the other, or NULL. */
+static const char *version_asked(struct api_req *req)
+{
+    const char *at = http_header(req->http, "OpenStack-API-Version");
+
+    for (; at && *at; at += *at == ',') {
+        at += strspn(at, " ");
+        if (strncmp(at, "compute ", 8) == 0)
+            return at + 8 + strspn(at + 8, " ");
+        at += strcspn(at, ",");
+    }
+    return http_header(req->http, "X-OpenStack-Nova-API-Version");
+}
+
+static void put_version_headers(struct api_req *req, const char *text)
+{
+    char value[48];
+
+    snprintf(value, sizeof(value), "compute %s", text);
+    api_header(req, "OpenStack-API-Version", value);
+    api_header(req, "X-OpenStack-Nova-API-Version", text);
+    api_header(req, "Vary", "OpenStack-API-Version");
+    api_header(req, "Vary", "X-OpenStack-Nova-API-Version");
+    api_header(req, "x-compute-request-id", req->request_id);
+}
+
+/* "2.10" -> major and minor. */
+static bool read_version(const char *text, int *ret_major, int *ret_minor)
+{
+    char major[8], minor[8], rest;
+
+    if (sscanf(text, "%5[0-9].%5[0-9]%c", major, minor, &rest) != 2 || major[0] == '0' ||
+        (minor[0] == '0' && minor[1]))
+        return false;
+    *ret_major = atoi(major);
+    *ret_minor = atoi(minor);
+    return true;
+}
+
+static bool prepare(struct api_req *req)
+{
+    const char *asked = version_asked(req);
+    char text[32];
+    int major = 2, minor = 1;
+
+    snprintf(text, sizeof(text), "%.*s", asked ? (int)strcspn(asked, ", ") : 3,
+             asked && asked[0] ? asked : "2.1");
+    req->microversion = MV(1);
+    if (strcmp(text, "latest") == 0) {
+        minor = MINOR_MAX;
+        snprintf(text, sizeof(text), "2.%d", minor);
+    } else if (!read_version(text, &major, &minor)) {
+        put_version_headers(req, "2.1");
+        compute_bad(req,
+                    "API Version String %.20s is of invalid format. Must be of format "
+                    "MajorNum.MinorNum.",
+                    text);
+        return false;
+    }
+    put_version_headers(req, text);
+    if (major != 2 || minor < 1 || minor > MINOR_MAX) {
+        api_fail(req, 406, NULL,
+                 "Version %s is not supported by the API. Minimum is 2.1 and maximum is 2.%d.",
+                 text, MINOR_MAX);
+        return false;
+    }
+    req->microversion = MV(minor);
+    return true;
+}
+
+/* ---- errors ---- */
+
+static void error(struct api_req *req, const char *type, const char *message)
+{
+    static const struct {
+        unsigned status;
+        const char *name;
+    } names[] = {
+        {400, "badRequest"},         {403, "forbidden"},          {404, "itemNotFound"},
+        {405, "badMethod"},          {409, "conflictingRequest"}, {413, "overLimit"},
+        {415, "badMediaType"},       {429, "overLimit"},          {501, "notImplemented"},
+        {503, "serviceUnavailable"},
+    };
+    const char *name = "computeFault";
+
+    (void)type;
+    if (req->status == 401) {
+        req->reply = json_pack("{s:{s:i, s:s, s:s}}", "error", "code", 401, "title", "Unauthorized",
+                               "message", message);
+        return;
+    }
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (names[i].status == req->status)
+            name = names[i].name;
+    }
+    req->reply = json_pack("{s:{s:i, s:s}}", name, "code", (int)req->status, "message", message);
+}
+
+/* ---- the service ---- */
+
+#define ROUTE(how, where, function, bits)                                                          \
+    {                                                                                              \
+        .method = how, .path = "/v2.1/" where, .handler = function, .flags = bits                  \
+    }
+
+static const struct api_route routes[] = {
+    {.method = "GET", .path = "/", .handler = versions, .flags = API_PUBLIC | API_NO_DB},
+    ROUTE("GET", "", version, API_PUBLIC | API_NO_DB),
+    ROUTE("GET", "extensions", extension_list, API_NO_DB),
+    ROUTE("GET", "extensions/{id}", extension_show, API_NO_DB),
+    ROUTE("GET", "os-server-groups", no_server_groups, API_NO_DB),
+};
+
+const struct api_service_ops api_compute = {
+    .service = API_COMPUTE,
+    .type = "compute",
+    .name = "nova",
+    .port = 8774,
+    .catalog_path = "/v2.1",
+    .routes = routes,
+    .route_count = sizeof(routes) / sizeof(routes[0]),
+    .error = error,
+    .prepare = prepare,
+};
