@@ -356,17 +356,22 @@ static void test_an_idle_client_is_cut(void **state)
 static void test_connections_are_bounded(void **state)
 {
     int fds[40], fd;
+    bool served = false;
 
     for (int i = 0; i < 40; i++)
         fds[i] = dial();
     usleep(100000);
     for (int i = 0; i < 40; i++)
         close(fds[i]);
-    usleep(100000);
-    fd = dial();
-    say(fd, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-    assert_non_null(strstr(hear(fd, "name=-"), "200 OK"));
-    close(fd);
+    /* The places of the closed connections become free when the server has seen it. */
+    for (int tries = 0; tries < 50 && !served; tries++) {
+        usleep(100000);
+        fd = dial();
+        send(fd, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", 27, MSG_NOSIGNAL);
+        served = strstr(hear(fd, "name=-"), "200 OK") != NULL;
+        close(fd);
+    }
+    assert_true(served);
 }
 
 static size_t on_data(char *data, size_t size, size_t n, void *arg)
@@ -445,7 +450,7 @@ static void test_stop_with_a_request_under_way(void **state)
     int fd = dial();
 
     say(fd, "GET /later HTTP/1.1\r\nHost: h\r\n\r\n");
-    usleep(20000);
+    usleep(500000);
     uv_async_send(&stopper);
     assert_non_null(strstr(hear(fd, NULL), " 503 "));
     close(fd);
