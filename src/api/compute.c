@@ -134,6 +134,34 @@ int64_t compute_limit(struct api_req *req)
     return limit == 0 || limit > API_PAGE_MAX ? API_PAGE_MAX : limit;
 }
 
+json_t *compute_page(struct api_req *req, json_t *rows, int64_t limit, bool *ret_more)
+{
+    const char *marker = api_query(req, "marker");
+    json_t *page = json_array(), *row;
+    bool found = !marker;
+    size_t i;
+
+    *ret_more = false;
+    json_array_foreach(rows, i, row)
+    {
+        if (!found) {
+            found = strcmp(json_str(row, "id", ""), marker) == 0;
+            continue;
+        }
+        if ((int64_t)json_array_size(page) == limit) {
+            *ret_more = true;
+            break;
+        }
+        json_array_append(page, row);
+    }
+    json_decref(rows);
+    if (found)
+        return page;
+    json_decref(page);
+    compute_bad(req, "marker [%.64s] not found", marker);
+    return NULL;
+}
+
 /* ---- discovery ---- */
 
 static json_t *version_entry(struct api_req *req)
@@ -170,6 +198,7 @@ static const struct {
     {"os-hypervisors", "Hypervisors"},
     {"os-keypairs", "Keypairs"},
     {"os-quota-sets", "Quotas"},
+    {"os-security-groups", "SecurityGroups"},
     {"os-services", "Services"},
     {"os-simple-tenant-usage", "SimpleTenantUsage"},
 };
@@ -200,11 +229,6 @@ static void extension_show(struct api_req *req)
         }
     }
     api_fail(req, 404, NULL, "The resource could not be found.");
-}
-
-static void no_server_groups(struct api_req *req)
-{
-    api_reply(req, 200, json_pack("{s:[]}", "server_groups"));
 }
 
 /* ---- microversions ---- */
@@ -319,7 +343,48 @@ static const struct api_route routes[] = {
     ROUTE("GET", "", version, API_PUBLIC | API_NO_DB),
     ROUTE("GET", "extensions", extension_list, API_NO_DB),
     ROUTE("GET", "extensions/{id}", extension_show, API_NO_DB),
-    ROUTE("GET", "os-server-groups", no_server_groups, API_NO_DB),
+    ROUTE("GET", "servers", compute_server_list, 0),
+    ROUTE("POST", "servers", compute_server_create, 0),
+    ROUTE("GET", "servers/detail", compute_server_detail, 0),
+    ROUTE("GET", "servers/{id}", compute_server_show, 0),
+    ROUTE("PUT", "servers/{id}", compute_server_update, 0),
+    ROUTE("DELETE", "servers/{id}", compute_server_delete, 0),
+    ROUTE("POST", "servers/{id}/action", compute_server_action, API_READER),
+    ROUTE("GET", "servers/{id}/metadata", compute_metadata_show, 0),
+    ROUTE("PUT", "servers/{id}/metadata", compute_metadata_replace, 0),
+    ROUTE("POST", "servers/{id}/metadata", compute_metadata_merge, 0),
+    ROUTE("GET", "servers/{id}/metadata/{key}", compute_meta_show, 0),
+    ROUTE("PUT", "servers/{id}/metadata/{key}", compute_meta_put, 0),
+    ROUTE("DELETE", "servers/{id}/metadata/{key}", compute_meta_delete, 0),
+    ROUTE("GET", "servers/{id}/ips", compute_ips, 0),
+    ROUTE("GET", "servers/{id}/ips/{network}", compute_ips_of, 0),
+    ROUTE("GET", "servers/{id}/os-interface", compute_interfaces, 0),
+    ROUTE("GET", "servers/{id}/os-security-groups", compute_server_groups, 0),
+    ROUTE("GET", "flavors", compute_flavor_list, 0),
+    ROUTE("POST", "flavors", compute_flavor_create, API_ADMIN),
+    ROUTE("GET", "flavors/detail", compute_flavor_detail, 0),
+    ROUTE("GET", "flavors/{id}", compute_flavor_show, 0),
+    ROUTE("DELETE", "flavors/{id}", compute_flavor_delete, API_ADMIN),
+    ROUTE("GET", "flavors/{id}/os-extra_specs", compute_specs_show, 0),
+    ROUTE("POST", "flavors/{id}/os-extra_specs", compute_specs_merge, API_ADMIN),
+    ROUTE("GET", "flavors/{id}/os-extra_specs/{key}", compute_spec_show, 0),
+    ROUTE("PUT", "flavors/{id}/os-extra_specs/{key}", compute_spec_put, API_ADMIN),
+    ROUTE("DELETE", "flavors/{id}/os-extra_specs/{key}", compute_spec_delete, API_ADMIN),
+    ROUTE("GET", "os-keypairs", compute_key_list, 0),
+    ROUTE("POST", "os-keypairs", compute_key_create, API_READER),
+    ROUTE("GET", "os-keypairs/{id}", compute_key_show, 0),
+    ROUTE("DELETE", "os-keypairs/{id}", compute_key_delete, API_READER),
+    ROUTE("GET", "os-availability-zone", compute_zones, 0),
+    ROUTE("GET", "os-availability-zone/detail", compute_zones_detail, API_ADMIN),
+    ROUTE("GET", "os-hypervisors", compute_hypervisors, API_ADMIN),
+    ROUTE("GET", "os-hypervisors/detail", compute_hypervisors_detail, API_ADMIN),
+    ROUTE("GET", "os-hypervisors/statistics", compute_hypervisor_statistics, API_ADMIN),
+    ROUTE("GET", "os-hypervisors/{id}", compute_hypervisor_show, API_ADMIN),
+    ROUTE("GET", "os-services", compute_services, API_ADMIN),
+    ROUTE("GET", "limits", compute_limits, 0),
+    ROUTE("GET", "os-quota-sets/{id}", compute_quota, 0),
+    ROUTE("GET", "os-quota-sets/{id}/defaults", compute_quota, 0),
+    ROUTE("GET", "os-simple-tenant-usage/{id}", compute_usage, 0),
 };
 
 const struct api_service_ops api_compute = {

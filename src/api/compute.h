@@ -2,11 +2,12 @@
  *
  * Files.      compute.c          routes, discovery, versions, errors
  *             compute_view.c     how a server is shown: addresses, groups, status
- *             compute_show.c     list, show, change and delete servers
- *             compute_servers.c  a new server; compute_request.c what a client may ask for there
- *             compute_actions.c  POST servers/{id}/action; compute_parts.c what lies below a server
- *             compute_flavors.c, compute_keypairs.c; compute_hosts.c hypervisors, services, zones
- *             compute_limits.c   limits, quotas, usage
+ *             compute_show.c     list, show, change and delete servers; what lies below one
+ *             compute_request.c  what a client may ask for in a new server
+ *             compute_servers.c  a new server; its metadata
+ *             compute_actions.c  POST servers/{id}/action
+ *             compute_flavors.c, compute_keypairs.c
+ *             compute_hosts.c    hypervisors, services, zones; compute_limits.c limits, usage
  * Versions.   Every answer is in the microversion that the client asked for: handlers compare
  *             req->microversion with MV(minor). compute.c tells what each one changes.
  * Ownership.  Rows and views are new references. Functions that return int answer the error with
@@ -28,6 +29,7 @@ json_t *compute_links(struct api_req *req, const char *collection, const char *i
 json_t *compute_bookmark(struct api_req *req, const char *collection, const char *id);
 /* [{"rel": "next"}] for a page that ended with the row `last_id`. */
 json_t *compute_next(struct api_req *req, const char *last_id);
+/* Answers 400; returns -EINVAL. */
 int compute_bad(struct api_req *req, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* "2026-11-22T13:55:39Z" as Nova writes times of what is not a server's created and updated:
  * without the Z, with microseconds; null stays null. */
@@ -38,6 +40,9 @@ int64_t compute_number(const char *name);
 int64_t compute_limit(struct api_req *req);
 /* A whole number, also as text, in 0..max; -1 if it is none. */
 int64_t compute_whole(const json_t *value, int64_t max);
+/* Keeps of `rows` (stolen) the page after the query's marker, at most `limit` rows. NULL after an
+ * error (no such marker). `ret_more`: rows follow. */
+json_t *compute_page(struct api_req *req, json_t *rows, int64_t limit, bool *ret_more);
 
 /* ---- compute_view.c ---- */
 
@@ -45,25 +50,19 @@ int64_t compute_whole(const json_t *value, int64_t max);
 json_t *compute_server(struct api_req *req);
 /* The same, which the requester may also change: not locked by somebody else. */
 json_t *compute_server_to_change(struct api_req *req);
+/* The strings in `ret` live as long as `*ret_state` (new reference or NULL) and `server`. */
 void compute_status(struct api_req *req, const json_t *server, struct server_status *ret,
                     json_t **ret_state);
 json_t *compute_server_ports(struct api_req *req, const char *server_id);
 /* {"<network name>": [{version, addr, ...}]}; `plain` without the OS-EXT members. */
 json_t *compute_addresses(struct api_req *req, const json_t *ports, bool plain);
-/* The rows of the security groups on the ports, each once. */
-json_t *compute_groups(struct api_req *req, const json_t *ports);
 
 enum compute_view { COMPUTE_BRIEF, COMPUTE_CHANGED, COMPUTE_FULL };
 json_t *compute_server_view(struct api_req *req, const json_t *server, enum compute_view view);
 
-/* ---- compute_parts.c ---- */
-
-/* Is it an object of at most METADATA_MAX texts? 0 or negative after an error. */
-int compute_check_metadata(struct api_req *req, const json_t *metadata);
-/* Remembers for os-instance-actions what was asked for. */
-void compute_acted(struct api_req *req, const char *server_id, const char *action);
-
 /* ---- compute_request.c ---- */
+
+#define COMPUTE_GROUPS_MAX 16
 
 struct compute_request {
     const json_t *body; /* the object "server" */
@@ -71,8 +70,9 @@ struct compute_request {
     json_t *image, *flavor; /* rows */
     json_t *key;            /* row, or NULL */
     json_t *networks;       /* [{network_id, port_id?, fixed_ip?}] */
-    char groups[16][64];
-    const char *group_list[17]; /* ids, NULL-terminated */
+    char groups[COMPUTE_GROUPS_MAX][64];
+    const char *group_list[COMPUTE_GROUPS_MAX + 1]; /* ids, NULL-terminated */
+    size_t group_count;
     bool config_drive;
     int64_t count;
 };
@@ -80,23 +80,36 @@ struct compute_request {
 /* 0; or negative after an error. compute_request_free() in both cases. */
 int compute_request_read(struct api_req *req, struct compute_request *request);
 void compute_request_free(struct compute_request *request);
+/* Is it an object of at most METADATA_MAX texts? 0 or negative after an error. */
+int compute_check_metadata(struct api_req *req, const json_t *metadata);
+
+/* ---- compute_flavors.c ---- */
+
+/* The flavor `id` (also as the end of a URL) as the requester may use it, or NULL after an error
+ * with `status`. */
+json_t *compute_flavor_find(struct api_req *req, const char *id, unsigned status);
 
 /* ---- compute_hosts.c ---- */
+
 bool compute_zone_exists(struct api_req *req, const char *zone);
+struct compute_use {
+    int64_t servers, vcpus, ram_mb, disk_gb;
+};
+/* What the servers whose column `field` is `value` use together. */
+struct compute_use compute_use_of(struct api_req *req, const char *field, const char *value);
 
 /* ---- handlers ---- */
 api_handler compute_server_create, compute_server_list, compute_server_detail, compute_server_show,
     compute_server_update, compute_server_delete, compute_server_action;
 api_handler compute_metadata_show, compute_metadata_replace, compute_metadata_merge,
     compute_meta_show, compute_meta_put, compute_meta_delete, compute_ips, compute_ips_of,
-    compute_interfaces, compute_interface, compute_server_groups, compute_action_list,
-    compute_action_show, compute_volumes;
+    compute_interfaces, compute_server_groups;
 api_handler compute_flavor_list, compute_flavor_detail, compute_flavor_show, compute_flavor_create,
-    compute_flavor_delete, compute_flavor_access, compute_specs_show, compute_specs_merge,
-    compute_spec_show, compute_spec_put, compute_spec_delete;
+    compute_flavor_delete, compute_specs_show, compute_specs_merge, compute_spec_show,
+    compute_spec_put, compute_spec_delete;
 api_handler compute_key_list, compute_key_show, compute_key_create, compute_key_delete;
 api_handler compute_zones, compute_zones_detail, compute_hypervisors, compute_hypervisors_detail,
-    compute_hypervisor_statistics, compute_hypervisor_show, compute_services, compute_service_set;
-api_handler compute_limits, compute_quota, compute_quota_detail, compute_usage, compute_usage_all;
+    compute_hypervisor_statistics, compute_hypervisor_show, compute_services;
+api_handler compute_limits, compute_quota, compute_usage;
 
 #endif

@@ -281,6 +281,38 @@ void api_port_delete(struct api_req *req, json_t *port)
     net_remove(req, "port", port);
 }
 
+int api_port_attach(struct api_req *req, const char *port_id, const char *device_id,
+                    const char *device_owner)
+{
+    json_t *port = net_own(req, &net_ports, port_id);
+
+    if (!port)
+        return -ENOENT;
+    if (json_str(port, "device_id", "")[0]) {
+        api_fail(req, 409, NULL, "Port %s is still in use.", port_id);
+        json_decref(port);
+        return -EBUSY;
+    }
+    json_put_str(port, "device_id", device_id);
+    json_put_str(port, "device_owner", device_owner);
+    json_put_bool(port, "kept", true);
+    net_put(req, "port", port);
+    json_decref(port);
+    return 0;
+}
+
+void api_port_release(struct api_req *req, json_t *port)
+{
+    if (!json_bool(port, "kept", false)) {
+        api_port_delete(req, port);
+        return;
+    }
+    json_put_str(port, "device_id", "");
+    json_put_str(port, "device_owner", "");
+    json_put_bool(port, "kept", false);
+    net_put(req, "port", port);
+}
+
 /* ---- handlers ---- */
 
 /* What only the network's owner may say about a port on it. */

@@ -31,6 +31,15 @@ int api_port_create(struct api_req *req, const struct api_port_spec *spec, json_
  * then. `port` is a row with "_rev" (borrowed). */
 void api_port_delete(struct api_req *req, json_t *port);
 
+/* Gives the client's own port to a server: 0, or negative after api_fail() (no such port, or in
+ * use). It stays when the server goes. */
+int api_port_attach(struct api_req *req, const char *port_id, const char *device_id,
+                    const char *device_owner);
+
+/* The server of the port goes: what was made for the server is deleted, a client's own port is free
+ * again. */
+void api_port_release(struct api_req *req, json_t *port);
+
 /* A security group that the project may use, by name or id. 0; or negative after api_fail(): 404 if
  * there is none, 409 if several have that name. The name "default" always exists. */
 int api_security_group_find(struct api_req *req, const char *project_id, const char *name_or_id,

@@ -3,7 +3,8 @@
 
 struct api *api_start(const struct api_options *options, struct err *err)
 {
-    static const struct api_service_ops *const services[] = {&api_identity, &api_network, NULL};
+    static const struct api_service_ops *const services[] = {&api_identity, &api_compute,
+                                                             &api_network, NULL};
 
     return api_start_services(options, services, 0, err);
 }

@@ -48,6 +48,7 @@ static const struct field server_fields[] = {
     {.name = "reboot_serial", .type = FIELD_INT, .doc = "grows with each reboot asked for"},
     {.name = "reboot_hard", .type = FIELD_BOOL},
     {.name = "locked", .type = FIELD_BOOL},
+    {.name = "launch_index", .type = FIELD_INT, .doc = "among those of one request"},
     {.name = "fault",
      .type = FIELD_OBJECT,
      .flags = FIELD_NULL,

@@ -122,6 +122,11 @@ static const struct field port_fields[] = {
      .type = FIELD_STR,
      .flags = CU,
      .fallback = "\"normal\""},
+    {.name = "kept",
+     .type = FIELD_BOOL,
+     .flags = FIELD_INTERNAL,
+     .fallback = "false",
+     .doc = "stays when its server is deleted: a client made it before the server"},
 };
 
 const struct resource resource_port = {

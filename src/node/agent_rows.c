@@ -160,12 +160,19 @@ void agent_report_fault(struct node *node, const json_t *server, const char *mes
 
 /* ---- forgetting a server ---- */
 
-static void forget_port(struct mirror *db, struct store_txn *txn, const json_t *port)
+static void forget_port(struct mirror *db, struct store_txn *txn, json_t *port)
 {
     const char *id = json_str(port, "id", "");
     json_t *rows, *row;
     size_t i;
 
+    if (json_bool(port, "kept", false)) {
+        json_put_str(port, "device_id", "");
+        json_put_str(port, "device_owner", "");
+        json_put_bool(port, "kept", false);
+        mirror_txn_update(txn, "port", port);
+        return;
+    }
     rows = mirror_select(db, "floatingip", "WHERE port_id = ?", "s", id);
     json_array_foreach(rows, i, row)
     {

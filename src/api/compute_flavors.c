@@ -1,0 +1,326 @@
+/* Flavors and their extra specs. */
+#include "api/compute.h"
+
+#include "base/id.h"
+#include "base/json.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SPECS_MAX 128
+
+json_t *compute_flavor_find(struct api_req *req, const char *id, unsigned status)
+{
+    int64_t rev = 0;
+    json_t *row;
+
+    if (strrchr(id, '/'))
+        id = strrchr(id, '/') + 1;
+    row = mirror_get(req->db, "flavor", id, &rev);
+    if (row && (json_bool(row, "is_public", true) || req->auth.admin)) {
+        json_put_int(row, "_rev", rev);
+        return row;
+    }
+    json_decref(row);
+    api_fail(req, status, NULL, "Flavor %.100s could not be found.", id);
+    return NULL;
+}
+
+static json_t *view_of(struct api_req *req, const json_t *row, bool full)
+{
+    const char *id = json_str(row, "id", "");
+    json_t *view;
+
+    if (!full)
+        return json_pack("{s:s, s:s, s:o}", "id", id, "name", json_str(row, "name", ""), "links",
+                         compute_links(req, "flavors", id));
+    view = resource_view(&resource_flavor, row, true);
+    json_object_del(view, "description"); /* from 2.55 on */
+    /* Before 2.75 no swap is an empty text. */
+    if (json_int(row, "swap", 0) == 0)
+        json_put_str(view, "swap", "");
+    json_object_set_new(view, "links", compute_links(req, "flavors", id));
+    return view;
+}
+
+/* Public flavors; an administrator may ask for the others (is_public=False) or all (None). */
+static const char *public_filter(struct api_req *req)
+{
+    const char *text = http_query(req->http, "is_public");
+
+    if (!req->auth.admin || !text)
+        return "json_extract(body, '$.is_public') IS NOT 0";
+    if (strcasecmp(text, "none") == 0)
+        return "1";
+    return strcasecmp(text, "false") == 0 || strcmp(text, "0") == 0
+               ? "json_extract(body, '$.is_public') = 0"
+               : "json_extract(body, '$.is_public') IS NOT 0";
+}
+
+static json_t *select_flavors(struct api_req *req)
+{
+    char where[256];
+    const char *ram = api_query(req, "minRam"), *disk = api_query(req, "minDisk");
+    json_t *value = json_string(ram ? ram : "0"), *params = json_array();
+    int64_t min_ram = compute_whole(value, INT32_MAX), min_disk;
+    json_t *rows = NULL;
+
+    json_decref(value);
+    value = json_string(disk ? disk : "0");
+    min_disk = compute_whole(value, INT32_MAX);
+    json_decref(value);
+    json_array_append_new(params, json_integer(min_ram));
+    json_array_append_new(params, json_integer(min_disk));
+    snprintf(where, sizeof(where),
+             "WHERE (%s) AND json_extract(body, '$.ram') >= ? AND "
+             "json_extract(body, '$.disk') >= ? ORDER BY json_extract(body, '$.ram'), id",
+             public_filter(req));
+    if (min_ram < 0 || min_disk < 0)
+        compute_bad(req, "Invalid filter: minRam and minDisk are whole numbers");
+    else
+        rows = mirror_select_json(req->db, "flavor", where, params);
+    json_decref(params);
+    return rows;
+}
+
+static void list(struct api_req *req, bool full)
+{
+    int64_t limit = compute_limit(req);
+    bool more = false;
+    json_t *rows, *views, *row, *reply;
+    const char *last = "";
+    size_t i;
+
+    if (limit < 0)
+        return;
+    rows = select_flavors(req);
+    rows = rows ? compute_page(req, rows, limit, &more) : NULL;
+    if (!rows)
+        return;
+    views = json_array();
+    json_array_foreach(rows, i, row)
+    {
+        json_array_append_new(views, view_of(req, row, full));
+        last = json_str(row, "id", "");
+    }
+    reply = json_pack("{s:o}", "flavors", views);
+    if (more)
+        json_object_set_new(reply, "flavors_links", compute_next(req, last));
+    api_reply(req, 200, reply);
+    json_decref(rows);
+}
+
+void compute_flavor_list(struct api_req *req)
+{
+    list(req, false);
+}
+
+void compute_flavor_detail(struct api_req *req)
+{
+    list(req, true);
+}
+
+void compute_flavor_show(struct api_req *req)
+{
+    json_t *row = compute_flavor_find(req, api_param(req, "id"), 404);
+
+    if (row)
+        api_reply(req, 200, json_pack("{s:o}", "flavor", view_of(req, row, true)));
+    json_decref(row);
+}
+
+/* ---- create, delete ---- */
+
+/* Clients give numbers as texts, and "auto" or null for an id to be made. */
+static json_t *tidy(const json_t *body)
+{
+    static const char *const numbers[] = {"ram",  "disk", "vcpus", "OS-FLV-EXT-DATA:ephemeral",
+                                          "swap", NULL};
+    json_t *tidied = json_copy((json_t *)body);
+    const char *id = json_str(body, "id", NULL);
+    char made[ID_UUID_SIZE], number[24];
+    int64_t value;
+
+    for (size_t i = 0; numbers[i]; i++) {
+        value = compute_whole(json_object_get(body, numbers[i]), INT32_MAX);
+        if (value >= 0)
+            json_put_int(tidied, numbers[i], value);
+        else if (strcmp(json_str(body, numbers[i], "-"), "") == 0)
+            json_put_int(tidied, numbers[i], 0);
+    }
+    if (json_is_integer(json_object_get(body, "id"))) {
+        snprintf(number, sizeof(number), "%lld",
+                 (long long)json_integer_value(json_object_get(body, "id")));
+        json_put_str(tidied, "id", number);
+    } else if (!id || strcmp(id, "auto") == 0) {
+        id_uuid(made);
+        json_put_str(tidied, "id", made);
+    }
+    return tidied;
+}
+
+static bool is_plain_id(const char *id)
+{
+    return id[0] && strlen(id) <= 255 &&
+           strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
+               strlen(id);
+}
+
+static void create_row(struct api_req *req, json_t *row)
+{
+    const char *id = json_str(row, "id", ""), *name = json_str(row, "name", "");
+    json_t *same = mirror_get(req->db, "flavor", id, NULL);
+
+    if (!is_plain_id(id))
+        compute_bad(req, "Invalid input for field/attribute id. It is made of letters, digits, "
+                         ". - and _");
+    else if (same)
+        api_fail(req, 409, NULL, "Flavor with ID %s already exists.", id);
+    else if (mirror_count(req->db, "flavor", "WHERE name = ?", "s", name) > 0)
+        api_fail(req, 409, NULL, "Flavor with name %s already exists.", name);
+    else {
+        store_txn_create(req->txn, "flavor", id, row);
+        api_reply(req, 200, json_pack("{s:o}", "flavor", view_of(req, row, true)));
+    }
+    json_decref(same);
+}
+
+void compute_flavor_create(struct api_req *req)
+{
+    json_t *body = api_body_object(req, "flavor"), *tidied, *row = NULL;
+    struct err err = {0};
+
+    if (!body)
+        return;
+    tidied = tidy(body);
+    json_object_del(tidied, "description"); /* from 2.55 on */
+    if (resource_create(&resource_flavor, tidied, true, &row, &err) < 0)
+        api_fail_err(req, &err);
+    else
+        create_row(req, row);
+    json_decref(row);
+    json_decref(tidied);
+}
+
+void compute_flavor_delete(struct api_req *req)
+{
+    json_t *row = compute_flavor_find(req, api_param(req, "id"), 404);
+
+    if (!row)
+        return;
+    store_txn_expect(req->txn, "flavor", json_str(row, "id", ""), json_int(row, "_rev", 0));
+    store_txn_delete(req->txn, "flavor", json_str(row, "id", ""));
+    api_reply(req, 202, NULL);
+    json_decref(row);
+}
+
+/* ---- extra specs ---- */
+
+static json_t *specs_of(const json_t *row)
+{
+    json_t *specs = json_object_get(row, "extra_specs");
+
+    return json_is_object(specs) ? json_deep_copy(specs) : json_object();
+}
+
+void compute_specs_show(struct api_req *req)
+{
+    json_t *row = compute_flavor_find(req, api_param(req, "id"), 404);
+
+    if (row)
+        api_reply(req, 200, json_pack("{s:o}", "extra_specs", specs_of(row)));
+    json_decref(row);
+}
+
+void compute_spec_show(struct api_req *req)
+{
+    const char *key = api_param(req, "key");
+    json_t *row = compute_flavor_find(req, api_param(req, "id"), 404), *specs, *value;
+
+    if (!row)
+        return;
+    specs = specs_of(row);
+    value = json_object_get(specs, key);
+    if (value)
+        api_reply(req, 200, json_pack("{s:O}", key, value));
+    else
+        api_fail(req, 404, NULL, "Flavor %s has no extra specs with key %.100s.",
+                 json_str(row, "id", ""), key);
+    json_decref(specs);
+    json_decref(row);
+}
+
+static int merge(struct api_req *req, json_t *specs, const json_t *more)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach((json_t *)more, key, value)
+    {
+        if (!key[0] || strlen(key) > 255 || !(json_is_string(value) || json_is_number(value)) ||
+            (json_is_string(value) && json_string_length(value) > 255))
+            return compute_bad(req,
+                               "Invalid input for field/attribute extra_specs. Keys and values "
+                               "are texts of at most 255 characters");
+        json_object_set(specs, key, value);
+    }
+    if (json_object_size(specs) > SPECS_MAX)
+        return compute_bad(req, "A flavor has at most %d extra specs", SPECS_MAX);
+    return 0;
+}
+
+static void merge_and_answer(struct api_req *req, const json_t *more, const char *wrapper)
+{
+    json_t *row = compute_flavor_find(req, api_param(req, "id"), 404), *specs;
+
+    if (!row)
+        return;
+    specs = specs_of(row);
+    if (merge(req, specs, more) == 0) {
+        json_object_set(row, "extra_specs", specs);
+        mirror_txn_update(req->txn, "flavor", row);
+        api_reply(req, 200,
+                  wrapper ? json_pack("{s:O}", wrapper, specs) : json_deep_copy((json_t *)more));
+    }
+    json_decref(specs);
+    json_decref(row);
+}
+
+void compute_specs_merge(struct api_req *req)
+{
+    json_t *body = api_body_object(req, "extra_specs");
+
+    if (body)
+        merge_and_answer(req, body, "extra_specs");
+}
+
+void compute_spec_put(struct api_req *req)
+{
+    const char *key = api_param(req, "key");
+
+    if (!json_is_object(req->body) || json_object_size(req->body) != 1 ||
+        !json_object_get(req->body, key))
+        compute_bad(req, "Request body and URI mismatch");
+    else
+        merge_and_answer(req, req->body, NULL);
+}
+
+void compute_spec_delete(struct api_req *req)
+{
+    const char *key = api_param(req, "key");
+    json_t *row = compute_flavor_find(req, api_param(req, "id"), 404), *specs;
+
+    if (!row)
+        return;
+    specs = specs_of(row);
+    if (json_object_del(specs, key) == 0) {
+        json_object_set(row, "extra_specs", specs);
+        mirror_txn_update(req->txn, "flavor", row);
+        api_reply(req, 200, NULL);
+    } else {
+        api_fail(req, 404, NULL, "Flavor %s has no extra specs with key %.100s.",
+                 json_str(row, "id", ""), key);
+    }
+    json_decref(specs);
+    json_decref(row);
+}

@@ -1,0 +1,421 @@
+/* What a client may ask for in a new server:
+ * https://docs.openstack.org/api-ref/compute/#create-server */
+#include "api/compute.h"
+
+#include "base/id.h"
+#include "base/json.h"
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define COUNT_MAX 100
+#define NETWORKS_MAX 8 /* NICs of one guest, GUEST_NICS_MAX of the drivers */
+#define USER_DATA_MAX 65535
+
+int compute_check_metadata(struct api_req *req, const json_t *metadata)
+{
+    const char *key;
+    json_t *value;
+
+    if (!json_is_object(metadata))
+        return compute_bad(req, "Invalid input for field/attribute metadata. It must be an object");
+    if (json_object_size(metadata) > METADATA_MAX) {
+        api_fail(req, 403, NULL, "Maximum number of metadata items exceeds %d", METADATA_MAX);
+        return -EPERM;
+    }
+    json_object_foreach((json_t *)metadata, key, value)
+    {
+        if (!key[0] || strlen(key) > 255 || !json_is_string(value) ||
+            json_string_length(value) > 255)
+            return compute_bad(req,
+                               "Invalid input for field/attribute %.60s. Keys and values of "
+                               "metadata are texts of at most 255 characters",
+                               key);
+    }
+    return 0;
+}
+
+/* ---- members ---- */
+
+static int check_known(struct api_req *req, const json_t *body)
+{
+    static const char *const known[] = {
+        "name",
+        "imageRef",
+        "flavorRef",
+        "key_name",
+        "networks",
+        "security_groups",
+        "user_data",
+        "metadata",
+        "config_drive",
+        "min_count",
+        "max_count",
+        "availability_zone",
+        "adminPass",
+        "accessIPv4",
+        "accessIPv6",
+        "description",
+        "personality",
+        "block_device_mapping_v2",
+        "block_device_mapping",
+        "OS-DCF:diskConfig",
+        "return_reservation_id",
+    };
+    const char *key;
+    json_t *value;
+
+    json_object_foreach((json_t *)body, key, value)
+    {
+        size_t i = 0;
+
+        while (i < sizeof(known) / sizeof(known[0]) && strcmp(key, known[i]) != 0)
+            i++;
+        if (i == sizeof(known) / sizeof(known[0]))
+            return compute_bad(req,
+                               "Invalid input for field/attribute server. Additional properties "
+                               "are not allowed ('%.60s' was unexpected)",
+                               key);
+    }
+    if (json_array_size(json_object_get(body, "block_device_mapping_v2")) > 0 ||
+        json_array_size(json_object_get(body, "block_device_mapping")) > 0)
+        return compute_bad(req, "This cloud has no volumes yet: boot from an image (imageRef)");
+    if (json_array_size(json_object_get(body, "personality")) > 0)
+        return compute_bad(req, "Personality files are not offered: use user_data");
+    return 0;
+}
+
+/* An optional text: `*ret` stays NULL if it is missing or null. */
+static int take_text(struct api_req *req, const json_t *body, const char *key, size_t max,
+                     const char **ret)
+{
+    const json_t *value = json_object_get(body, key);
+
+    if (!value || json_is_null(value))
+        return 0;
+    if (!json_is_string(value) || json_string_length(value) > max)
+        return compute_bad(req,
+                           "Invalid input for field/attribute %s. It must be a text of at most "
+                           "%zu characters",
+                           key, max);
+    *ret = json_string_value(value);
+    return 0;
+}
+
+static int take_name(struct api_req *req, struct compute_request *request)
+{
+    int rc = take_text(req, request->body, "name", 255, &request->name);
+
+    if (rc == 0 && !request->name)
+        return compute_bad(req, "Invalid input for field/attribute server. 'name' is a required "
+                                "property");
+    if (rc == 0 && !request->name[strspn(request->name, " ")])
+        return compute_bad(req, "Invalid input for field/attribute name. '%s' is too short",
+                           request->name);
+    return rc;
+}
+
+static int take_user_data(struct api_req *req, struct compute_request *request)
+{
+    int rc = take_text(req, request->body, "user_data", USER_DATA_MAX, &request->user_data);
+    unsigned char *plain;
+    size_t size, n;
+
+    if (rc < 0 || !request->user_data)
+        return rc;
+    size = strlen(request->user_data);
+    plain = malloc(size + 1);
+    rc = plain && sodium_base642bin(plain, size + 1, request->user_data, size, "\r\n ", &n, NULL,
+                                    sodium_base64_VARIANT_ORIGINAL) == 0
+             ? 0
+             : compute_bad(req, "Invalid input for field/attribute user_data. It is not base64");
+    free(plain);
+    return rc;
+}
+
+static int take_zone(struct api_req *req, struct compute_request *request)
+{
+    int rc = take_text(req, request->body, "availability_zone", 255, &request->zone);
+
+    if (rc < 0 || !request->zone)
+        return rc;
+    if (!request->zone[0] || strcmp(request->zone, "nova") == 0) {
+        request->zone = NULL; /* the name that stands for "any" where nobody set up zones */
+        return 0;
+    }
+    if (!compute_zone_exists(req, request->zone))
+        return compute_bad(req,
+                           "The requested availability zone is not available: %.60s is no "
+                           "cabinet with compute hosts",
+                           request->zone);
+    return 0;
+}
+
+static int take_count(struct api_req *req, struct compute_request *request)
+{
+    const json_t *least = json_object_get(request->body, "min_count");
+    const json_t *most = json_object_get(request->body, "max_count");
+    int64_t min = least ? compute_whole(least, COUNT_MAX) : 1;
+    int64_t max = most ? compute_whole(most, COUNT_MAX) : min;
+
+    if (min < 1 || max < 1)
+        return compute_bad(req,
+                           "Invalid input for field/attribute min_count or max_count. It must be "
+                           "a number from 1 to %d",
+                           COUNT_MAX);
+    if (min > max)
+        return compute_bad(req, "min_count must be <= max_count");
+    request->count = max;
+    return 0;
+}
+
+static int take_config_drive(struct api_req *req, struct compute_request *request)
+{
+    const json_t *value = json_object_get(request->body, "config_drive");
+    const char *text = json_string_value(value);
+
+    if (!value || json_is_null(value) || json_is_boolean(value)) {
+        request->config_drive = json_is_true(value);
+        return 0;
+    }
+    if (text && (strcasecmp(text, "true") == 0 || strcmp(text, "1") == 0)) {
+        request->config_drive = true;
+        return 0;
+    }
+    if (text && (!text[0] || strcasecmp(text, "false") == 0 || strcmp(text, "0") == 0))
+        return 0;
+    return compute_bad(req, "Invalid input for field/attribute config_drive. It must be a boolean");
+}
+
+/* ---- image and flavor ---- */
+
+static bool may_use_image(const struct api_req *req, const json_t *image)
+{
+    const char *visibility = json_str(image, "visibility", "");
+
+    return strcmp(visibility, "public") == 0 || strcmp(visibility, "community") == 0 ||
+           api_owns(req, json_str(image, "owner", ""));
+}
+
+static int take_image(struct api_req *req, struct compute_request *request)
+{
+    const char *ref = NULL, *id;
+    int rc = take_text(req, request->body, "imageRef", 1024, &ref);
+    int64_t rev = 0;
+
+    if (rc < 0)
+        return rc;
+    if (!ref || !ref[0])
+        return compute_bad(req, "Invalid imageRef provided. A server boots from an image");
+    id = strrchr(ref, '/') ? strrchr(ref, '/') + 1 : ref;
+    if (!id_is_uuid(id))
+        return compute_bad(req, "Invalid imageRef provided.");
+    request->image = mirror_get(req->db, "image", id, &rev);
+    if (!request->image || !may_use_image(req, request->image))
+        return compute_bad(req, "Can not find requested image");
+    if (strcmp(json_str(request->image, "status", ""), "active") != 0)
+        return compute_bad(req, "Image %s is not active.", id);
+    /* It must not be deleted between this look and the commit. */
+    store_txn_expect(req->txn, "image", id, rev);
+    return 0;
+}
+
+static int take_flavor(struct api_req *req, struct compute_request *request)
+{
+    const json_t *ref = json_object_get(request->body, "flavorRef");
+    char number[24];
+    const char *text = json_string_value(ref);
+
+    if (json_is_integer(ref)) {
+        snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(ref));
+        text = number;
+    }
+    if (!text)
+        return compute_bad(req, "Invalid input for field/attribute server. 'flavorRef' is a "
+                                "required property");
+    request->flavor = compute_flavor_find(req, text, 400);
+    return request->flavor ? 0 : -EINVAL;
+}
+
+static int check_fit(struct api_req *req, struct compute_request *request)
+{
+    const json_t *image = request->image, *flavor = request->flavor;
+    int64_t disk = json_int(flavor, "disk", 0), gib = 1024LL * 1024 * 1024;
+    int64_t size = json_int(image, "virtual_size", 0);
+
+    if (size < json_int(image, "size", 0))
+        size = json_int(image, "size", 0);
+    if (json_int(flavor, "ram", 0) < json_int(image, "min_ram", 0))
+        return compute_bad(req, "Flavor's memory is too small for requested image.");
+    if (disk > 0 && disk < json_int(image, "min_disk", 0))
+        return compute_bad(req,
+                           "The created instance's disk would be too small: the image's "
+                           "min_disk is %lld GB.",
+                           (long long)json_int(image, "min_disk", 0));
+    if (disk > 0 && disk * gib < size)
+        return compute_bad(req,
+                           "Flavor's disk is too small for requested image. Flavor disk is "
+                           "%lld bytes, image is %lld bytes.",
+                           (long long)(disk * gib), (long long)size);
+    return 0;
+}
+
+static int take_key(struct api_req *req, struct compute_request *request)
+{
+    char id[400];
+    int rc = take_text(req, request->body, "key_name", 255, &request->key_name);
+
+    if (rc < 0 || !request->key_name)
+        return rc;
+    snprintf(id, sizeof(id), "%s.%s", req->auth.user_id, request->key_name);
+    request->key = mirror_get(req->db, "keypair", id, NULL);
+    if (!request->key)
+        return compute_bad(req, "Invalid key_name provided.");
+    return 0;
+}
+
+/* ---- networks ---- */
+
+/* No network was named: the project's only one, or none. */
+static int default_networks(struct api_req *req, struct compute_request *request)
+{
+    json_t *rows = mirror_select(req->db, "network",
+                                 "WHERE (project_id = ? OR shared = 1) AND "
+                                 "IFNULL(json_extract(body, '$.router_external'), 0) = 0",
+                                 "s", req->auth.project_id);
+    size_t n = json_array_size(rows);
+
+    if (n == 1)
+        json_array_append_new(
+            request->networks,
+            json_pack("{s:s}", "network_id", json_str(json_array_get(rows, 0), "id", "")));
+    json_decref(rows);
+    if (n <= 1)
+        return 0;
+    api_fail(req, 409, NULL,
+             "Multiple possible networks found, use a Network ID to be more specific.");
+    return -EEXIST;
+}
+
+static int take_network(struct api_req *req, struct compute_request *request, const json_t *want)
+{
+    const char *id = NULL, *port = NULL, *fixed = NULL;
+    json_t *entry;
+
+    if (!json_is_object(want))
+        return compute_bad(req, "Invalid input for field/attribute networks. An element must be "
+                                "an object");
+    if (take_text(req, want, "uuid", 64, &id) < 0 || take_text(req, want, "port", 64, &port) < 0 ||
+        take_text(req, want, "fixed_ip", 64, &fixed) < 0)
+        return -EINVAL;
+    if (!id && !port)
+        return compute_bad(req, "Bad networks format: network uuid or port is needed");
+    if (fixed && port)
+        return compute_bad(req,
+                           "Specified Fixed IP '%s' cannot be used with port '%s': the port "
+                           "has its own",
+                           fixed, port);
+    entry = json_object();
+    if (id && !port)
+        json_put_str(entry, "network_id", id);
+    if (port)
+        json_put_str(entry, "port_id", port);
+    if (fixed)
+        json_put_str(entry, "fixed_ip", fixed);
+    json_array_append_new(request->networks, entry);
+    return 0;
+}
+
+static int take_networks(struct api_req *req, struct compute_request *request)
+{
+    const json_t *wanted = json_object_get(request->body, "networks"), *one;
+    size_t i;
+
+    request->networks = json_array();
+    if (!wanted || json_is_null(wanted))
+        return default_networks(req, request);
+    if (!json_is_array(wanted))
+        return compute_bad(req, "Invalid input for field/attribute networks. It must be a list");
+    if (json_array_size(wanted) > NETWORKS_MAX)
+        return compute_bad(req, "A server has at most %d networks.", NETWORKS_MAX);
+    json_array_foreach(wanted, i, one)
+    {
+        if (take_network(req, request, one) < 0)
+            return -EINVAL;
+    }
+    if (json_array_size(wanted) == 0)
+        return default_networks(req, request);
+    return 0;
+}
+
+static int take_groups(struct api_req *req, struct compute_request *request)
+{
+    const json_t *wanted = json_object_get(request->body, "security_groups"), *one;
+    const char *name;
+    size_t i;
+
+    if (!wanted || json_is_null(wanted))
+        return 0;
+    if (!json_is_array(wanted) || json_array_size(wanted) > COMPUTE_GROUPS_MAX)
+        return compute_bad(req,
+                           "Invalid input for field/attribute security_groups. It must be a list "
+                           "of at most %d objects with a name",
+                           COMPUTE_GROUPS_MAX);
+    json_array_foreach(wanted, i, one)
+    {
+        char *id = request->groups[request->group_count];
+
+        name = json_str(one, "name", NULL);
+        if (!name)
+            return compute_bad(req, "Invalid input for field/attribute security_groups. 'name' is "
+                                    "a required property");
+        if (api_security_group_find(req, req->auth.project_id, name, id) < 0) {
+            if (req->status == 404)
+                return compute_bad(req, "Security group %.100s not found for project %s.", name,
+                                   req->auth.project_id);
+            return -EINVAL;
+        }
+        request->group_list[request->group_count++] = id;
+    }
+    return 0;
+}
+
+/* ---- all of it ---- */
+
+int compute_request_read(struct api_req *req, struct compute_request *request)
+{
+    static int (*const steps[])(struct api_req *, struct compute_request *) = {
+        take_name, take_flavor, take_image,        check_fit,     take_key,    take_user_data,
+        take_zone, take_count,  take_config_drive, take_networks, take_groups,
+    };
+    const json_t *metadata;
+
+    memset(request, 0, sizeof(*request));
+    request->body = api_body_object(req, "server");
+    if (!request->body || check_known(req, request->body) < 0)
+        return -EINVAL;
+    metadata = json_object_get(request->body, "metadata");
+    if (metadata && compute_check_metadata(req, metadata) < 0)
+        return -EINVAL;
+    if (req->microversion >= MV(19) &&
+        take_text(req, request->body, "description", 255, &request->description) < 0)
+        return -EINVAL;
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        int rc = steps[i](req, request);
+
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+void compute_request_free(struct compute_request *request)
+{
+    json_decref(request->image);
+    json_decref(request->flavor);
+    json_decref(request->key);
+    json_decref(request->networks);
+}
