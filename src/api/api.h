@@ -114,6 +114,11 @@ struct api_req {
     } peer;
 
     void *stream; /* API_STREAM: the upload */
+
+    /* Called when the handler's transaction was committed (`rc` 0) or may have been (-EINPROGRESS),
+     * before the answer is sent. */
+    void (*after_commit)(struct api_req *req, int rc);
+    char note[64]; /* for after_commit */
 };
 
 /* ---- for handlers ---- */
@@ -144,6 +149,10 @@ json_t *api_row(struct api_req *req, const struct resource *resource, const char
  * whether a next page exists. NULL after answering an error (bad marker: 400). */
 json_t *api_list(struct api_req *req, const struct resource *resource, const char *where,
                  const json_t *params, bool *ret_more);
+
+/* From a handler, which then returns: `job` runs on a worker thread (it must touch nothing but what
+ * is the request's alone), and then the handler runs again. */
+void api_work(struct api_req *req, void (*job)(struct api_req *req));
 
 /* Appends an event row for operators to the transaction. */
 void api_event(struct api_req *req, const char *severity, const char *kind, const char *object,

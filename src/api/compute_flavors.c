@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #define SPECS_MAX 128
 
@@ -48,13 +49,11 @@ static const char *public_filter(struct api_req *req)
 {
     const char *text = http_query(req->http, "is_public");
 
-    if (!req->auth.admin || !text)
-        return "json_extract(body, '$.is_public') IS NOT 0";
-    if (strcasecmp(text, "none") == 0)
+    if (req->auth.admin && text && strcasecmp(text, "none") == 0)
         return "1";
-    return strcasecmp(text, "false") == 0 || strcmp(text, "0") == 0
-               ? "json_extract(body, '$.is_public') = 0"
-               : "json_extract(body, '$.is_public') IS NOT 0";
+    if (req->auth.admin && text && (strcasecmp(text, "false") == 0 || strcmp(text, "0") == 0))
+        return "json_extract(body, '$.is_public') = 0";
+    return "json_extract(body, '$.is_public') IS NOT 0";
 }
 
 static json_t *select_flavors(struct api_req *req)

@@ -202,7 +202,7 @@ static bool may_use_image(const struct api_req *req, const json_t *image)
 
 static int take_image(struct api_req *req, struct compute_request *request)
 {
-    const char *ref = NULL, *id;
+    const char *ref = NULL, *id, *format;
     int rc = take_text(req, request->body, "imageRef", 1024, &ref);
     int64_t rev = 0;
 
@@ -218,6 +218,12 @@ static int take_image(struct api_req *req, struct compute_request *request)
         return compute_bad(req, "Can not find requested image");
     if (strcmp(json_str(request->image, "status", ""), "active") != 0)
         return compute_bad(req, "Image %s is not active.", id);
+    format = json_str(request->image, "disk_format", "");
+    if (strcmp(format, "raw") != 0 && strcmp(format, "qcow2") != 0)
+        return compute_bad(req,
+                           "Image %s cannot be booted: its disk_format is %.20s, and servers boot "
+                           "from raw and qcow2",
+                           id, format);
     /* It must not be deleted between this look and the commit. */
     store_txn_expect(req->txn, "image", id, rev);
     return 0;
@@ -283,9 +289,8 @@ static int take_key(struct api_req *req, struct compute_request *request)
 static int default_networks(struct api_req *req, struct compute_request *request)
 {
     json_t *rows = mirror_select(req->db, "network",
-                                 "WHERE (project_id = ? OR shared = 1) AND "
-                                 "IFNULL(json_extract(body, '$.router_external'), 0) = 0",
-                                 "s", req->auth.project_id);
+                                 "WHERE (project_id = ? OR shared = 1) AND external IS NOT 1", "s",
+                                 req->auth.project_id);
     size_t n = json_array_size(rows);
 
     if (n == 1)

@@ -1,0 +1,373 @@
+/* Glance v2: https://docs.openstack.org/api-ref/image/v2/ */
+#include "api/image.h"
+
+#include "base/buf.h"
+#include "base/json.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define ERROR_PAGE_MAX 8192
+
+/* ---- rows ---- */
+
+static bool is_owner(const struct api_req *req, const json_t *image)
+{
+    return api_owns(req, json_str(image, "owner", ""));
+}
+
+static bool may_see(const struct api_req *req, const json_t *image)
+{
+    const char *visibility = json_str(image, "visibility", "");
+
+    return is_owner(req, image) || strcmp(visibility, "public") == 0 ||
+           strcmp(visibility, "community") == 0;
+}
+
+json_t *image_see(struct api_req *req)
+{
+    const char *id = api_param(req, "id");
+    int64_t rev = 0;
+    json_t *image = mirror_get(req->db, "image", id, &rev);
+
+    if (image && may_see(req, image)) {
+        json_put_int(image, "_rev", rev);
+        return image;
+    }
+    json_decref(image);
+    api_fail(req, 404, NULL, "No image found with ID %.100s", id);
+    return NULL;
+}
+
+json_t *image_own(struct api_req *req)
+{
+    json_t *image = image_see(req);
+
+    if (!image || is_owner(req, image))
+        return image;
+    api_fail(req, 403, NULL, "You are not permitted to modify this image.");
+    json_decref(image);
+    return NULL;
+}
+
+void image_put(struct api_req *req, json_t *image)
+{
+    json_put_str(image, "updated_at", req->now);
+    mirror_txn_update(req->txn, "image", image);
+}
+
+/* ---- views ---- */
+
+json_t *image_view(const struct api_req *req, const json_t *image)
+{
+    const char *id = json_str(image, "id", "");
+    json_t *view = resource_view(&resource_image, image, true);
+
+    (void)req;
+    json_object_update_missing(view, json_object_get(image, "properties"));
+    json_object_set_new(view, "self", json_sprintf("/v2/images/%s", id));
+    json_object_set_new(view, "file", json_sprintf("/v2/images/%s/file", id));
+    json_put_str(view, "schema", "/v2/schemas/image");
+    return view;
+}
+
+void image_reply(struct api_req *req, unsigned status, const json_t *image)
+{
+    api_reply(req, status, image_view(req, image));
+}
+
+void image_show(struct api_req *req)
+{
+    json_t *image = image_see(req);
+
+    if (image)
+        image_reply(req, 200, image);
+    json_decref(image);
+}
+
+/* ---- list ---- */
+
+struct where {
+    struct buf sql;
+    json_t *params;
+};
+
+static void add(struct where *where, const char *condition, json_t *param)
+{
+    buf_printf(&where->sql, "%s(%s)", where->sql.len ? " AND " : "", condition);
+    if (param)
+        json_array_append_new(where->params, param);
+}
+
+static void by_visibility(struct api_req *req, struct where *where)
+{
+    const char *visibility = api_query(req, "visibility");
+
+    if (req->auth.admin)
+        return;
+    /* Community images are for who asks for them. */
+    if (visibility && strcmp(visibility, "community") == 0)
+        add(where, "visibility = 'community' OR owner = ?", json_string(req->auth.project_id));
+    else
+        add(where, "visibility = 'public' OR owner = ?", json_string(req->auth.project_id));
+}
+
+static int by_size(struct api_req *req, struct where *where, const char *key, const char *compare)
+{
+    const char *text = api_query(req, key);
+    char condition[64], *end;
+    long long size;
+
+    if (!text)
+        return 0;
+    size = strtoll(text, &end, 10);
+    if (end == text || *end || size < 0) {
+        api_fail(req, 400, NULL, "Invalid value '%.40s' for the filter %s", text, key);
+        return -EINVAL;
+    }
+    snprintf(condition, sizeof(condition), "json_extract(body, '$.size') %s ?", compare);
+    add(where, condition, json_integer(size));
+    return 0;
+}
+
+/* The query as the client gave it, with another marker: Glance's links are relative. */
+struct link {
+    struct buf text;
+};
+
+static void put_argument(void *arg, const char *name, const char *value)
+{
+    struct link *link = arg;
+
+    if (strcmp(name, "marker") == 0 || !value || strpbrk(name, "&=# \"%") ||
+        strpbrk(value, "&# \"%"))
+        return;
+    buf_printf(&link->text, "%s%s=%s", strchr(buf_text(&link->text), '?') ? "&" : "?", name, value);
+}
+
+static json_t *page_link(struct api_req *req, const char *marker)
+{
+    struct link link;
+    json_t *text;
+
+    buf_init(&link.text, 8192);
+    buf_str(&link.text, "/v2/images");
+    http_query_each(req->http, put_argument, &link);
+    if (marker)
+        buf_printf(&link.text, "%smarker=%s", strchr(buf_text(&link.text), '?') ? "&" : "?",
+                   marker);
+    text = json_string(buf_text(&link.text));
+    buf_free(&link.text);
+    return text;
+}
+
+static void answer_list(struct api_req *req, json_t *rows, bool more)
+{
+    json_t *views = json_array(), *row, *reply;
+    const char *last = NULL;
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+    {
+        json_array_append_new(views, image_view(req, row));
+        last = json_str(row, "id", "");
+    }
+    reply = json_pack("{s:o, s:o, s:s}", "images", views, "first", page_link(req, NULL), "schema",
+                      "/v2/schemas/images");
+    if (more && last)
+        json_object_set_new(reply, "next", page_link(req, last));
+    api_reply(req, 200, reply);
+}
+
+void image_list(struct api_req *req)
+{
+    struct where where = {.params = json_array()};
+    const char *tag = api_query(req, "tag");
+    bool more = false;
+    json_t *rows;
+
+    buf_init(&where.sql, 4096);
+    by_visibility(req, &where);
+    if (!api_query(req, "os_hidden"))
+        add(&where, "os_hidden IS NOT 1", NULL);
+    if (tag)
+        add(&where, "EXISTS (SELECT 1 FROM json_each(body, '$.tags') WHERE value = ?)",
+            json_string(tag));
+    if (by_size(req, &where, "size_min", ">=") == 0 &&
+        by_size(req, &where, "size_max", "<=") == 0) {
+        rows = api_list(req, &resource_image, buf_text(&where.sql), where.params, &more);
+        if (rows)
+            answer_list(req, rows, more);
+        json_decref(rows);
+    }
+    buf_free(&where.sql);
+    json_decref(where.params);
+}
+
+/* ---- discovery ---- */
+
+static void versions(struct api_req *req)
+{
+    static const int minors[] = {9, 7, 6, 5, 4, 3, 2, 1, 0};
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < sizeof(minors) / sizeof(minors[0]); i++)
+        json_array_append_new(
+            list, json_pack("{s:o, s:s, s:[{s:s, s:o}]}", "id", json_sprintf("v2.%d", minors[i]),
+                            "status", i == 0 ? "CURRENT" : "SUPPORTED", "links", "rel", "self",
+                            "href", json_sprintf("%s/v2/", req->base_url)));
+    api_reply(req, 300, json_pack("{s:o}", "versions", list));
+}
+
+/* The JSON schema of an image, out of the resource's table. */
+static json_t *schema_of_image(void)
+{
+    static const char *const types[] = {
+        [FIELD_STR] = "string",   [FIELD_ID] = "string",   [FIELD_INT] = "integer",
+        [FIELD_BOOL] = "boolean", [FIELD_TIME] = "string", [FIELD_IP] = "string",
+        [FIELD_CIDR] = "string",  [FIELD_MAC] = "string",  [FIELD_LIST] = "array",
+        [FIELD_OBJECT] = "object"};
+    json_t *properties = json_object();
+
+    for (size_t i = 0; i < resource_image.field_count; i++) {
+        const struct field *field = &resource_image.fields[i];
+        json_t *property = json_object();
+
+        if (!(field->flags & FIELD_INTERNAL)) {
+            if (field->flags & FIELD_NULL)
+                json_object_set_new(property, "type",
+                                    json_pack("[s, s]", "null", types[field->type]));
+            else
+                json_put_str(property, "type", types[field->type]);
+            if (!(field->flags & (FIELD_CREATE | FIELD_UPDATE)))
+                json_put_bool(property, "readOnly", true);
+            if (field->choices) {
+                json_t *choices = json_array();
+
+                for (size_t k = 0; field->choices[k]; k++)
+                    json_array_append_new(choices, json_string(field->choices[k]));
+                json_object_set_new(property, "enum", choices);
+            }
+            json_object_set(properties, field->json ? field->json : field->name, property);
+        }
+        json_decref(property);
+    }
+    return json_pack("{s:s, s:o, s:{s:s}, s:[]}", "name", "image", "properties", properties,
+                     "additionalProperties", "type", "string", "links");
+}
+
+static void schema_image(struct api_req *req)
+{
+    api_reply(req, 200, schema_of_image());
+}
+
+static void schema_images(struct api_req *req)
+{
+    api_reply(req, 200,
+              json_pack("{s:s, s:{s:{s:s, s:o}, s:{s:s}, s:{s:s}, s:{s:s}}, s:[]}", "name",
+                        "images", "properties", "images", "type", "array", "items",
+                        schema_of_image(), "first", "type", "string", "next", "type", "string",
+                        "schema", "type", "string", "links"));
+}
+
+/* ---- errors: pages of HTML, as Glance's ---- */
+
+static void put_escaped(struct buf *page, const char *text)
+{
+    for (; *text; text++) {
+        if (*text == '<')
+            buf_str(page, "&lt;");
+        else if (*text == '>')
+            buf_str(page, "&gt;");
+        else if (*text == '&')
+            buf_str(page, "&amp;");
+        else if (*text == '"')
+            buf_str(page, "&quot;");
+        else
+            buf_add(page, text, 1);
+    }
+}
+
+static void error(struct api_req *req, const char *type, const char *message)
+{
+    static const struct {
+        unsigned status;
+        const char *title;
+    } titles[] = {
+        {400, "Bad Request"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {409, "Conflict"},
+        {413, "Request Entity Too Large"},
+        {410, "Gone"},
+        {415, "Unsupported Media Type"},
+        {503, "Service Unavailable"},
+        {507, "Insufficient Storage"},
+    };
+    const char *title = "Internal Server Error";
+    struct buf page;
+
+    (void)type;
+    if (req->status == 401) {
+        req->reply = json_pack("{s:{s:i, s:s, s:s}}", "error", "code", 401, "title", "Unauthorized",
+                               "message", message);
+        return;
+    }
+    for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++) {
+        if (titles[i].status == req->status)
+            title = titles[i].title;
+    }
+    buf_init(&page, ERROR_PAGE_MAX);
+    buf_printf(&page,
+               "<html>\n <head>\n  <title>%u %s</title>\n </head>\n <body>\n  <h1>%u %s</h1>\n  ",
+               req->status, title, req->status, title);
+    put_escaped(&page, message);
+    buf_str(&page, "<br /><br />\n\n\n\n </body>\n</html>");
+    req->raw = strdup(buf_text(&page));
+    req->raw_type = "text/html; charset=UTF-8";
+    buf_free(&page);
+}
+
+/* ---- the service ---- */
+
+#define ROUTE(how, where, function, bits)                                                          \
+    {                                                                                              \
+        .method = how, .path = "/v2/" where, .handler = function, .flags = bits                    \
+    }
+
+static const struct api_route routes[] = {
+    {.method = "GET", .path = "/", .handler = versions, .flags = API_PUBLIC | API_NO_DB},
+    {.method = "GET", .path = "/versions", .handler = versions, .flags = API_PUBLIC | API_NO_DB},
+    ROUTE("GET", "schemas/image", schema_image, API_NO_DB),
+    ROUTE("GET", "schemas/images", schema_images, API_NO_DB),
+    ROUTE("GET", "images", image_list, 0),
+    ROUTE("POST", "images", image_create, 0),
+    ROUTE("GET", "images/{id}", image_show, 0),
+    ROUTE("PATCH", "images/{id}", image_patch, 0),
+    ROUTE("DELETE", "images/{id}", image_delete, 0),
+    {.method = "PUT",
+     .path = "/v2/images/{id}/file",
+     .handler = image_upload,
+     .flags = API_STREAM,
+     .stream_begin = image_upload_begin,
+     .stream_end = image_upload_end},
+    ROUTE("GET", "images/{id}/file", image_download, 0),
+    ROUTE("PUT", "images/{id}/tags/{tag}", image_tag_put, 0),
+    ROUTE("DELETE", "images/{id}/tags/{tag}", image_tag_delete, 0),
+    ROUTE("POST", "images/{id}/actions/deactivate", image_deactivate, API_ADMIN),
+    ROUTE("POST", "images/{id}/actions/reactivate", image_reactivate, API_ADMIN),
+};
+
+const struct api_service_ops api_image = {
+    .service = API_IMAGE,
+    .type = "image",
+    .name = "glance",
+    .port = 9292,
+    .catalog_path = "",
+    .routes = routes,
+    .route_count = sizeof(routes) / sizeof(routes[0]),
+    .error = error,
+};

@@ -15,7 +15,7 @@
 #define API_PASSWORD_COST 12
 #define API_PASSWORD_MAX 128 /* bytes; bcrypt looks at 72 of them */
 #define API_HASHES_MAX 2     /* in one request: the old and the new password */
-#define API_HASHING_MAX 64   /* requests that wait for a hash at the same time */
+#define API_WORKING_MAX 64   /* requests that wait for a worker thread at the same time */
 
 /* One password hashing, remembered so that a handler that runs again finds the result. */
 struct api_hash {
@@ -30,7 +30,7 @@ struct api_call {
     json_t *headers;    /* [[name, value], ...] of the answer */
     struct api_hash hashes[API_HASHES_MAX];
     size_t hash_count;
-    bool hashing; /* the last of `hashes` is to be computed */
+    void (*job)(struct api_req *req); /* to be done by a worker before the handler runs again */
     uv_work_t work;
     char body_why[160]; /* the body is no JSON because ... */
     int attempts;

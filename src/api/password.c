@@ -28,6 +28,13 @@ static int new_setting(unsigned cost, char *out, size_t size)
     return crypt_gensalt_rn("$2b$", cost, NULL, 0, out, (int)size) ? 0 : -errno;
 }
 
+static void hash_last(struct api_req *req)
+{
+    struct api_call *call = api_call_of(req);
+
+    api_hash_run(&call->hashes[call->hash_count - 1]);
+}
+
 /* Starts one more hashing; its result is there when the handler runs again. */
 static int ask(struct api_req *req, const char *phrase, const char *setting, bool fresh)
 {
@@ -46,7 +53,7 @@ static int ask(struct api_req *req, const char *phrase, const char *setting, boo
     else if (new_setting(cost ? cost : API_PASSWORD_COST, hash->setting, sizeof(hash->setting)) < 0)
         return -EINVAL;
     call->hash_count++;
-    call->hashing = true;
+    api_work(req, hash_last);
     return -EINPROGRESS;
 }
 

@@ -1,6 +1,6 @@
 /* The way of a request through the services; the steps are told in api.h.
  *
- *   begin -> (body) -> handle -> barrier -> run -> [hash -> run] -> commit -> wait -> [peer] ->
+ *   begin -> (body) -> handle -> barrier -> run -> [work -> run] -> commit -> wait -> [peer] ->
  * send
  *                                  ^------------- precondition failed -----'
  *
@@ -32,7 +32,7 @@ struct api {
     struct listener listeners[API_SERVICES];
     size_t listener_count;
     size_t calls;   /* not yet answered */
-    size_t hashing; /* calls that wait for a worker */
+    size_t working; /* calls that wait for a worker */
     bool stopping;
 };
 
@@ -69,6 +69,7 @@ static void clear_answer(struct api_req *req)
     req->file_fd = -1;
     req->file_size = 0;
     req->status = 0;
+    req->after_commit = NULL;
     memset(&req->peer, 0, sizeof(req->peer));
 }
 
@@ -240,6 +241,8 @@ static void on_committed(void *arg, int rc, int64_t revision)
 {
     struct api_call *call = arg;
 
+    if (call->req.after_commit && (rc == 0 || rc == -EINPROGRESS))
+        call->req.after_commit(&call->req, rc);
     if (rc == 0) {
         mirror_wait(call->req.db, revision, time_left(call), on_mirrored, call);
         return;
@@ -284,37 +287,43 @@ static void commit_or_finish(struct api_call *call)
 
 static void run(struct api_call *call);
 
-static void on_hash_work(uv_work_t *work)
+static void on_work(uv_work_t *work)
 {
     struct api_call *call = work->data;
 
-    api_hash_run(&call->hashes[call->hash_count - 1]);
+    call->job(&call->req);
 }
 
-static void on_hashed(uv_work_t *work, int status)
+static void on_worked(uv_work_t *work, int status)
 {
     struct api_call *call = work->data;
 
-    call->req.api->hashing--;
-    call->hashing = false;
+    call->req.api->working--;
+    call->job = NULL;
+    call->deadline_ms = clock_now_ms() + API_TIMEOUT_MS;
     if (status < 0)
         fail_and_send(call, 503, "The service is shutting down.");
     else
         run(call);
 }
 
-static void start_hashing(struct api_call *call)
+static void start_work(struct api_call *call)
 {
     struct api *api = call->req.api;
 
     call->work.data = call;
-    if (api->hashing >= API_HASHING_MAX ||
-        uv_queue_work(api->options.loop, &call->work, on_hash_work, on_hashed) < 0) {
-        call->hashing = false;
-        fail_and_send(call, 503, "Too many logins at the same time. Retry.");
+    if (api->working >= API_WORKING_MAX ||
+        uv_queue_work(api->options.loop, &call->work, on_work, on_worked) < 0) {
+        call->job = NULL;
+        fail_and_send(call, 503, "Too many logins or uploads at the same time. Retry.");
         return;
     }
-    api->hashing++;
+    api->working++;
+}
+
+void api_work(struct api_req *req, void (*job)(struct api_req *req))
+{
+    api_call_of(req)->job = job;
 }
 
 /* Everything up to the handler: may it run, and on what? */
@@ -346,8 +355,8 @@ static void run(struct api_call *call)
         return;
     }
     req->route->handler(req);
-    if (call->hashing) {
-        start_hashing(call);
+    if (call->job) {
+        start_work(call);
         return;
     }
     if (req->status == 0 && !req->peer.host[0])
@@ -436,8 +445,10 @@ static void on_handle(void *arg, struct http_request *http)
         send_answer(call);
     } else if (req->api->stopping) {
         fail_and_send(call, 503, "The service is shutting down.");
-    } else if (rc == -EFBIG || rc == -ENOSPC) {
+    } else if (rc == -EFBIG) {
         fail_and_send(call, 413, "The request body is too large.");
+    } else if (rc == -ENOSPC || rc == -EDQUOT) {
+        fail_and_send(call, 507, "There is no space left for it on the storage.");
     } else if (rc == -ECONNABORTED) {
         fail_and_send(call, 400, "The request body ended early.");
     } else if (rc < 0) {

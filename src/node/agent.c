@@ -300,11 +300,19 @@ static void begin_start(struct work *work)
 {
     struct node *node = work->agent->node;
     json_t *flavor = json_object_get(work->server, "flavor");
-    json_t *image = mirror_get(node->mirror, "image", json_str(work->server, "image_id", ""), NULL);
+    char path[400], format[16];
+    json_t *image;
 
     log_info("server %s: starting generation %lld", work->id,
              (long long)json_int(work->server, "generation", 0));
-    node->storage_ops->disk_create(node->storage, work->id, json_str(work->server, "image_id", ""),
+    /* A disk that is there needs no image any more; that may be gone by now. */
+    if (node->storage_ops->disk_locate(node->storage, work->id, path, sizeof(path), format,
+                                       sizeof(format)) == 0) {
+        on_disk(work, 0, NULL);
+        return;
+    }
+    image = mirror_get(node->mirror, "image", json_str(work->server, "image_id", ""), NULL);
+    node->storage_ops->disk_create(node->storage, work->id, json_str(image, "blob", ""),
                                    json_str(image, "disk_format", "raw"),
                                    json_int(flavor, "disk", 0), on_disk, work);
     json_decref(image);
