@@ -22,6 +22,8 @@
 #define REPLY_HEADERS_MAX 32
 #define DISCARD_MAX (64 * 1024 * 1024) /* of a body that is too big, before the line is cut */
 #define PEM_MAX (256 * 1024)
+#define AT_ONCE_MAX 16 /* turns of the loop in a row that libmicrohttpd may ask for */
+#define SLOW_TURN_MS 2 /* then it is asked this often */
 #define TLS_PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
 struct http_server {
@@ -30,6 +32,8 @@ struct http_server {
     struct MHD_Daemon *daemon;
     uv_poll_t poll;
     uv_timer_t timer;
+    uv_idle_t idle; /* stands for a timer of 0 ms */
+    unsigned at_once;
     int open_handles;
     uint16_t port;
     char *cert, *key, *client_ca; /* PEM texts */
@@ -64,7 +68,21 @@ struct http_request {
 /* ---- the loop ---- */
 
 static void on_timer(uv_timer_t *timer);
+static void on_idle(uv_idle_t *idle);
 static void stop_now(struct http_server *server);
+
+/* libmicrohttpd says that it has work at once. A timer of 0 ms, started from a timer, would run
+ * again before anything else of the loop does; and a TLS handshake whose other side is silent keeps
+ * saying so (the other side may be this very process). So: at once a few times, then slowly. */
+static void run_again(struct http_server *server)
+{
+    if (server->at_once++ < AT_ONCE_MAX) {
+        uv_timer_stop(&server->timer);
+        uv_idle_start(&server->idle, on_idle);
+    } else {
+        uv_timer_start(&server->timer, on_timer, SLOW_TURN_MS, 0);
+    }
+}
 
 static void pump(struct http_server *server)
 {
@@ -72,16 +90,26 @@ static void pump(struct http_server *server)
 
     server->running = true;
     server->again = false;
+    uv_idle_stop(&server->idle);
     MHD_run(server->daemon);
     server->running = false;
     if (server->stopping)
         stop_now(server);
     else if (server->again)
-        uv_timer_start(&server->timer, on_timer, 0, 0);
-    else if (MHD_get_timeout(server->daemon, &timeout_ms) == MHD_YES)
-        uv_timer_start(&server->timer, on_timer, timeout_ms, 0);
-    else
+        run_again(server);
+    else if (MHD_get_timeout(server->daemon, &timeout_ms) != MHD_YES)
         uv_timer_stop(&server->timer);
+    else if (timeout_ms == 0)
+        run_again(server);
+    else {
+        server->at_once = 0;
+        uv_timer_start(&server->timer, on_timer, timeout_ms, 0);
+    }
+}
+
+static void on_idle(uv_idle_t *idle)
+{
+    pump(idle->data);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -91,7 +119,10 @@ static void on_timer(uv_timer_t *timer)
 
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
-    pump(poll->data);
+    struct http_server *server = poll->data;
+
+    server->at_once = 0;
+    pump(server);
 }
 
 /* ---- life of a request ---- */
@@ -459,8 +490,9 @@ static int attach(struct http_server *server)
     if (rc < 0)
         return rc;
     uv_timer_init(server->loop, &server->timer);
-    server->poll.data = server->timer.data = server;
-    server->open_handles = 2;
+    uv_idle_init(server->loop, &server->idle);
+    server->poll.data = server->timer.data = server->idle.data = server;
+    server->open_handles = 3;
     uv_poll_start(&server->poll, UV_READABLE, on_readable);
     uv_timer_start(&server->timer, on_timer, 0, 0);
     return 0;
@@ -514,6 +546,7 @@ static void stop_now(struct http_server *server)
 
     uv_poll_stop(&server->poll);
     uv_timer_stop(&server->timer);
+    uv_idle_stop(&server->idle);
     /* libmicrohttpd must not be stopped while connections are suspended: they get a 503. */
     for (request = server->requests; request; request = request->next) {
         if (request->suspended)
@@ -531,6 +564,7 @@ static void stop_now(struct http_server *server)
     }
     uv_close((uv_handle_t *)&server->poll, on_closed);
     uv_close((uv_handle_t *)&server->timer, on_closed);
+    uv_close((uv_handle_t *)&server->idle, on_closed);
 }
 
 void http_server_stop(struct http_server *server)
@@ -669,7 +703,8 @@ static void reply_with(struct http_request *request, unsigned status, struct MHD
         request->suspended = false;
         MHD_resume_connection(request->connection);
         request->server->again = true;
-        uv_timer_start(&request->server->timer, on_timer, 0, 0);
+        request->server->at_once = 0;
+        run_again(request->server);
     }
     if (request->handled)
         request_release(request);

@@ -25,7 +25,15 @@
 #define TAKE_RETRY_MS 500
 #define SYNC_TIMEOUT_MS 3000
 
-enum keeper_state { KEEPER_IDLE, KEEPER_TAKING, KEEPER_SYNCING, KEEPER_HELD };
+#define GUESTS_MAX 256
+
+enum keeper_state {
+    KEEPER_IDLE,
+    KEEPER_TAKING,
+    KEEPER_SYNCING,  /* taken; reading all that happened meanwhile */
+    KEEPER_CLEANING, /* under a new epoch: what ran under the old one is being killed */
+    KEEPER_HELD,
+};
 
 struct lease_keeper {
     struct node *node;
@@ -84,7 +92,7 @@ static bool recall(struct lease_keeper *keeper)
 static void extend(struct lease_keeper *keeper, uint64_t number)
 {
     lease_acknowledged(keeper->count, number, keeper->epoch);
-    if (keeper->state == KEEPER_HELD)
+    if (keeper->state == KEEPER_HELD || keeper->state == KEEPER_CLEANING)
         guard_update(keeper->node->guard, lease_deadline(keeper->count), keeper->epoch);
 }
 
@@ -113,6 +121,48 @@ static void on_dropped(void *arg, int rc, int64_t lease)
         log_debug("an old lease could not be dropped: %s", strerror(-rc));
 }
 
+static void hold(struct lease_keeper *keeper)
+{
+    keeper->state = KEEPER_HELD;
+    log_info("lease held, epoch %lld", (long long)keeper->epoch);
+    vip_check(keeper->node);
+    agent_kick(keeper->node->agent);
+}
+
+static void on_killed(void *arg, int rc, const struct err *err)
+{
+    if (rc < 0)
+        log_warn("a guest of the old epoch could not be killed: %s", err->why);
+}
+
+/* Kills every guest; how many are not dead yet. The guard does the same on its own. */
+static size_t kill_guests(struct node *node)
+{
+    struct guest_info *guests = calloc(GUESTS_MAX, sizeof(*guests));
+    size_t n, alive = 0;
+
+    if (!guests)
+        return 1;
+    n = node->compute ? node->compute_ops->list(node->compute, guests, GUESTS_MAX) : 0;
+    for (size_t i = 0; i < n && i < GUESTS_MAX; i++) {
+        if (guests[i].power == GUEST_STOPPED || guests[i].power == GUEST_ABSENT)
+            continue;
+        alive++;
+        node->compute_ops->stop(node->compute, guests[i].id, 0, on_killed, NULL);
+    }
+    free(guests);
+    return alive;
+}
+
+/* Others may run this host's guests by now: nothing starts here before all of the old are dead. */
+static void clean(struct lease_keeper *keeper)
+{
+    if (kill_guests(keeper->node) > 0)
+        return;
+    lease_destroyed(keeper->count);
+    hold(keeper);
+}
+
 static void on_synced(void *arg, int rc)
 {
     struct lease_keeper *keeper = arg;
@@ -129,11 +179,13 @@ static void on_synced(void *arg, int rc)
         lost(keeper);
         return;
     }
-    keeper->state = KEEPER_HELD;
-    log_info("lease held, epoch %lld", (long long)keeper->epoch);
     guard_update(keeper->node->guard, lease_deadline(keeper->count), keeper->epoch);
-    vip_check(keeper->node);
-    agent_kick(keeper->node->agent);
+    if (lease_verdict(keeper->count, clock_now_ms()) != LEASE_DESTROY) {
+        hold(keeper);
+        return;
+    }
+    keeper->state = KEEPER_CLEANING;
+    clean(keeper);
 }
 
 static void begin_sync(struct lease_keeper *keeper)
@@ -235,7 +287,9 @@ static void on_timer(uv_timer_t *timer)
     struct lease_keeper *keeper = timer->data;
 
     guard_alive(keeper->node->guard);
-    if (keeper->state == KEEPER_HELD || keeper->state == KEEPER_SYNCING) {
+    if (keeper->state == KEEPER_CLEANING)
+        clean(keeper);
+    if (keeper->state >= KEEPER_SYNCING) {
         if (keeper->in_flight < 4)
             renew(keeper);
     } else if (keeper->state == KEEPER_IDLE && keeper->in_flight == 0) {

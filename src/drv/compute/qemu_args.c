@@ -92,10 +92,13 @@ static void add_control(struct qemu_args *args, const char *dir)
     add(args, "virtio-rng-pci");
 }
 
+/* Without QEMU's own lock on the file: when a host is cut off, its guard stops its guests and they
+ * keep such a lock for as long as the host is away, so nobody could take them over. Who may write
+ * is decided by lease and generation (node/guard.h, ha/lease.h). */
 static void add_disks(struct qemu_args *args, const struct guest_spec *spec)
 {
     add(args, "-blockdev");
-    add(args, "driver=file,node-name=root-file,filename=%s,locking=on,aio=threads,cache.direct=%s",
+    add(args, "driver=file,node-name=root-file,filename=%s,locking=off,aio=threads,cache.direct=%s",
         spec->root_disk, direct_io_works(spec->root_disk) ? "on" : "off");
     add(args, "-blockdev");
     add(args, "driver=%s,node-name=root,file=root-file", spec->root_format);
