@@ -99,6 +99,10 @@ cloud_ssh() {
         -o BatchMode=yes "root@$cloud_to" "$@"
 }
 
+cloud_lets_in() {
+    cloud_ssh "$1" true 2>/dev/null
+}
+
 cloud_wait_ssh() {
-    cloud_wait "$2" cloud_ssh "$1" true
+    cloud_wait "$2" cloud_lets_in "$1"
 }
