@@ -34,6 +34,7 @@ struct http_server {
     uv_timer_t timer;
     uv_idle_t idle; /* stands for a timer of 0 ms */
     unsigned at_once;
+    unsigned connections; /* as of the last turn */
     int open_handles;
     uint16_t port;
     char *cert, *key, *client_ca; /* PEM texts */
@@ -84,6 +85,18 @@ static void run_again(struct http_server *server)
     }
 }
 
+/* Did connections end in this turn? At its limit libmicrohttpd stops listening, and it begins again
+ * only in the turn after one in which there was room. */
+static bool has_more_room(struct http_server *server)
+{
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+    unsigned before = server->connections;
+
+    server->connections = info ? info->num_connections : 0;
+    return server->connections < before;
+}
+
 static void pump(struct http_server *server)
 {
     MHD_UNSIGNED_LONG_LONG timeout_ms;
@@ -95,7 +108,7 @@ static void pump(struct http_server *server)
     server->running = false;
     if (server->stopping)
         stop_now(server);
-    else if (server->again)
+    else if (has_more_room(server) || server->again)
         run_again(server);
     else if (MHD_get_timeout(server->daemon, &timeout_ms) != MHD_YES)
         uv_timer_stop(&server->timer);

@@ -48,14 +48,14 @@ static void on_later(uv_timer_t *timer)
     uv_close((uv_handle_t *)timer, on_closed);
 }
 
-static void answer_later(struct http_request *request)
+static void answer_later(struct http_request *request, unsigned after_ms)
 {
     struct later *later = calloc(1, sizeof(*later));
 
     later->request = request;
     later->timer.data = later;
     uv_timer_init(&loop, &later->timer);
-    uv_timer_start(&later->timer, on_later, 50, 0);
+    uv_timer_start(&later->timer, on_later, after_ms, 0);
 }
 
 static int sink_write(void *arg, const void *bytes, size_t size)
@@ -104,7 +104,9 @@ static void on_handle(void *arg, struct http_request *request)
     } else if (rc < 0) {
         http_reply(request, 507, "no", 2);
     } else if (strcmp(http_path(request), "/later") == 0) {
-        answer_later(request);
+        answer_later(request, 50);
+    } else if (strcmp(http_path(request), "/much-later") == 0) {
+        answer_later(request, 5000);
     } else if (strcmp(http_path(request), "/none") == 0) {
         http_reply(request, 204, "not sent", 8);
     } else if (strcmp(http_path(request), "/file") == 0) {
@@ -449,7 +451,7 @@ static void test_stop_with_a_request_under_way(void **state)
 {
     int fd = dial();
 
-    say(fd, "GET /later HTTP/1.1\r\nHost: h\r\n\r\n");
+    say(fd, "GET /much-later HTTP/1.1\r\nHost: h\r\n\r\n");
     usleep(500000);
     uv_async_send(&stopper);
     assert_non_null(strstr(hear(fd, NULL), " 503 "));
