@@ -70,6 +70,8 @@ void buf_printf(struct buf *b, const char *format, ...)
     va_start(ap, format);
     va_copy(again, ap);
     size = vsnprintf(NULL, 0, format, ap);
+    if (size < 0)
+        b->failed = true;
     if (size > 0 && reserve(b, (size_t)size)) {
         vsnprintf(b->data + b->len, (size_t)size + 1, format, again);
         b->len += (size_t)size;

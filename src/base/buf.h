@@ -1,6 +1,6 @@
 /* A growing byte buffer born with a limit. Always zero-terminated after the last byte (the zero is
- * not counted in `len`). Growing past the limit, or running out of memory, sets `failed` and drops
- * the bytes: check once at the end. Not for several threads. */
+ * not counted in `len`). Growing past the limit, running out of memory, or a format that fails sets
+ * `failed` and drops the bytes: check once at the end. Not for several threads. */
 #ifndef VLING_BASE_BUF_H
 #define VLING_BASE_BUF_H
 
