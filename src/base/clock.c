@@ -49,7 +49,7 @@ const char *clock_iso_us(int64_t wall_ms, char *out, size_t out_size)
 
 int64_t clock_parse_iso(const char *text)
 {
-    struct tm tm;
+    struct tm tm, date;
     const char *rest;
     int64_t ms;
     int digits = 100;
@@ -57,6 +57,11 @@ int64_t clock_parse_iso(const char *text)
     memset(&tm, 0, sizeof(tm));
     rest = text ? strptime(text, "%Y-%m-%dT%H:%M:%S", &tm) : NULL;
     if (!rest)
+        return -1;
+    /* timegm() would make the 1st of March out of the 29th of February of any year. */
+    date = (struct tm){.tm_year = tm.tm_year, .tm_mon = tm.tm_mon, .tm_mday = tm.tm_mday};
+    timegm(&date);
+    if (date.tm_mday != tm.tm_mday)
         return -1;
     ms = (int64_t)timegm(&tm) * 1000;
     if (*rest == '.') {
