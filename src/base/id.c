@@ -51,16 +51,15 @@ void id_hex(char out[ID_HEX_SIZE])
 
 bool id_is_uuid(const char *text)
 {
-    size_t digits = 0;
+    size_t length = text ? strnlen(text, ID_UUID_SIZE) : 0;
 
-    if (!text || strlen(text) > 36)
+    if (length != ID_UUID_SIZE - 1 && length != ID_HEX_SIZE - 1)
         return false;
-    for (const char *at = text; *at; at++) {
-        if (*at == '-')
-            continue;
-        if (!isxdigit((unsigned char)*at))
+    for (size_t i = 0; i < length; i++) {
+        bool dash = length == ID_UUID_SIZE - 1 && (i == 8 || i == 13 || i == 18 || i == 23);
+
+        if (dash ? text[i] != '-' : !isxdigit((unsigned char)text[i]))
             return false;
-        digits++;
     }
-    return digits == 32;
+    return true;
 }

@@ -18,7 +18,7 @@ void id_uuid(char out[ID_UUID_SIZE]);
 /* A random UUID without dashes, as Keystone names projects and users. */
 void id_hex(char out[ID_HEX_SIZE]);
 
-/* Is `text` a UUID with or without dashes? */
+/* Is `text` a UUID with all four dashes in their places or without any? */
 bool id_is_uuid(const char *text);
 
 #endif
