@@ -87,6 +87,12 @@ json_t *json_parse(const char *text, size_t size, char *ret_why, size_t why_size
             snprintf(ret_why, why_size, "nested deeper than %d levels", JSON_DEPTH_MAX);
         return NULL;
     }
+    /* jansson passes over a zero byte behind some tokens; JSON has none anywhere. */
+    if (size > 0 && memchr(text, '\0', size)) {
+        if (ret_why)
+            snprintf(ret_why, why_size, "a zero byte");
+        return NULL;
+    }
     value = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (!value && ret_why)
         snprintf(ret_why, why_size, "line %d column %d: %s", error.line, error.column, error.text);
