@@ -107,19 +107,37 @@ int file_write_atomic(const char *path, const void *data, size_t size, mode_t mo
     return sync_folder_of(path);
 }
 
+/* A folder that is there already is as good as a new one; a file in its place is not. */
+static int make_folder(const char *path, mode_t mode)
+{
+    struct stat st;
+
+    if (mkdir(path, mode) == 0)
+        return 0;
+    if (errno != EEXIST)
+        return -errno;
+    if (stat(path, &st) < 0)
+        return -errno;
+    return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+}
+
 int file_mkdirs(const char *path, mode_t mode)
 {
     char copy[PATH_MAX];
+    int rc;
 
+    if (path[0] == '\0')
+        return -ENOENT;
     if (snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy))
         return -ENAMETOOLONG;
     for (char *at = copy + 1; *at; at++) {
         if (*at != '/')
             continue;
         *at = '\0';
-        if (mkdir(copy, mode) < 0 && errno != EEXIST)
-            return -errno;
+        rc = make_folder(copy, mode);
+        if (rc < 0)
+            return rc;
         *at = '/';
     }
-    return mkdir(copy, mode) < 0 && errno != EEXIST ? -errno : 0;
+    return make_folder(copy, mode);
 }

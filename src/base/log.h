@@ -1,5 +1,6 @@
-/* The log: one line an event on standard error, `<level> time room message`, in the form that
- * systemd-journald understands (a leading "<N>" priority when standard error is not a terminal).
+/* The log: one line an event on standard error, "time level message". Where the journal of systemd
+ * reads it (JOURNAL_STREAM), each line begins with the priority "<N>" that it understands. Control
+ * characters become spaces, long messages are cut.
  * Log once, by the one who decides; mechanics return errors instead. Any thread may log. */
 #ifndef VLING_BASE_LOG_H
 #define VLING_BASE_LOG_H
