@@ -22,8 +22,8 @@ int cli_take_format(int *argc, char **argv, enum cli_format *ret, struct err *er
 bool cli_take_flag(int *argc, char **argv, const char *name);
 bool cli_is_help(const char *argument);
 
-/* `rows`: array of objects. `columns` ends with NULL; a missing member is empty. JSON prints the
- * rows as they are. */
+/* `rows`: array of objects. `columns` ends with NULL; what is missing, null or empty is "-". JSON
+ * prints the rows as they are. */
 void cli_print_rows(enum cli_format format, const json_t *rows, const char *const *columns);
 /* One object as a table of two columns, all its members. */
 void cli_print_object(enum cli_format format, const json_t *object);

@@ -63,12 +63,47 @@ bool cli_is_help(const char *argument)
            strcmp(argument, "help") == 0;
 }
 
+static bool is_continuation(char c)
+{
+    return ((unsigned char)c & 0xc0) == 0x80; /* of a UTF-8 character */
+}
+
+/* Texts are valid UTF-8 until they are cut where the cell ends: drops what the cut left of the last
+ * character. */
+static void drop_cut_character(char *text)
+{
+    size_t end = strlen(text), lead = end;
+    unsigned char first;
+
+    while (lead > 0 && is_continuation(text[lead - 1]))
+        lead--;
+    if (lead == 0)
+        return;
+    first = (unsigned char)text[--lead];
+    if (end - lead < (first >= 0xf0 ? 4U : first >= 0xe0 ? 3U : first >= 0xc0 ? 2U : 1U))
+        text[lead] = '\0';
+}
+
+/* What comes from rows must not steer the terminal: neither by the control characters of ASCII nor
+ * by U+0080 to U+009F. */
+static void blank_controls(char *text)
+{
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)text[0], next = (unsigned char)text[1];
+
+        if (c == 0xc2 && next >= 0x80 && next < 0xa0)
+            text[0] = text[1] = ' ';
+        else if (c < 0x20 || c == 0x7f)
+            text[0] = ' ';
+    }
+}
+
 static void cell_of_list(const json_t *list, char *ret, size_t size)
 {
     const json_t *item;
     size_t i, used = 0;
 
-    ret[0] = '\0';
+    snprintf(ret, size, "%s", json_array_size(list) ? "" : "-");
     json_array_foreach(list, i, item)
     {
         char one[CELL_SIZE];
@@ -98,11 +133,8 @@ void cli_cell(const json_t *value, char *ret, size_t size)
         snprintf(ret, size, "%s", text ? text : "");
         free(text);
     }
-    /* What comes from rows must not steer the terminal. */
-    for (; *ret; ret++) {
-        if ((unsigned char)*ret < 0x20 || *ret == 0x7f)
-            *ret = ' ';
-    }
+    drop_cut_character(ret);
+    blank_controls(ret);
 }
 
 void cli_age(int64_t ms, char *ret, size_t size)
@@ -119,6 +151,22 @@ void cli_age(int64_t ms, char *ret, size_t size)
         snprintf(ret, size, "%lldd", s / 86400);
 }
 
+static int characters(const char *text)
+{
+    int n = 0;
+
+    for (; *text; text++)
+        n += !is_continuation(*text);
+    return n;
+}
+
+static void print_cell(const char *text, int width, bool last)
+{
+    printf("%s%*s", text, last ? 0 : width - characters(text) + 2, "");
+    if (last)
+        putchar('\n');
+}
+
 static void print_table(const json_t *rows, const char *const *columns)
 {
     int width[COLUMNS_MAX] = {0};
@@ -131,18 +179,18 @@ static void print_table(const json_t *rows, const char *const *columns)
         json_array_foreach(rows, i, row)
         {
             cli_cell(json_object_get(row, columns[count]), cell, sizeof(cell));
-            if ((int)strlen(cell) > width[count])
-                width[count] = (int)strlen(cell);
+            if (characters(cell) > width[count])
+                width[count] = characters(cell);
         }
         count++;
     }
     for (size_t c = 0; c < count; c++)
-        printf("%-*s%s", c + 1 < count ? width[c] : 0, columns[c], c + 1 < count ? "  " : "\n");
+        print_cell(columns[c], width[c], c + 1 == count);
     json_array_foreach(rows, i, row)
     {
         for (size_t c = 0; c < count; c++) {
             cli_cell(json_object_get(row, columns[c]), cell, sizeof(cell));
-            printf("%-*s%s", c + 1 < count ? width[c] : 0, cell, c + 1 < count ? "  " : "\n");
+            print_cell(cell, width[c], c + 1 == count);
         }
     }
 }
