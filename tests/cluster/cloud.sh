@@ -106,3 +106,91 @@ cloud_lets_in() {
 cloud_wait_ssh() {
     cloud_wait "$2" cloud_lets_in "$1"
 }
+
+# ---- what a guest tells ----
+
+# The line of the guest's port 7: host name, boot id, boot count, heartbeats, marker.
+cloud_line() {
+    "$vling" lab exec internet timeout 3 bash -c "exec 3<>/dev/tcp/$1/7; cat <&3" 2>/dev/null
+}
+
+cloud_boots() {
+    cloud_line "$1" | awk '{ print $3 }'
+}
+
+cloud_boot_id() {
+    cloud_line "$1" | awk '{ print $2 }'
+}
+
+# cloud_has_booted ADDRESS COUNT: is it in its boot number COUNT or later?
+cloud_has_booted() {
+    cloud_now=$(cloud_boots "$1")
+    [ "${cloud_now:-0}" -ge "$2" ]
+}
+
+# cloud_mark ADDRESS TEXT: a file on its disk, safe against a power cut.
+cloud_mark() {
+    cloud_ssh "$1" "echo '$2' >/data/marker && sync"
+}
+
+cloud_marker_of() {
+    cloud_ssh "$1" cat /data/marker
+}
+
+# Was its disk written by one guest at a time? The heartbeats of one boot stand together, boots
+# follow each other, and no number is missing or there twice.
+cloud_disk_is_sane() {
+    cloud_ssh "$1" cat /data/heartbeat >"$work/heartbeat" || return 1
+    awk 'NF != 4 { next }
+        $1 != id && ($1 in seen) { print "boot " $2 " wrote again after another one"; bad = 1 }
+        $1 != id && $2 <= boots { print "boot " $2 " after boot " boots; bad = 1 }
+        n && $3 != n + 1 { print "heartbeat " $3 " after " n; bad = 1 }
+        { seen[$1] = 1; id = $1; boots = $2; n = $3 }
+        END { exit bad || !n }' "$work/heartbeat"
+}
+
+# cloud_boot NAME [ZONE]: a server that lets us in, with $address and $server_id.
+cloud_boot() {
+    cloud_zone=${2:+--availability-zone $2}
+    # shellcheck disable=SC2086
+    server_id=$(openstack server create --image vling-test --flavor m1.micro --network private \
+        --key-name key1 $cloud_zone -f value -c id "$1")
+    cloud_wait_status "$1" ACTIVE 90
+    address=$(openstack floating ip create -f value -c floating_ip_address public)
+    openstack server add floating ip "$1" "$address"
+    cloud_wait_ssh "$address" 120
+}
+
+# ---- what the hosts tell ----
+
+# The processes of a server's guest, on all hosts: "HOST PID" each. Powered-off hosts have none.
+cloud_processes() {
+    for cloud_host in $("$vling" lab status -f value | awk '$3 == "on" { print $1 }'); do
+        for cloud_pid in $("$vling" lab exec "$cloud_host" pgrep -f "^/usr/bin/qemu.*$1" || true); do
+            echo "$cloud_host $cloud_pid"
+        done
+    done
+}
+
+cloud_runs_elsewhere() {
+    cloud_now=$(cloud_host_of "$1")
+    [ -n "$cloud_now" ] && [ "$cloud_now" != "$2" ] && [ "$(cloud_status_of "$1")" = ACTIVE ]
+}
+
+# The host that holds the API's virtual IP.
+cloud_api_holder() {
+    "$vling" status -f json | python3 -c '
+import json, sys
+for module in json.load(sys.stdin)["modules"]:
+    if module["id"] == "api-vip":
+        print(module["master"])'
+}
+
+# An acknowledged write: the name of a network that must be there afterwards.
+cloud_write() {
+    openstack network create -f value -c id "$1" >/dev/null 2>&1
+}
+
+cloud_has() {
+    openstack network show -f value -c name "$1" >/dev/null 2>&1
+}
