@@ -41,6 +41,12 @@ static int bad_usage(struct err *err, const char *why)
     return err_set(err, -EINVAL, "cannot understand the command", why, "see: vling lab --help");
 }
 
+/* A word that is not understood may have been meant to limit what is done: `down c1`. */
+static int no_arguments(int argc, char **argv, struct err *err)
+{
+    return argc > 1 ? bad_usage(err, argv[1]) : 0;
+}
+
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
 {
     /* A folder that is busy stays; the report comes from looking whether LAB_DIR is gone. */
@@ -224,8 +230,11 @@ static int lab_up(int argc, char **argv, struct err *err)
 static int lab_down(int argc, char **argv, struct err *err)
 {
     struct lab lab;
-    int rc = lab_open(&lab, true, err);
+    int rc = no_arguments(argc, argv, err);
 
+    if (rc < 0)
+        return rc;
+    rc = lab_open(&lab, true, err);
     /* Damaged state must not keep the rest from being removed: it is found by name. */
     if (rc == -EINVAL) {
         lab.count = 0;
@@ -345,8 +354,10 @@ static int lab_partition(int argc, char **argv, struct err *err)
 static int lab_heal(int argc, char **argv, struct err *err)
 {
     struct lab lab;
-    int rc = lab_open(&lab, false, err);
+    int rc = no_arguments(argc, argv, err);
 
+    if (rc == 0)
+        rc = lab_open(&lab, false, err);
     if (rc < 0)
         return rc;
     json_array_clear(lab.partitions);
@@ -384,6 +395,8 @@ static int lab_status(int argc, char **argv, struct err *err)
     int rc = cli_take_format(&argc, argv, &format, err);
 
     if (rc == 0)
+        rc = no_arguments(argc, argv, err);
+    if (rc == 0)
         rc = lab_load(&lab, err);
     if (rc < 0)
         return rc;
@@ -419,7 +432,9 @@ static int lab_exec_cmd(int argc, char **argv, struct err *err)
 
 static int lab_openrc(int argc, char **argv, struct err *err)
 {
-    return lab_print_openrc(err);
+    int rc = no_arguments(argc, argv, err);
+
+    return rc < 0 ? rc : lab_print_openrc(err);
 }
 
 int cmd_lab(int argc, char **argv)
@@ -435,7 +450,7 @@ int cmd_lab(int argc, char **argv)
     struct err err = {0};
     int rc;
 
-    if (argc < 2 || cli_is_help(argv[1])) {
+    if (argc < 2 || cli_is_help(argv[1]) || (argc == 3 && cli_is_help(argv[2]))) {
         fputs(usage, argc < 2 ? stderr : stdout);
         return argc < 2 ? 2 : 0;
     }

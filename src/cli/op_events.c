@@ -23,6 +23,17 @@ struct options {
     long last;
 };
 
+static bool take_last(const char *text, long *ret)
+{
+    char *end;
+    long value = strtol(text, &end, 10);
+
+    if (end == text || *end != '\0' || value < 1 || value > EVENTS_LIMIT)
+        return false;
+    *ret = value;
+    return true;
+}
+
 /* "-f" is the format where a format's name follows, else it follows the log, as with tail. */
 static int parse(int argc, char **argv, struct options *o, struct err *err)
 {
@@ -45,8 +56,7 @@ static int parse(int argc, char **argv, struct options *o, struct err *err)
             o->follow = true;
         } else if (strcmp(argv[i], "--lab") == 0) {
             o->lab = true;
-        } else if (strcmp(argv[i], "-n") == 0 && atol(next) > 0 && atol(next) <= EVENTS_LIMIT) {
-            o->last = atol(next);
+        } else if (strcmp(argv[i], "-n") == 0 && take_last(next, &o->last)) {
             i++;
         } else {
             return err_set(err, -EINVAL, "cannot understand the command", argv[i],

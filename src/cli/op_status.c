@@ -225,18 +225,19 @@ int cmd_host(int argc, char **argv)
     struct err err = {0};
     bool lab = cli_take_flag(&argc, argv, "--lab");
     int rc = cli_take_format(&argc, argv, &format, &err);
-    const char *verb = argc > 1 ? argv[1] : "", *name = argc > 2 ? argv[2] : NULL;
+    const char *verb = argc > 1 ? argv[1] : "", *name = argc == 3 ? argv[2] : NULL;
 
     if (cli_is_help(verb) || argc < 2) {
-        printf("usage: vling host list|show|enable|disable [HOST] [-f table|json|value|tsv] "
-               "[--lab]\n\n"
-               "  list            all hosts: state, lease, roles, servers\n"
-               "  show HOST       all that is known about one\n"
-               "  disable HOST    nothing new is placed on it; what runs there goes on\n"
-               "  enable HOST     take it back\n");
+        fprintf(argc < 2 ? stderr : stdout,
+                "usage: vling host list|show|enable|disable [HOST] [-f table|json|value|tsv] "
+                "[--lab]\n\n"
+                "  list            all hosts: state, lease, roles, servers\n"
+                "  show HOST       all that is known about one\n"
+                "  disable HOST    nothing new is placed on it; what runs there goes on\n"
+                "  enable HOST     take it back\n");
         return argc < 2 ? 2 : 0;
     }
-    if (rc == 0 && strcmp(verb, "list") == 0 && !name)
+    if (rc == 0 && strcmp(verb, "list") == 0 && argc == 2)
         rc = host_list(lab, format, &err);
     else if (rc == 0 && strcmp(verb, "show") == 0 && name)
         rc = host_show(lab, format, name, &err);
@@ -284,9 +285,11 @@ int cmd_cabinet(int argc, char **argv)
     bool show = argc == 3 && strcmp(argv[1], "show") == 0;
 
     if (argc < 2 || cli_is_help(argv[1])) {
-        printf("usage: vling cabinet list|show [CABINET] [-f table|json|value|tsv] [--lab]\n\n"
-               "  list            all cabinets (failure domains): hosts, how many are up, servers\n"
-               "  show CABINET    one of them, with its hosts\n");
+        fprintf(
+            argc < 2 ? stderr : stdout,
+            "usage: vling cabinet list|show [CABINET] [-f table|json|value|tsv] [--lab]\n\n"
+            "  list            all cabinets (failure domains): hosts, how many are up, servers\n"
+            "  show CABINET    one of them, with its hosts\n");
         return argc < 2 ? 2 : 0;
     }
     if (rc == 0 && !list && !show)
