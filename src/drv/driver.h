@@ -67,7 +67,8 @@ struct compute_ops {
     bool (*get)(struct compute_driver *driver, const char *id, struct guest_info *ret);
     void (*start)(struct compute_driver *driver, const struct guest_spec *spec, drv_done_cb *done,
                   void *arg);
-    /* Asks the guest to shut down (ACPI); after `grace_ms` it is killed. 0: killed at once. */
+    /* Asks the guest to shut down (ACPI); after `grace_ms` it is killed. 0: killed at once, also
+     * while a stop with grace is under way. */
     void (*stop)(struct compute_driver *driver, const char *id, int grace_ms, drv_done_cb *done,
                  void *arg);
     void (*pause)(struct compute_driver *driver, const char *id, drv_done_cb *done, void *arg);

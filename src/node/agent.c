@@ -426,6 +426,22 @@ static void destroy_stray(struct work *work)
     work->agent->node->compute_ops->destroy(work->agent->node->compute, work->id, on_done, work);
 }
 
+static void on_hurried(void *arg, int rc, const struct err *err)
+{
+}
+
+/* While a guest is being asked to shut down somebody deletes it or wants a hard reboot. */
+static void hurry(struct work *work, const json_t *server)
+{
+    struct node *node = work->agent->node;
+    bool hard = json_int(server, "reboot_serial", 0) > json_int(work->server, "reboot_serial", 0) &&
+                json_bool(server, "reboot_hard", false);
+
+    if (work->action == GUEST_DO_SHUTDOWN &&
+        (hard || strcmp(json_str(server, "power", ""), "deleted") == 0))
+        node->compute_ops->stop(node->compute, work->id, 0, on_hurried, NULL);
+}
+
 /* ---- everything of this host ---- */
 
 static void apply_plan(struct agent *agent)
@@ -472,6 +488,8 @@ static void look_at_servers(struct agent *agent)
         if (!work)
             break;
         work->seen = true;
+        if (work->busy)
+            hurry(work, server);
         if (work->busy || now < work->retry_at)
             continue;
         here = node->compute_ops->get(node->compute, work->id, &guest);

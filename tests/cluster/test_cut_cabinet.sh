@@ -34,4 +34,4 @@ hosts_up() {
 }
 check "all hosts are back" cloud_wait 60 hosts_up
 sleep 3
-check "each server runs once" [ "$(cloud_processes qemu | wc -l)" = 2 ]
+check "each server runs once" [ "$(cloud_processes . | wc -l)" = 2 ]

@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define POWER_BUTTON_MS 5000
 #define QMP_TIMEOUT_MS 5000
 #define CONNECT_RETRY_MS 50
 #define START_TIMEOUT_MS 30000
@@ -294,6 +295,12 @@ static void connect_qmp(struct guest *g)
     g->qmp = qmp_open(g->driver->loop, path, &events);
 }
 
+/* A guest that is still booting does not see it: it is pressed again and again. */
+static void press_power_button(struct guest *g)
+{
+    qmp_command(g->qmp, "system_powerdown", NULL, QMP_TIMEOUT_MS, NULL, NULL);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct guest *g = timer->data;
@@ -304,6 +311,8 @@ static void on_timer(uv_timer_t *timer)
         kill_process(g);
     } else if (!g->qmp) {
         connect_qmp(g);
+    } else if (g->op == OP_STOP) {
+        press_power_button(g);
     }
 }
 
@@ -490,8 +499,15 @@ static struct guest *begin(struct compute_driver *d, const char *id, enum op_kin
 static void qemu_stop(struct compute_driver *d, const char *id, int grace_ms, drv_done_cb *done,
                       void *arg)
 {
-    struct guest *g = begin(d, id, OP_STOP, done, arg);
+    struct guest *g = find(d, id);
+    uint64_t period = grace_ms < POWER_BUTTON_MS ? (uint64_t)grace_ms : POWER_BUTTON_MS;
 
+    if (g && g->op == OP_STOP && grace_ms <= 0) {
+        kill_process(g); /* hurries the stop that is under way */
+        done(arg, 0, NULL);
+        return;
+    }
+    g = begin(d, id, OP_STOP, done, arg);
     if (!g)
         return;
     if (grace_ms <= 0) {
@@ -499,8 +515,8 @@ static void qemu_stop(struct compute_driver *d, const char *id, int grace_ms, dr
         return;
     }
     g->deadline = (int64_t)uv_now(d->loop) + grace_ms;
-    uv_timer_start(g->timer, on_timer, (uint64_t)grace_ms, 1000);
-    qmp_command(g->qmp, "system_powerdown", NULL, QMP_TIMEOUT_MS, NULL, NULL);
+    uv_timer_start(g->timer, on_timer, period, period);
+    press_power_button(g);
 }
 
 static void qemu_pause(struct compute_driver *d, const char *id, drv_done_cb *done, void *arg)
