@@ -17,6 +17,8 @@ enum {
     AT_SIADDR = 20,
     AT_GIADDR = 24,
     AT_CHADDR = 28,
+    AT_SNAME = 44,
+    AT_FILE = 108,
     AT_COOKIE = 236,
     AT_OPTIONS = 240,
     SIZE_MIN = 300, /* BOOTP's; some clients drop anything smaller */
@@ -32,6 +34,7 @@ enum {
     OPT_MTU = 26,
     OPT_REQUESTED = 50,
     OPT_LEASE = 51,
+    OPT_OVERLOAD = 52,
     OPT_TYPE = 53,
     OPT_SERVER = 54,
     OPT_SIZE_MAX = 57,
@@ -42,11 +45,15 @@ enum {
     OPT_END = 255,
 };
 
+/* Values of OPT_OVERLOAD: the fields that hold options too (RFC 2132 9.3). */
+enum { IN_FILE = 1, IN_SNAME = 2 };
+
 static const uint8_t cookie[4] = {99, 130, 83, 99};
 
 /* ---- in ---- */
 
-static int option_read(struct dhcp_request *request, uint8_t code, const uint8_t *data, size_t size)
+static int option_read(struct dhcp_request *request, unsigned *overload, uint8_t code,
+                       const uint8_t *data, size_t size)
 {
     switch (code) {
     case OPT_TYPE:
@@ -60,27 +67,48 @@ static int option_read(struct dhcp_request *request, uint8_t code, const uint8_t
             return -EBADMSG;
         memcpy(code == OPT_SERVER ? &request->server : &request->requested, data, 4);
         return 0;
+    case OPT_OVERLOAD:
+        if (size != 1 || data[0] < IN_FILE || data[0] > (IN_FILE | IN_SNAME))
+            return -EBADMSG;
+        *overload = data[0];
+        return 0;
     case OPT_SIZE_MAX:
         if (size != 2)
             return -EBADMSG;
         request->size_max = (uint16_t)(data[0] << 8 | data[1]);
         return 0;
     case OPT_CLIENT_ID:
-        if (size <= sizeof request->client_id) {
-            memcpy(request->client_id, data, size);
-            request->client_id_size = size;
-        }
+        memcpy(request->client_id, data, size);
+        request->client_id_size = size;
         return 0;
     default:
         return 0;
     }
 }
 
+static int options_read(struct dhcp_request *request, unsigned *overload, const uint8_t *in,
+                        size_t size)
+{
+    size_t at = 0;
+
+    while (at < size && in[at] != OPT_END) {
+        if (in[at] == OPT_PAD) {
+            at++;
+            continue;
+        }
+        if (at + 2 > size || in[at + 1] > size - at - 2 ||
+            option_read(request, overload, in[at], in + at + 2, in[at + 1]) < 0)
+            return -EBADMSG;
+        at += 2u + in[at + 1];
+    }
+    return 0;
+}
+
 int dhcp_parse(const void *bytes, size_t size, struct dhcp_request *ret)
 {
     const uint8_t *in = bytes;
     struct dhcp_request request = {0};
-    size_t at = AT_OPTIONS;
+    unsigned overload = 0, ignored;
 
     if (size < AT_OPTIONS || in[AT_OP] != 1 || in[AT_HTYPE] != 1 || in[AT_HLEN] != 6 ||
         memcmp(in + AT_COOKIE, cookie, sizeof cookie) != 0)
@@ -91,16 +119,14 @@ int dhcp_parse(const void *bytes, size_t size, struct dhcp_request *ret)
     memcpy(&request.ciaddr, in + AT_CIADDR, 4);
     memcpy(&request.giaddr, in + AT_GIADDR, 4);
     memcpy(request.mac, in + AT_CHADDR, 6);
-    while (at < size && in[at] != OPT_END) {
-        if (in[at] == OPT_PAD) {
-            at++;
-            continue;
-        }
-        if (at + 2 > size || in[at + 1] > size - at - 2 ||
-            option_read(&request, in[at], in + at + 2, in[at + 1]) < 0)
-            return -EBADMSG;
-        at += 2u + in[at + 1];
-    }
+    if (options_read(&request, &overload, in + AT_OPTIONS, size - AT_OPTIONS) < 0)
+        return -EBADMSG;
+    if (overload & IN_FILE &&
+        options_read(&request, &ignored, in + AT_FILE, AT_COOKIE - AT_FILE) < 0)
+        return -EBADMSG;
+    if (overload & IN_SNAME &&
+        options_read(&request, &ignored, in + AT_SNAME, AT_FILE - AT_SNAME) < 0)
+        return -EBADMSG;
     if (request.type < DHCP_DISCOVER || request.type > DHCP_INFORM)
         return -EBADMSG;
     *ret = request;
@@ -139,11 +165,14 @@ static void option_routes(struct writer *w, const struct dhcp_lease *lease)
     for (size_t i = 0; i < lease->route_count && i < DHCP_ROUTES_MAX; i++) {
         const struct dhcp_route *route = &lease->routes[i];
         size_t bytes = (route->prefix + 7u) / 8u;
+        uint32_t to;
 
         if (route->prefix > 32)
             continue;
+        /* A guest's kernel refuses a destination with bits behind its prefix. */
+        to = route->prefix ? route->to.s_addr & htonl(UINT32_MAX << (32 - route->prefix)) : 0;
         data[size++] = route->prefix;
-        memcpy(data + size, &route->to, bytes);
+        memcpy(data + size, &to, bytes);
         memcpy(data + size + bytes, &route->via, 4);
         size += bytes + 4;
     }
@@ -157,13 +186,14 @@ static void options_lease(struct writer *w, const struct dhcp_lease *lease, bool
     if (timed) {
         option_u32(w, OPT_LEASE, lease->seconds);
         option_u32(w, OPT_T1, lease->seconds / 2);
-        option_u32(w, OPT_T2, lease->seconds / 8 * 7);
+        option_u32(w, OPT_T2, (uint32_t)((uint64_t)lease->seconds * 7 / 8));
     }
     option(w, OPT_MASK, &lease->mask, 4);
     option_routes(w, lease);
     if (lease->router.s_addr)
         option(w, OPT_ROUTER, &lease->router, 4);
-    option(w, OPT_DNS, lease->dns, 4 * lease->dns_count);
+    option(w, OPT_DNS, lease->dns,
+           4 * (lease->dns_count < DHCP_DNS_MAX ? lease->dns_count : DHCP_DNS_MAX));
     if (lease->mtu >= 68)
         option(w, OPT_MTU, &mtu, 2);
     option(w, OPT_HOST_NAME, lease->name, strnlen(lease->name, sizeof lease->name));
@@ -223,13 +253,15 @@ size_t dhcp_answer(const struct dhcp_request *request, const struct dhcp_lease *
     memcpy(out + AT_COOKIE, cookie, sizeof cookie);
     option(&w, OPT_TYPE, &code, 1);
     option(&w, OPT_SERVER, &lease->server, 4);
+    option(&w, OPT_CLIENT_ID, request->client_id, request->client_id_size); /* RFC 6842 */
+    if (type == DHCP_NAK && request->giaddr.s_addr)
+        out[AT_FLAGS] |= 0x80; /* the relay shall broadcast it: the client has no address */
     if (type != DHCP_NAK) {
         memcpy(out + AT_CIADDR, &request->ciaddr, type == DHCP_ACK ? 4 : 0);
         if (request->type != DHCP_INFORM)
             memcpy(out + AT_YIADDR, &lease->ip, 4);
         options_lease(&w, lease, request->type != DHCP_INFORM);
     }
-    option(&w, OPT_CLIENT_ID, request->client_id, request->client_id_size); /* RFC 6842 */
     out[w.at++] = OPT_END;
     *ret_way = answer_way(request, type);
     return w.at < SIZE_MIN ? SIZE_MIN : w.at;

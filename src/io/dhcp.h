@@ -3,7 +3,8 @@
  * Concept.   Pure: no socket, no clock, no allocation. The server keeps no state of its own: which
  *            client has which address is known beforehand, so any number of servers answer alike.
  * Errors.    Anything malformed is -EBADMSG; a message that a server has no answer to gives 0
- * bytes. Threads.   Any.
+ *            bytes.
+ * Threads.   Any.
  */
 #ifndef VLING_IO_DHCP_H
 #define VLING_IO_DHCP_H
@@ -38,7 +39,7 @@ struct dhcp_request {
     struct in_addr requested; /* 0: none */
     struct in_addr server;    /* 0: none */
     uint16_t size_max;        /* the largest message the client takes */
-    uint8_t client_id[64];
+    uint8_t client_id[255];
     size_t client_id_size;
 };
 

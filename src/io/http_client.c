@@ -343,6 +343,8 @@ static void set_tls(struct http_client *client, CURL *easy)
 {
     if (client->ca_file)
         curl_easy_setopt(easy, CURLOPT_CAINFO, client->ca_file);
+    curl_easy_setopt(easy, CURLOPT_CAPATH,
+                     NULL); /* else all of the system's authorities are read */
     if (client->cert_file)
         curl_easy_setopt(easy, CURLOPT_SSLCERT, client->cert_file);
     if (client->key_file)
