@@ -360,6 +360,8 @@ static const struct api_route routes[] = {
     ROUTE("GET", "servers/{id}/ips/{network}", compute_ips_of, 0),
     ROUTE("GET", "servers/{id}/os-interface", compute_interfaces, 0),
     ROUTE("GET", "servers/{id}/os-security-groups", compute_server_groups, 0),
+    ROUTE("GET", "os-security-groups", compute_group_list, 0),
+    ROUTE("GET", "os-security-groups/{id}", compute_group_show, 0),
     ROUTE("GET", "flavors", compute_flavor_list, 0),
     ROUTE("POST", "flavors", compute_flavor_create, API_ADMIN),
     ROUTE("GET", "flavors/detail", compute_flavor_detail, 0),

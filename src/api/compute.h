@@ -6,7 +6,7 @@
  *             compute_request.c  what a client may ask for in a new server
  *             compute_servers.c  a new server; its metadata
  *             compute_actions.c  POST servers/{id}/action
- *             compute_flavors.c, compute_keypairs.c
+ *             compute_flavors.c, compute_keypairs.c; compute_groups.c security groups
  *             compute_hosts.c    hypervisors, services, zones; compute_limits.c limits, usage
  * Versions.   Every answer is in the microversion that the client asked for: handlers compare
  *             req->microversion with MV(minor). compute.c tells what each one changes.
@@ -103,7 +103,8 @@ api_handler compute_server_create, compute_server_list, compute_server_detail, c
     compute_server_update, compute_server_delete, compute_server_action;
 api_handler compute_metadata_show, compute_metadata_replace, compute_metadata_merge,
     compute_meta_show, compute_meta_put, compute_meta_delete, compute_ips, compute_ips_of,
-    compute_interfaces, compute_server_groups;
+    compute_interfaces;
+api_handler compute_group_list, compute_group_show, compute_server_groups;
 api_handler compute_flavor_list, compute_flavor_detail, compute_flavor_show, compute_flavor_create,
     compute_flavor_delete, compute_specs_show, compute_specs_merge, compute_spec_show,
     compute_spec_put, compute_spec_delete;

@@ -1,0 +1,229 @@
+#!/bin/bash
+# An everyday session with the unmodified openstack command against a lab: every command that the
+# README names, and the refusals that people meet.
+. "$(dirname "$0")/../cluster/lib.sh"
+
+# value COMMAND... -- COLUMN: one column of what a command shows.
+column() {
+    name=$1
+    shift
+    openstack "$@" -f value -c "$name"
+}
+
+# listed WORD COMMAND...: is the word a name in the list?
+listed() {
+    word=$1
+    shift
+    openstack "$@" -f value | tr ' ' '\n' | grep -qxF -- "$word"
+}
+
+# refused STATUS COMMAND...: fails, and says so with that HTTP status or text.
+refused() {
+    text=$1
+    shift
+    if openstack "$@" >"$work/out" 2>&1; then
+        cat "$work/out"
+        return 1
+    fi
+    grep -q -- "$text" "$work/out" || { cat "$work/out"; return 1; }
+}
+
+identity() {
+    check "a token" [ -n "$(column id token issue)" ]
+    check "the catalog names the services" [ "$(column Name catalog list | sort | tr '\n' ' ')" = \
+        "glance keystone neutron nova " ]
+    openstack project create --description "a project" lab-project >/dev/null
+    check "project show" [ "$(column description project show lab-project)" = "a project" ]
+    check "project list" listed lab-project project list
+    openstack user create --password secret-word lab-user >/dev/null
+    check "user show" [ "$(column name user show lab-user)" = lab-user ]
+    check "user list" listed lab-user user list
+    openstack role create lab-role >/dev/null
+    check "role list" listed lab-role role list
+    openstack role add --project lab-project --user lab-user member
+    check "role assignment" listed lab-user@Default role assignment list --names --project lab-project
+    openstack role delete lab-role
+    check_not "role deleted" listed lab-role role list
+    check "wrong password" refused "HTTP 401" --os-password wrong token issue
+    check "no such user" refused "No user with a name or ID" user show nobody-of-that-name
+}
+
+# Runs the openstack command as the plain member of lab-project.
+as_member() {
+    OS_USERNAME=lab-user OS_PASSWORD=secret-word OS_PROJECT_NAME=lab-project openstack "$@"
+}
+
+images() {
+    head -c 300000 /dev/urandom >"$work/image"
+    openstack image create --file "$work/image" --disk-format raw --container-format bare \
+        --property os_distro=none lab-image >/dev/null
+    check "image active" [ "$(column status image show lab-image)" = active ]
+    check "image checksum" [ "$(column checksum image show lab-image)" = \
+        "$(md5sum <"$work/image" | cut -d' ' -f1)" ]
+    check "image list" listed lab-image image list
+    openstack image save --file "$work/saved" lab-image
+    check "image save gives the same bytes" cmp "$work/image" "$work/saved"
+    openstack image set --name lab-image-2 --property os_version=1 lab-image
+    check "image set" [ "$(column name image show lab-image-2)" = lab-image-2 ]
+    openstack image delete lab-image-2
+    check_not "image deleted" listed lab-image-2 image list
+}
+
+flavors_and_keys() {
+    openstack flavor create --vcpus 2 --ram 96 --disk 1 lab-flavor >/dev/null
+    check "flavor show" [ "$(column ram flavor show lab-flavor)" = 96 ]
+    check "flavor list" listed lab-flavor flavor list
+    openstack keypair create lab-made >"$work/made"
+    chmod 600 "$work/made"
+    check "a made key is one" ssh-keygen -y -f "$work/made"
+    check "keypair show" [ "$(column fingerprint keypair show lab-made)" = \
+        "$(ssh-keygen -y -f "$work/made" | ssh-keygen -l -E md5 -f - | cut -d' ' -f2 | cut -d: -f2-)" ]
+    check "keypair list" listed lab-made keypair list
+    openstack keypair delete lab-made
+    check_not "keypair deleted" listed lab-made keypair list
+}
+
+networks() {
+    openstack network create lab-net >/dev/null
+    openstack subnet create --network lab-net --subnet-range 10.7.0.0/24 --dns-nameserver 9.9.9.9 \
+        lab-subnet >/dev/null
+    check "subnet show" [ "$(column cidr subnet show lab-subnet)" = 10.7.0.0/24 ]
+    openstack port create --network lab-net --fixed-ip ip-address=10.7.0.77 lab-port >/dev/null
+    check "port show" [ "$(column name port show lab-port)" = lab-port ]
+    check "an address cannot be given twice" refused "409" \
+        port create --network lab-net --fixed-ip ip-address=10.7.0.77 lab-port-2
+    openstack router create lab-router >/dev/null
+    openstack router set --external-gateway public lab-router
+    openstack router add subnet lab-router lab-subnet
+    check "router show" [ "$(column name router show lab-router)" = lab-router ]
+    check "a network in use stays" refused "409" network delete lab-net
+    openstack security group create lab-group >/dev/null
+    openstack security group rule create --protocol tcp --dst-port 80:90 --remote-ip 10.0.0.0/8 \
+        lab-group >/dev/null
+    check "rule list" listed 80:90 security group rule list lab-group
+    check "the same rule twice" refused "409" \
+        security group rule create --protocol tcp --dst-port 80:90 --remote-ip 10.0.0.0/8 lab-group
+    for kind in network subnet port router "security group"; do
+        # shellcheck disable=SC2086
+        check "$kind list" [ -n "$(openstack $kind list -f value)" ]
+    done
+}
+
+servers() {
+    printf '#!/bin/sh\necho user-data-ran >/data/user-data\n' >"$work/user-data"
+    openstack server create --image vling-test --flavor m1.micro --network private \
+        --key-name key1 --security-group "$group" --user-data "$work/user-data" \
+        --property shelf=7 --config-drive true --wait lab-server >/dev/null
+    check "server active" [ "$(cloud_status_of lab-server)" = ACTIVE ]
+    check "server list" listed lab-server server list
+    check "its property" [ "$(column properties server show lab-server)" = "{'shelf': '7'}" ]
+    address=$(column floating_ip_address floating ip create public)
+    openstack server add floating ip lab-server "$address"
+    check "it lets us in through its floating IP" cloud_wait_ssh "$address" 120
+    check "its name came from the config drive" cloud_ssh "$address" '[ "$(hostname)" = lab-server ]'
+    ran() { [ "$(cloud_ssh "$address" cat /data/user-data 2>/dev/null)" = user-data-ran ]; }
+    check "user data ran" cloud_wait 30 ran
+    seeded() { openstack console log show lab-server | grep -q "SEEDED config-drive"; }
+    check "console log" cloud_wait 30 seeded
+
+    openstack server pause lab-server
+    check "paused" cloud_wait_status lab-server PAUSED 30
+    check "a paused guest is silent" cloud_silent "$address"
+    check "what a state does not allow" refused "409" server stop lab-server
+    openstack server unpause lab-server
+    check "unpaused" cloud_wait_status lab-server ACTIVE 30
+    check "it goes on" cloud_wait_answer "$address" 30
+    openstack server stop lab-server
+    check "stopped" cloud_wait_status lab-server SHUTOFF 90
+    openstack server start lab-server
+    check "started" cloud_wait_status lab-server ACTIVE 60
+    check "second boot" cloud_wait 60 cloud_has_booted "$address" 2
+    openstack server reboot --hard lab-server
+    check "hard reboot" cloud_wait 60 cloud_has_booted "$address" 3
+    lets_in_again() { cloud_lets_in "$address"; }
+    check "it is up" cloud_wait 60 lets_in_again
+    openstack server reboot --soft lab-server
+    check "soft reboot" cloud_wait 120 cloud_has_booted "$address" 4
+    openstack server set --name lab-renamed lab-server
+    check "renamed" [ "$(column name server show lab-renamed)" = lab-renamed ]
+    openstack server remove floating ip lab-renamed "$address"
+    check "no answer without its floating IP" cloud_wait 10 cloud_silent "$address"
+    id=$(column id server show lab-renamed)
+    openstack server delete --wait lab-renamed
+    check_not "server deleted" listed "$id" server list
+    check "no process is left" [ -z "$(cloud_processes "$id")" ]
+    check "its disk is gone" [ ! -e "/var/lib/vling-lab/shared/disks/$id" ]
+    openstack floating ip delete "$address"
+}
+
+security() {
+    openstack server create --image vling-test --flavor m1.micro --network private \
+        --security-group lab-group --wait closed >/dev/null
+    openstack server create --image vling-test --flavor m1.micro --network private \
+        --key-name key1 --wait open >/dev/null
+    closed=$(column floating_ip_address floating ip create public)
+    openstack server add floating ip closed "$closed"
+    open=$(column floating_ip_address floating ip create public)
+    openstack server add floating ip open "$open"
+    check "the open one answers" cloud_wait_answer "$open" 60
+    check "the closed one does not" cloud_silent "$closed"
+    openstack server add security group closed "$group"
+    check "with the group it does" cloud_wait_answer "$closed" 30
+    openstack server remove security group closed "$group"
+    check "without it, not" cloud_wait 20 cloud_silent "$closed"
+    openstack server delete --wait closed open
+}
+
+isolation() {
+    check_not "another project's network is not listed" \
+        sh -c "OS_USERNAME=lab-user OS_PASSWORD=secret-word OS_PROJECT_NAME=lab-project \
+            openstack network list -f value -c Name | grep -qx lab-net"
+    check "public images are" as_member image show vling-test -f value -c id
+    mine() { as_member "$@"; }
+    if mine network show "$(column id network show lab-net)" >"$work/out" 2>&1; then
+        check "another project's network is not shown" false
+    fi
+    check "no administration for members" sh -c "! OS_USERNAME=lab-user OS_PASSWORD=secret-word \
+        OS_PROJECT_NAME=lab-project openstack user create x 2>&1 | grep -q ' id '"
+    as_member network create member-net -f value -c id >/dev/null
+    check "a member makes networks" [ "$(as_member network list -f value -c Name | grep -c member-net)" = 1 ]
+    as_member network delete member-net
+}
+
+operators() {
+    check "hypervisors" [ "$(openstack hypervisor list -f value | wc -l)" = 9 ]
+    check "zones are cabinets" [ "$(column 'Zone Name' availability zone list --compute | sort |
+        tr '\n' ' ')" = "c1 c2 c3 " ]
+    check "compute services" [ "$(openstack compute service list --service nova-compute -f value |
+        wc -l)" = 9 ]
+    check "limits" [ -n "$(openstack limits show --absolute -f value)" ]
+    check "usage" [ -n "$(openstack usage show -f value)" ]
+}
+
+tidy() {
+    openstack router remove subnet lab-router lab-subnet
+    openstack router unset --external-gateway lab-router
+    openstack router delete lab-router
+    openstack port delete lab-port
+    openstack network delete lab-net
+    openstack security group delete lab-group
+    openstack user delete lab-user
+    openstack project delete lab-project
+    openstack flavor delete lab-flavor
+    for kind in network router "security group" flavor; do
+        # shellcheck disable=SC2086
+        check_not "$kind deleted" listed "lab-$kind" $kind list
+    done
+}
+
+lab_start
+cloud_prepare
+identity
+images
+flavors_and_keys
+networks
+servers
+security
+isolation
+operators
+tidy
