@@ -67,6 +67,7 @@ void api_fail(struct api_req *req, unsigned status, const char *type, const char
     va_start(ap, format);
     vsnprintf(message, sizeof(message), format, ap);
     va_end(ap);
+    json_clean(message); /* it quotes the request */
     drop_answer(req);
     store_txn_free(req->txn);
     req->txn = store_txn_new();
@@ -162,6 +163,7 @@ void api_event(struct api_req *req, const char *severity, const char *kind, cons
     va_start(ap, format);
     vsnprintf(text, sizeof(text), format, ap);
     va_end(ap);
+    json_clean(text);
     id_random(bytes, sizeof(bytes));
     gethostname(host, sizeof(host) - 1);
     snprintf(id, sizeof(id), "%013lld-%02x%02x%02x%02x", (long long)req->wall_ms, bytes[0],

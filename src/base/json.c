@@ -52,6 +52,46 @@ bool json_has_str(const json_t *object, const char *key, const char *value)
     return false;
 }
 
+/* The bytes of the UTF-8 character at `text`, 0 if there is none (RFC 3629: no surrogates, nothing
+ * longer than needed, nothing above U+10FFFF). */
+static size_t character(const unsigned char *text)
+{
+    unsigned char low = 0x80, high = 0xbf;
+    size_t size;
+
+    if (text[0] < 0x80)
+        return 1;
+    if (text[0] < 0xc2 || text[0] > 0xf4)
+        return 0;
+    size = text[0] < 0xe0 ? 2 : text[0] < 0xf0 ? 3 : 4;
+    if (text[0] == 0xe0)
+        low = 0xa0;
+    else if (text[0] == 0xed)
+        high = 0x9f;
+    else if (text[0] == 0xf0)
+        low = 0x90;
+    else if (text[0] == 0xf4)
+        high = 0x8f;
+    if (text[1] < low || text[1] > high)
+        return 0;
+    for (size_t i = 2; i < size; i++) {
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+    }
+    return size;
+}
+
+void json_clean(char *text)
+{
+    while (*text) {
+        size_t size = character((const unsigned char *)text);
+
+        if (size == 0 || (unsigned char)*text < 0x20 || *text == 0x7f)
+            *text = '?';
+        text += size ? size : 1;
+    }
+}
+
 static bool depth_ok(const char *text, size_t size)
 {
     int depth = 0;
@@ -94,7 +134,9 @@ json_t *json_parse(const char *text, size_t size, char *ret_why, size_t why_size
         return NULL;
     }
     value = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (!value && ret_why)
+    if (!value && ret_why) {
         snprintf(ret_why, why_size, "line %d column %d: %s", error.line, error.column, error.text);
+        json_clean(ret_why); /* it quotes the text */
+    }
     return value;
 }

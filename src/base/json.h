@@ -23,6 +23,10 @@ void json_put_bool(json_t *object, const char *key, bool value);
 /* Is the string `value` an element of the array at `key`? */
 bool json_has_str(const json_t *object, const char *key, const char *value);
 
+/* Makes `text` fit to be shown in a JSON text or a line of a log: what is no UTF-8 (input, or a
+ * character that a buffer's end cut) and control characters become '?'. */
+void json_clean(char *text);
+
 /* Parses `size` bytes, rejecting depth over JSON_DEPTH_MAX, duplicate keys, zero bytes and trailing
  * ones. Returns a new reference or NULL and, in `ret_why` (if not NULL), a one-line reason. */
 json_t *json_parse(const char *text, size_t size, char *ret_why, size_t why_size);

@@ -156,6 +156,82 @@ static void test_reasons_say_where(void **state)
     assert_string_equal(small, "line 1 ");
 }
 
+/* A reason quotes the text; it goes into answers, which are JSON, and into the log. */
+static void test_reasons_are_fit_to_show(void **state)
+{
+    static const char *const bad[] = {"\"\\nu\\\n",     "\"\xff\"", "[1, \x80]",
+                                      "{\"a\": \xc3(}", "{\x1b[2J", "\"\xed\xa0\x80\""};
+    char why[200];
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        json_t *shown;
+
+        assert_null(json_parse(bad[i], strlen(bad[i]), why, sizeof(why)));
+        for (const char *at = why; *at; at++)
+            assert_true((unsigned char)*at >= 0x20);
+        shown = json_string(why);
+        assert_non_null(shown);
+        json_decref(shown);
+    }
+    /* The end of the buffer cuts a character. */
+    for (size_t size = 20; size < 80; size++) {
+        static const char open[] = "{\"a\": \"\u20ac\u20ac\u20ac\u20ac\u20ac\u20ac\u20ac\u20ac";
+        json_t *shown;
+
+        assert_null(json_parse(open, sizeof(open) - 1, why, size));
+        shown = json_string(why);
+        assert_non_null(shown);
+        json_decref(shown);
+    }
+}
+
+static void clean_like_jansson(const char *text)
+{
+    json_t *given = json_string(text), *cleaned;
+    char copy[8];
+    bool control = false;
+
+    for (const char *at = text; *at; at++)
+        control |= (unsigned char)*at < 0x20 || *at == 0x7f;
+    snprintf(copy, sizeof(copy), "%s", text);
+    json_clean(copy);
+    assert_int_equal(strlen(copy), strlen(text));
+    cleaned = json_string(copy);
+    if (!cleaned || (strcmp(copy, text) == 0) != (given && !control))
+        fail_msg("bytes %02x %02x %02x %02x became \"%s\"", text[0] & 0xff, text[1] & 0xff,
+                 text[2] & 0xff, text[3] & 0xff, copy);
+    json_decref(given);
+    json_decref(cleaned);
+}
+
+/* What is UTF-8 stays, nothing else does: as the JSON library sees it. */
+static void test_clean(void **state)
+{
+    static const unsigned char edges[] = {1,    'a',  0x7f, 0x80, 0x8f, 0x90,
+                                          0x9f, 0xa0, 0xbf, 0xc0, 0xff};
+    enum { EDGES = sizeof(edges) };
+    char text[8] = "";
+
+    for (unsigned i = 0; i < 256 * 256; i++) {
+        memset(text, 0, sizeof(text));
+        text[0] = (char)(i & 0xff);
+        text[1] = (char)(text[0] ? i >> 8 : 0);
+        clean_like_jansson(text);
+    }
+    for (unsigned first = 0xc0; first < 256; first++) {
+        for (unsigned i = 0; i < EDGES * EDGES * EDGES; i++) {
+            text[0] = (char)first;
+            text[1] = (char)edges[i % EDGES];
+            text[2] = (char)edges[i / EDGES % EDGES];
+            text[3] = (char)edges[i / EDGES / EDGES];
+            clean_like_jansson(text);
+        }
+    }
+    snprintf(text, sizeof(text), "a\u20ac\n\xe2\x82"); /* the last one is cut */
+    json_clean(text);
+    assert_string_equal(text, "a\u20ac???");
+}
+
 static void test_only_the_given_bytes_are_read(void **state)
 {
     static const char text[] = "[1, 2]]]]]garbage";
@@ -247,6 +323,8 @@ int main(void)
         cmocka_unit_test(test_membership),
         cmocka_unit_test(test_bad_json_is_refused),
         cmocka_unit_test(test_reasons_say_where),
+        cmocka_unit_test(test_reasons_are_fit_to_show),
+        cmocka_unit_test(test_clean),
         cmocka_unit_test(test_only_the_given_bytes_are_read),
         cmocka_unit_test(test_scalars_are_json_too),
         cmocka_unit_test(test_depth),
