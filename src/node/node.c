@@ -250,8 +250,55 @@ static void on_signal(uv_signal_t *signal, int number)
     uv_stop(node->loop);
 }
 
+/* Does anything but the roles differ? That is read at the start only. */
+static bool differs_elsewhere(const struct config *a, const struct config *b)
+{
+    json_t *x = json_deep_copy(a->raw), *y = json_deep_copy(b->raw);
+    bool differs;
+
+    json_object_del(x, "roles");
+    json_object_del(y, "roles");
+    differs = !json_equal(x, y);
+    json_decref(x);
+    json_decref(y);
+    return differs;
+}
+
+/* SIGHUP: the roles of the configuration file take effect. A role that is given up gets nothing
+ * new: routers and DHCP move away, guests stay until they are moved. */
+static void on_hangup(uv_signal_t *signal, int number)
+{
+    struct node *node = signal->data;
+    struct config fresh;
+    struct err err = {0};
+    char line[700];
+    json_t *roles;
+
+    if (config_load(node->config_path, &fresh, &err) < 0) {
+        log_error("the configuration stays as it is: %s", err_line(&err, line, sizeof(line)));
+        return;
+    }
+    if (differs_elsewhere(&node->config, &fresh))
+        log_warn("the configuration changed in more than its roles: that needs a restart");
+    if (config_has_role(&fresh, "controller") != config_has_role(&node->config, "controller"))
+        log_warn("becoming or ceasing to be a controller needs a restart");
+    roles = node->config.roles;
+    node->config.roles = fresh.roles;
+    fresh.roles = roles;
+    config_free(&fresh);
+    if (!node->compute && open_compute(node, &err) < 0)
+        log_error("%s", err_line(&err, line, sizeof(line)));
+    log_info("the roles were read again");
+    if (mirror_ready(node->mirror))
+        bootstrap_host_row(node);
+    agent_kick(node->agent);
+}
+
 static void watch_signals(struct node *node)
 {
+    uv_signal_init(node->loop, &node->sighup);
+    node->sighup.data = node;
+    uv_signal_start(&node->sighup, on_hangup, SIGHUP);
     uv_signal_init(node->loop, &node->sigterm);
     uv_signal_init(node->loop, &node->sigint);
     node->sigterm.data = node->sigint.data = node;
@@ -315,6 +362,7 @@ int node_run(const char *config_path, const struct node_hooks *hooks)
 
     node.hooks = hooks;
     node.loop = uv_default_loop();
+    node.config_path = config_path;
     id_uuid(node.boot_id);
     rc = config_load(config_path, &node.config, &err);
     if (rc == 0) {

@@ -41,6 +41,7 @@ struct node_hooks {
 struct node {
     const struct node_hooks *hooks;
     uv_loop_t *loop;
+    const char *config_path;
     struct config config;
     char boot_id[40]; /* random for each life of the daemon */
     bool controller;
@@ -71,11 +72,11 @@ struct node {
     unsigned ticks;
     uv_timer_t tick;
     bool stopping;
-    uv_signal_t sigterm, sigint;
+    uv_signal_t sigterm, sigint, sighup;
 };
 
-/* Runs the daemon until SIGTERM or SIGINT. Returns the exit status. Guests and networking go on
- * after it ends; the next one adopts them. */
+/* Runs the daemon until SIGTERM or SIGINT; on SIGHUP the roles are read again from the file.
+ * Returns the exit status. Guests and networking go on after it ends; the next one adopts them. */
 int node_run(const char *config_path, const struct node_hooks *hooks);
 
 /* ---- bootstrap.c ---- */
