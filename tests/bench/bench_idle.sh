@@ -20,12 +20,12 @@ def lab_processes():
             words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")
         except OSError:
             continue
-        if name not in ("vlingd", "etcd") or (name == "vlingd" and b"--config" not in words
-                                              and b"--guard" not in words):
+        guard = b"--guard" in words
+        if not guard and not (name == "vlingd" and b"--config" in words) and name != "etcd":
             continue
         host = subprocess.run(["nsenter", "-t", pid, "-u", "hostname"], capture_output=True,
                               text=True).stdout.strip()
-        kind = "guard" if b"--guard" in words else name
+        kind = "guard" if guard else name
         found.append((kind, host, pid))
     return found
 

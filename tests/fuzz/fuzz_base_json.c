@@ -1,17 +1,12 @@
 /* libFuzzer: any bytes as a JSON text from outside. What is accepted keeps the promised limits, is
  * the same after it was written and read again, and every reader takes every value of it. */
 #include "base/json.h"
+#include "must.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
-static void must(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 /* The readers never trust a type: they give the value only if it is what they are named for. */
 static void read_member(const json_t *object, const char *key, const json_t *value)

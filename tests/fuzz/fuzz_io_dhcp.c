@@ -3,6 +3,7 @@
  *
  * The first byte chooses: a whole datagram, or options behind a fixed part that is right. */
 #include "io/dhcp.h"
+#include "must.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,12 +12,6 @@
 #define COOKIE_AT 236
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
-static void must(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 static struct dhcp_lease make_lease(const struct dhcp_request *request, unsigned kind)
 {

@@ -6,6 +6,7 @@
  * texts (the second one behind a zero byte), or of fields and values that the input chooses. */
 #include "base/json.h"
 #include "model/tables.h"
+#include "must.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,12 +22,6 @@ struct input {
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
-static void must(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 static uint8_t next(struct input *in)
 {
