@@ -57,5 +57,6 @@ int cmd_status(int argc, char **argv);
 int cmd_events(int argc, char **argv);
 int cmd_host(int argc, char **argv);
 int cmd_cabinet(int argc, char **argv);
+int cmd_console(int argc, char **argv);
 
 #endif

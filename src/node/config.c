@@ -1,6 +1,7 @@
 #include "node/config.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "io/netlink.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -13,13 +14,17 @@
 
 static const char *const known_roles[] = {"controller", "compute", "network", "storage", NULL};
 
-/* Copies a string member; `fallback` NULL: it must be there. */
+/* Copies a string member; `fallback` NULL: it must be there. A member that is no string is refused:
+ * the fallback would stand in for what somebody wanted. */
 static int take(const json_t *from, const char *key, const char *fallback, char *to, size_t size,
                 struct err *err)
 {
+    const json_t *given = json_object_get(from, key);
     const char *value = json_str(from, key, fallback);
 
-    if (!value)
+    if (given && !json_is_string(given))
+        return err_why(err, -EINVAL, "the configuration is wrong", "\"%s\" must be a text", key);
+    if (!value || (!fallback && !value[0]))
         return err_why(err, -EINVAL, "the configuration is wrong", "\"%s\" is missing", key);
     if (strlen(value) >= size)
         return err_why(err, -EINVAL, "the configuration is wrong",
@@ -100,16 +105,79 @@ static int take_controllers(struct config *config, struct err *err)
             rc = take(item, "ip", NULL, c->ip, sizeof(c->ip), err);
         if (rc < 0)
             return rc;
+        if (!is_ip(c->ip))
+            return err_why(err, -EINVAL, "the configuration is wrong",
+                           "\"controllers\": \"%s\" is no IP address", c->ip);
+        if (config_controller_index(config, c->host) >= 0)
+            return err_why(err, -EINVAL, "the configuration is wrong",
+                           "\"controllers\": \"%s\" is there twice", c->host);
         config->controller_count++;
     }
     return 0;
 }
 
+/* An optional object: missing, or really one. */
+static int take_object(const json_t *raw, const char *key, const json_t **ret, struct err *err)
+{
+    *ret = json_object_get(raw, key);
+    if (*ret && !json_is_object(*ret))
+        return err_why(err, -EINVAL, "the configuration is wrong", "\"%s\" must be an object", key);
+    return 0;
+}
+
+static int take_storage(struct config *c, struct err *err)
+{
+    const json_t *storage;
+    int rc = take_object(c->raw, "storage", &storage, err);
+
+    if (rc == 0)
+        rc = take(storage, "dev", "", c->storage_dev, sizeof(c->storage_dev), err);
+    if (rc == 0)
+        rc = take(storage, "ip", "", c->storage_ip, sizeof(c->storage_ip), err);
+    if (rc == 0)
+        rc = take(storage, "driver", "dir", c->storage_driver, sizeof(c->storage_driver), err);
+    if (rc == 0)
+        rc = take(storage, "path", "/srv/vling", c->storage_path, sizeof(c->storage_path), err);
+    if (rc == 0 && c->storage_ip[0] && !is_ip(c->storage_ip))
+        rc = err_why(err, -EINVAL, "the configuration is wrong",
+                     "\"storage\": \"%s\" is no IP address", c->storage_ip);
+    return rc;
+}
+
+static int take_api(struct config *c, struct err *err)
+{
+    struct netlink_addr vip;
+    const json_t *api;
+    int rc = take_object(c->raw, "api", &api, err);
+
+    if (rc == 0)
+        rc = take(api, "vip", "", c->api_vip, sizeof(c->api_vip), err);
+    if (rc == 0)
+        rc = take(api, "dev", c->mgmt_dev, c->api_dev, sizeof(c->api_dev), err);
+    if (rc == 0)
+        rc = take(api, "region", "RegionOne", c->region, sizeof(c->region), err);
+    if (rc == 0 && c->api_vip[0] && netlink_addr_parse(c->api_vip, &vip) < 0)
+        rc = err_why(err, -EINVAL, "the configuration is wrong",
+                     "\"vip\": \"%s\" is no address with a prefix length", c->api_vip);
+    return rc;
+}
+
+static int take_store(struct config *c, struct err *err)
+{
+    char store[16];
+    int rc = take(c->raw, "store", c->controller_count > 1 ? "etcd" : "sqlite", store,
+                  sizeof(store), err);
+
+    c->sqlite = rc == 0 && strcmp(store, "sqlite") == 0;
+    if (rc == 0 && !c->sqlite && strcmp(store, "etcd") != 0)
+        rc = err_why(err, -EINVAL, "the configuration is wrong",
+                     "\"store\": \"%s\" is neither etcd nor sqlite", store);
+    return rc;
+}
+
 static int take_all(struct config *c, struct err *err)
 {
-    const json_t *storage = json_object_get(c->raw, "storage");
-    const json_t *external = json_object_get(c->raw, "external");
-    const json_t *api = json_object_get(c->raw, "api");
+    const json_t *external;
     int rc;
 
     rc = take(c->raw, "host", NULL, c->host, sizeof(c->host), err);
@@ -126,27 +194,19 @@ static int take_all(struct config *c, struct err *err)
         rc = take_plane(c->raw, "tenant", c->tenant_dev, sizeof(c->tenant_dev), c->tenant_ip,
                         sizeof(c->tenant_ip), err);
     if (rc == 0)
+        rc = take_object(c->raw, "external", &external, err);
+    if (rc == 0)
         rc = take(external, "dev", "", c->external_dev, sizeof(c->external_dev), err);
     if (rc == 0)
-        rc = take(storage, "dev", "", c->storage_dev, sizeof(c->storage_dev), err);
+        rc = take_storage(c, err);
     if (rc == 0)
-        rc = take(storage, "ip", "", c->storage_ip, sizeof(c->storage_ip), err);
-    if (rc == 0)
-        rc = take(storage, "driver", "dir", c->storage_driver, sizeof(c->storage_driver), err);
-    if (rc == 0)
-        rc = take(storage, "path", "/srv/vling", c->storage_path, sizeof(c->storage_path), err);
-    if (rc == 0)
-        rc = take(api, "vip", "", c->api_vip, sizeof(c->api_vip), err);
-    if (rc == 0)
-        rc = take(api, "dev", c->mgmt_dev, c->api_dev, sizeof(c->api_dev), err);
-    if (rc == 0)
-        rc = take(api, "region", "RegionOne", c->region, sizeof(c->region), err);
+        rc = take_api(c, err);
     if (rc == 0)
         rc = take_roles(c, err);
     if (rc == 0)
         rc = take_controllers(c, err);
-    c->sqlite = strcmp(json_str(c->raw, "store", c->controller_count > 1 ? "etcd" : "sqlite"),
-                       "sqlite") == 0;
+    if (rc == 0)
+        rc = take_store(c, err);
     return rc;
 }
 
