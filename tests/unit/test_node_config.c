@@ -66,6 +66,18 @@ static void refuses_wrong_ones(void **state)
         {"\"dev\":\"mgmt0\",", "", "dev"},
         {"\"cabinet\":\"c1\",\"roles\"", "\"cabinet\":7,\"roles\"", "cabinet"},
         {"}}", "}", "JSON"},
+        {"\"host\":\"c1h1\",\"cabinet\":\"c1\",\"roles\"",
+         "\"host\":\"\",\"cabinet\":\"c1\",\"roles\"", "host"},
+        {"\"ip\":\"10.10.2.1\"", "\"ip\":\"c2h1\"", "c2h1"},
+        {"\"host\":\"c3h1\"", "\"host\":\"c2h1\"", "twice"},
+        {"10.10.0.100/16", "10.10.0.100/33", "vip"},
+        {"\"10.10.0.100/16\"", "16", "vip"},
+        {"{\"vip\":\"10.10.0.100/16\"}", "\"10.10.0.100/16\"", "api"},
+        {"\"api\"", "\"store\":\"sqllite\",\"api\"", "sqllite"},
+        {"\"api\"", "\"store\":true,\"api\"", "store"},
+        {"\"api\"", "\"state_dir\":null,\"api\"", "state_dir"},
+        {"\"api\"", "\"external\":\"eth1\",\"api\"", "external"},
+        {"\"api\"", "\"storage\":{\"ip\":\"10.30.1\"},\"api\"", "10.30.1"},
     };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
