@@ -102,6 +102,29 @@ static json_t *cabinets_of(const json_t *status)
     return rows;
 }
 
+/* All cabinets, and of the hosts those that are told apart by not being survived. */
+static void print_losses(const json_t *losses)
+{
+    static const char *const columns[] = {"loss", "kind", "survived", "servers", "why", NULL};
+    json_t *shown = json_array(), *loss;
+    size_t i, hosts = 0, fine = 0;
+
+    json_array_foreach((json_t *)losses, i, loss)
+    {
+        bool host = strcmp(json_str(loss, "kind", ""), "host") == 0;
+        bool survived = json_bool(loss, "survived", false);
+
+        hosts += host;
+        fine += host && survived;
+        if (!host || !survived)
+            json_array_append(shown, loss);
+    }
+    printf("\nWhat would be survived now (any one of these)\n");
+    cli_print_rows(CLI_TABLE, shown, columns);
+    printf("hosts: the loss of %zu of %zu would be survived\n", fine, hosts);
+    json_decref(shown);
+}
+
 static void print_status(json_t *status)
 {
     const json_t *store = json_object_get(status, "store");
@@ -129,6 +152,7 @@ static void print_status(json_t *status)
     printf("\nWho holds what\n");
     put_ages(json_object_get(status, "modules"));
     cli_print_rows(CLI_TABLE, json_object_get(status, "modules"), module_columns);
+    print_losses(json_object_get(status, "losses"));
 }
 
 int cmd_status(int argc, char **argv)
@@ -143,7 +167,8 @@ int cmd_status(int argc, char **argv)
         printf(
             "usage: vling status [-f table|json|value|tsv] [--lab]\n\n"
             "The cloud at a glance: the replicated store, cabinets, hosts with their leases and\n"
-            "roles, and who holds what (routers, DHCP, the API's virtual IP).\n"
+            "roles, who holds what (the API's virtual IP), and which losses of a cabinet or host\n"
+            "would be survived now.\n"
             "--lab asks the lab on this machine even where a vlingd is configured.\n");
         return 0;
     }

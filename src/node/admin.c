@@ -10,8 +10,10 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "ha/survive.h"
 #include "model/server.h"
 #include "model/tables.h"
+#include "node/duties_rows.h"
 #include "node/node.h"
 #include "node/pki.h"
 
@@ -91,6 +93,30 @@ static json_t *list_hosts(struct mirror *db)
     return hosts;
 }
 
+#define LOSSES_MAX 256
+
+/* What would happen if each cabinet and each host were lost now. */
+static json_t *list_losses(struct node *node)
+{
+    struct survive_loss *losses = calloc(LOSSES_MAX, sizeof(*losses));
+    struct duties_input *input = duties_input_read(node);
+    json_t *list = json_array();
+    int n = losses && input ? survive_check(duties_input_get(input), losses, LOSSES_MAX) : 0;
+
+    for (int i = 0; i < n && i < LOSSES_MAX; i++) {
+        const struct survive_loss *loss = &losses[i];
+
+        json_array_append_new(
+            list, json_pack("{s:s, s:s, s:b, s:I, s:I, s:s}", "loss", loss->name, "kind",
+                            loss->cabinet ? "cabinet" : "host", "survived", loss->why[0] == '\0',
+                            "servers", (json_int_t)loss->servers, "stranded",
+                            (json_int_t)loss->servers_stranded, "why", loss->why));
+    }
+    duties_input_free(input);
+    free(losses);
+    return list;
+}
+
 static void answer_status(struct pending *pending)
 {
     struct node *node = pending->node;
@@ -110,6 +136,7 @@ static void answer_status(struct pending *pending)
     json_object_set_new(body, "hosts", list_hosts(node->mirror));
     json_object_set_new(body, "modules", mirror_select(node->mirror, "module", "ORDER BY id", ""));
     json_object_set_new(body, "servers", count_servers(node->mirror));
+    json_object_set_new(body, "losses", list_losses(node));
     reply_json(pending->request, 200, body);
 }
 

@@ -18,8 +18,11 @@ static const char *const api_module = "api-vip";
 
 /* ---- reading ---- */
 
+/* A host that is no controller does not watch the others; it only shows what is known (status). */
 static enum liveness_verdict verdict_of(struct node *node, const char *host)
 {
+    if (!node->liveness)
+        return LIVE_UNKNOWN;
     return strcmp(host, node->config.host) == 0 ? LIVE_ALIVE : liveness_state(node->liveness, host);
 }
 

@@ -219,6 +219,21 @@ static int open_peers(struct node *node, struct err *err)
 
 /* ---- the tick: what must be looked at again and again ---- */
 
+/* The guard must outlive everything; if it was killed all the same there is a new one soon. */
+static void guard_check(struct node *node)
+{
+    struct err err;
+    char line[700];
+
+    if (guard_running(node->guard))
+        return;
+    log_error("the guard of this host's guests is gone: starting another one");
+    guard_close(node->guard);
+    node->guard = NULL;
+    if (open_guard(node, &err) < 0)
+        log_error("%s", err_line(&err, line, sizeof(line)));
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct node *node = timer->data;
@@ -226,6 +241,7 @@ static void on_tick(uv_timer_t *timer)
     if (!mirror_ready(node->mirror))
         return;
     if (node->ticks++ % BOOTSTRAP_RETRY_TICKS == 0) {
+        guard_check(node);
         if (node->controller)
             bootstrap_check(node);
         bootstrap_host_row(node);

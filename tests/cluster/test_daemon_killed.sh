@@ -26,6 +26,17 @@ check "the server is ACTIVE and answers" cloud_wait 30 cloud_answers_again
 check "still the same process on the same host" [ "$(cloud_processes "$id")" = "$process" ]
 check "still the same boot of the guest" [ "$(cloud_boot_id "$address")" = "$boot" ]
 
+# The guard, too: it is there again, and knows the lease.
+guard() {
+    "$vling" lab exec "$host" pgrep -f -- '--guard'
+}
+old=$(guard)
+"$vling" lab exec "$host" kill -9 "$old"
+has_new_guard() { new=$(guard) && [ -n "$new" ] && [ "$new" != "$old" ]; }
+check "a killed guard is replaced" cloud_wait 20 has_new_guard
+sleep 5
+check "the guest goes on" [ "$(cloud_boot_id "$address")" = "$boot" ]
+
 # Adopted: the new daemon can stop it and start it.
 openstack server stop one
 check "it stops" cloud_wait_status one SHUTOFF 60
