@@ -54,6 +54,8 @@ static json_t *config_json(const struct lab *lab, const struct lab_host *host)
                        "tenant", plane_json(host, 1), "external", "dev", lab_planes[2].dev,
                        "storage", storage, "controllers", controllers_json(lab), "api", "vip",
                        LAB_VIP "/16", "dev", lab_planes[0].dev);
+    /* SQLite is for one host alone: others could not reach it. */
+    json_put_str(config, "store", lab->count > 1 ? "etcd" : "sqlite");
     if (config && lab_is_controller(lab, host))
         json_put_str(config, "admin_password_file", "/etc/vling/admin-password");
     return config;
