@@ -23,6 +23,8 @@
 #define COMMIT_TIMEOUT_MS 3000
 #define HOLD_REPEAT_MS 30000
 #define SEEN_FORGET_MS 5000
+#define TRIM_INTERVAL_MS 60000
+#define EVENTS_KEEP 10000
 
 /* An action that was decided and is waiting for this controller's turn, or is being committed. */
 struct seen {
@@ -38,6 +40,7 @@ struct duties {
     uv_timer_t timer;
     bool dirty;
     int64_t planned_at;
+    int64_t trimmed_at;
     int64_t held_at; /* last time the brake was told */
     struct seen *seen[ACTIONS_MAX];
 };
@@ -208,6 +211,10 @@ static void on_timer(uv_timer_t *timer)
     if (duties->dirty || now - duties->planned_at >= PLAN_INTERVAL_MS)
         plan(duties, now);
     forget_old(duties, now);
+    if (now - duties->trimmed_at >= TRIM_INTERVAL_MS && rank_of(duties->node) == 0) {
+        duties->trimmed_at = now;
+        events_trim(duties->node, EVENTS_KEEP);
+    }
 }
 
 struct duties *duties_start(struct node *node)

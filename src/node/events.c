@@ -6,6 +6,10 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+#define COMMIT_TIMEOUT_MS 5000
+#define EVENTS_TRIM_MAX 100 /* etcd takes 128 changes in a transaction */
 
 void event_add(struct store_txn *txn, const struct config *config, const char *severity,
                const char *kind, const char *object, const char *format, ...)
@@ -30,4 +34,29 @@ void event_add(struct store_txn *txn, const struct config *config, const char *s
     json_put_str(row, "text", text);
     store_txn_create(txn, "event", id, row);
     json_decref(row);
+}
+
+/* ---- trimming ---- */
+
+static void on_trimmed(void *arg, int rc, int64_t revision)
+{
+    if (rc < 0)
+        log_debug("old events stay for now: %s", strerror(-rc));
+}
+
+void events_trim(struct node *node, int64_t keep)
+{
+    int64_t there = mirror_count(node->mirror, "event", "", ""), extra = there - keep;
+    struct store_txn *txn;
+    json_t *rows, *row;
+    size_t i;
+
+    if (extra <= 0)
+        return;
+    rows = mirror_select(node->mirror, "event", "ORDER BY id LIMIT ?", "i",
+                         extra < EVENTS_TRIM_MAX ? extra : (int64_t)EVENTS_TRIM_MAX);
+    txn = store_txn_new();
+    json_array_foreach(rows, i, row) store_txn_delete(txn, "event", json_str(row, "id", ""));
+    json_decref(rows);
+    store_commit(node->store, txn, COMMIT_TIMEOUT_MS, on_trimmed, node);
 }

@@ -125,6 +125,8 @@ json_t *metadata_network(struct mirror *db, const json_t *server);
 char *metadata_user_data(const json_t *server, size_t *ret_size);
 
 /* ---- events.c ---- */
+/* Deletes the oldest events beyond `keep`, some hundred at a time. */
+void events_trim(struct node *node, int64_t keep);
 /* Adds a row of table `event` to `txn`. */
 void event_add(struct store_txn *txn, const struct config *config, const char *severity,
                const char *kind, const char *object, const char *format, ...)
