@@ -1,0 +1,694 @@
+/* libFuzzer: whole requests to the REST services: route, token, body, handler, transaction, answer.
+ *
+ * This file stands in the place of the HTTP server and of the store, so that nothing waits, nothing
+ * is random but ids, and each input begins with the same cloud. An input is a text of requests:
+ *
+ *   na POST /v2.0/networks?fields=id      service (i c n g) and user (a s m r x), method, path
+ *   X-OpenStack-Nova-API-Version: 2.19    headers, if any
+ *   {"network": {"name": "$p"}}           body
+ *                                         an empty line before the next request
+ *
+ * with $1 to $9 for the ids of what was created so far, $p and $u for the administrators' project
+ * and user, $m for a role, $t for the last token. */
+#include "api/identity.h"
+#include "base/buf.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "must.h"
+#include "store/engine.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define REQUESTS_MAX 8
+#define TEXT_MAX (1024 * 1024)
+#define PAIRS_MAX 64
+#define UNDO_MAX (REQUESTS_MAX * STORE_TXN_CHANGES_MAX)
+#define CONFLICTS_MAX 2 /* of one request; nobody else writes */
+
+struct http_server {
+    struct http_server_options options;
+};
+
+struct http_request {
+    char method[32], path[4096];
+    struct {
+        char *name, *value;
+    } query[PAIRS_MAX], headers[PAIRS_MAX];
+    size_t query_count, header_count;
+    struct buf body;
+    struct http_sink sink;
+    int body_error;
+    void *user;
+    /* the answer */
+    bool replied, json, request_id;
+    unsigned status;
+    struct buf reply;
+    unsigned conflicts;
+};
+
+struct undo {
+    char *table, *id;
+    json_t *row;
+};
+
+static uv_loop_t loop;
+static struct mirror *mirror;
+static int64_t revision;
+static struct http_server servers[API_SERVICES];
+static size_t server_count;
+static struct http_request *current;
+static struct undo undo[UNDO_MAX];
+static size_t undo_count;
+/* What the store or a peer answers from the loop. */
+static struct {
+    store_commit_cb *commit;
+    api_peer_cb *peer;
+    void *arg;
+    int rc;
+} pending;
+
+static char tokens[4][TOKEN_TEXT_MAX]; /* of the users a, s, m, r */
+static char admin_project[64], admin_user[64], member_role[64];
+static char ids[9][64], last_token[TOKEN_TEXT_MAX];
+static size_t id_count;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+/* ---- in the place of the HTTP server ---- */
+
+struct http_server *http_server_start(uv_loop_t *on, const struct http_server_options *options,
+                                      struct err *err)
+{
+    servers[server_count].options = *options;
+    return &servers[server_count++];
+}
+
+uint16_t http_server_port(const struct http_server *server)
+{
+    return (uint16_t)(5000 + (server - servers));
+}
+
+void http_server_stop(struct http_server *server)
+{
+}
+
+const char *http_method(const struct http_request *request)
+{
+    return request->method;
+}
+
+const char *http_path(const struct http_request *request)
+{
+    return request->path;
+}
+
+const char *http_query(const struct http_request *request, const char *name)
+{
+    for (size_t i = 0; i < request->query_count; i++) {
+        if (strcmp(request->query[i].name, name) == 0)
+            return request->query[i].value;
+    }
+    return NULL;
+}
+
+void http_query_each(const struct http_request *request,
+                     void (*each)(void *arg, const char *name, const char *value), void *arg)
+{
+    for (size_t i = 0; i < request->query_count; i++)
+        each(arg, request->query[i].name, request->query[i].value);
+}
+
+const char *http_header(const struct http_request *request, const char *name)
+{
+    for (size_t i = 0; i < request->header_count; i++) {
+        if (strcasecmp(request->headers[i].name, name) == 0)
+            return request->headers[i].value;
+    }
+    return NULL;
+}
+
+const char *http_body(const struct http_request *request, size_t *ret_size)
+{
+    if (ret_size)
+        *ret_size = request->body.len;
+    return buf_text(&request->body);
+}
+
+const char *http_client_ip(const struct http_request *request)
+{
+    return "192.0.2.1";
+}
+
+const char *http_client_name(const struct http_request *request)
+{
+    return NULL;
+}
+
+int http_body_error(const struct http_request *request)
+{
+    return request->body_error;
+}
+
+void http_use_sink(struct http_request *request, struct http_sink sink)
+{
+    request->sink = sink;
+}
+
+void http_set_user(struct http_request *request, void *user)
+{
+    request->user = user;
+}
+
+void *http_user(const struct http_request *request)
+{
+    return request->user;
+}
+
+void http_reply_header(struct http_request *request, const char *name, const char *value)
+{
+    must(name && value && name[0] && !request->replied);
+    for (const char *at = value; *at; at++)
+        must((unsigned char)*at >= 0x20 && *at != 0x7f); /* or it would end the header */
+    if (strcasecmp(name, "Content-Type") == 0)
+        request->json = strncasecmp(value, "application/json", 16) == 0;
+    if (strcasecmp(name, "x-openstack-request-id") == 0)
+        request->request_id = true;
+    if (strcasecmp(name, "X-Subject-Token") == 0)
+        snprintf(last_token, sizeof(last_token), "%s", value);
+}
+
+void http_reply(struct http_request *request, unsigned status, const void *body, size_t size)
+{
+    must(request == current && !request->replied);
+    request->replied = true;
+    request->status = status;
+    buf_add(&request->reply, body, size);
+}
+
+void http_reply_file(struct http_request *request, unsigned status, int fd, uint64_t offset,
+                     uint64_t size)
+{
+    must(request == current && !request->replied && fd >= 0);
+    must(lseek(fd, 0, SEEK_END) >= (off_t)(offset + size));
+    close(fd);
+    request->replied = true;
+    request->status = status;
+    request->json = false;
+    buf_str(&request->reply, "file");
+}
+
+/* ---- in the place of the store ---- */
+
+/* What is written must be what the table of the resource tells. */
+static void check_row(const struct txn_change *change)
+{
+    const struct resource *resource = resource_find(change->table);
+    const char *key;
+    json_t *value;
+
+    must(resource != NULL);
+    json_object_foreach(change->row, key, value)
+    {
+        const struct field *field = NULL;
+        struct err err;
+
+        for (size_t i = 0; i < resource->field_count && !field; i++) {
+            if (strcmp(resource->fields[i].name, key) == 0)
+                field = &resource->fields[i];
+        }
+        if (!field || (!json_is_null(value) && resource_check(field, value, &err) < 0)) {
+            fprintf(stderr, "%s.%s in %s: %s\n", change->table, key, change->text,
+                    field ? err.why : "no such field");
+            must(!"a row is what its table tells");
+        }
+    }
+}
+
+static void apply(const char *table, const char *id, json_t *row)
+{
+    struct store_change change = {table, id, row, ++revision};
+
+    mirror_apply(mirror, revision, &change, 1);
+}
+
+static int commit(struct store_txn *txn)
+{
+    struct store_change changes[STORE_TXN_CHANGES_MAX];
+
+    must(txn->rc == 0 || txn->rc == -EMSGSIZE);
+    if (txn->rc < 0)
+        return txn->rc;
+    for (size_t i = 0; i < txn->expect_count; i++) {
+        int64_t rev = 0;
+
+        json_decref(mirror_get(mirror, txn->expects[i].table, txn->expects[i].id, &rev));
+        if (rev != txn->expects[i].revision)
+            return -EAGAIN;
+    }
+    revision++;
+    for (size_t i = 0; i < txn->change_count; i++) {
+        const struct txn_change *change = &txn->changes[i];
+
+        if (change->row)
+            check_row(change);
+        must(undo_count < UNDO_MAX);
+        undo[undo_count].table = strdup(change->table);
+        undo[undo_count].id = strdup(change->id);
+        undo[undo_count++].row = mirror_get(mirror, change->table, change->id, NULL);
+        changes[i] = (struct store_change){change->table, change->id, change->row, revision};
+    }
+    mirror_apply(mirror, revision, changes, txn->change_count);
+    return 0;
+}
+
+static void engine_commit(struct store *store, struct store_txn *txn, int timeout_ms,
+                          store_commit_cb *cb, void *arg)
+{
+    must(!pending.commit && !pending.peer);
+    pending.commit = cb;
+    pending.arg = arg;
+    pending.rc = commit(txn);
+    if (pending.rc == -EAGAIN)
+        must(++current->conflicts <= CONFLICTS_MAX);
+    store_txn_free(txn);
+}
+
+static void undo_all(void)
+{
+    while (undo_count > 0) {
+        struct undo *last = &undo[--undo_count];
+
+        apply(last->table, last->id, last->row);
+        json_decref(last->row);
+        free(last->table);
+        free(last->id);
+    }
+}
+
+/* ---- images and other hosts ---- */
+
+static void *image_begin(void *arg, const char *image_id, struct err *err)
+{
+    return calloc(1, sizeof(size_t));
+}
+
+static int image_write(void *upload, const void *bytes, size_t size)
+{
+    size_t *sum = upload;
+
+    *sum += size;
+    return *sum > 2048 ? -ENOSPC : 0;
+}
+
+static int image_commit(void *upload, struct err *err)
+{
+    free(upload);
+    return 0;
+}
+
+static int image_open(void *arg, const char *image_id, int *ret_fd, uint64_t *ret_size,
+                      struct err *err)
+{
+    *ret_fd = memfd_create("image", MFD_CLOEXEC);
+    *ret_size = 3;
+    must(*ret_fd >= 0 && ftruncate(*ret_fd, 3) == 0);
+    return 0;
+}
+
+static int image_remove(void *arg, const char *image_id)
+{
+    return 0;
+}
+
+static void peer_get(void *arg, const char *host, const char *path, api_peer_cb *cb, void *cb_arg)
+{
+    must(!pending.commit && !pending.peer && host[0] && path[0] == '/');
+    for (const char *at = path; *at; at++)
+        must((unsigned char)*at > 0x20 && *at != 0x7f); /* or it would be two lines or words */
+    pending.peer = cb;
+    pending.arg = cb_arg;
+}
+
+/* Calls back what is due, until the request was answered. */
+static void turn(struct http_request *request)
+{
+    static const char text[] = "console\nof a guest\xff\n";
+
+    while (!request->replied) {
+        store_commit_cb *on_commit = pending.commit;
+        api_peer_cb *on_peer = pending.peer;
+
+        pending.commit = NULL;
+        pending.peer = NULL;
+        if (on_commit)
+            on_commit(pending.arg, pending.rc, revision);
+        else if (on_peer)
+            on_peer(pending.arg, 0, 200, text, sizeof(text) - 1);
+        else
+            must(uv_run(&loop, UV_RUN_ONCE) || request->replied || pending.commit || pending.peer);
+    }
+}
+
+/* ---- the first rows ---- */
+
+static void put(const struct resource *resource, const char *id, json_t *more)
+{
+    json_t *body = json_object(), *row = NULL;
+
+    if (resource_field(resource, "name"))
+        json_put_str(body, "name", id);
+    if (resource_create(resource, body, true, &row, NULL) < 0)
+        row = json_object();
+    json_put_str(row, "id", id);
+    json_object_update(row, more);
+    apply(resource->table, id, row);
+    json_decref(row);
+    json_decref(body);
+    json_decref(more);
+}
+
+static void put_grant(const char *user, const char *role)
+{
+    char id[300];
+    json_t *row = assignment_row(user, "project", "p1", role, id, sizeof(id));
+
+    apply("assignment", id, row);
+    json_decref(row);
+}
+
+static void seal(char out[TOKEN_TEXT_MAX], const char *user, const char *kind, const char *scope,
+                 int serial)
+{
+    struct token token = {
+        .methods = TOKEN_PASSWORD, .expires_ms = INT64_C(4102444800000), .password_serial = serial};
+
+    snprintf(token.user_id, sizeof(token.user_id), "%s", user);
+    snprintf(token.scope_kind, sizeof(token.scope_kind), "%s", kind);
+    snprintf(token.scope_id, sizeof(token.scope_id), "%s", scope);
+    token_audit_id(token.audit_id);
+    must(token_seal(mirror, &token, out, TOKEN_TEXT_MAX) == 0);
+}
+
+/* The id of the row of `table` that has the name. */
+static void find_id(const char *table, const char *name, char out[64])
+{
+    json_t *rows = mirror_select(mirror, table, "WHERE name = ?", "s", name);
+
+    must(json_array_size(rows) == 1);
+    snprintf(out, 64, "%s", json_str(json_array_get(rows, 0), "id", ""));
+    json_decref(rows);
+}
+
+/* A login must not take the quarter of a second that is right for a real cloud. */
+static void make_login_cheap(void)
+{
+    json_t *row = mirror_get(mirror, "user", admin_user, NULL);
+    char hash[128];
+
+    must(api_hash_now("secret", 4, hash, sizeof(hash)) == 0);
+    json_put_str(row, "password_hash", hash);
+    apply("user", admin_user, row);
+    json_decref(row);
+}
+
+/* A server of p1 that runs on c1h1. */
+static void put_server(void)
+{
+    put(&resource_server, "s1",
+        json_pack("{s:s, s:s, s:s, s:{s:i, s:i, s:i}, s:s, s:[], s:s, s:i, s:s, s:i, s:s}",
+                  "project_id", "p1", "user_id", "u1", "image_id", "", "flavor", "vcpus", 1, "ram",
+                  64, "disk", 0, "flavor_id", "42", "security_groups", "host_id", "c1h1",
+                  "generation", 1, "power", "running", "reboot_serial", 0, "created_at",
+                  "2026-11-22T13:55:39Z"));
+    put(&resource_server_state, "s1",
+        json_pack("{s:s, s:i, s:s, s:i, s:s}", "host_id", "c1h1", "generation", 1, "power",
+                  "running", "reboot_serial", 0, "launched_at", "2026-11-22T13:56:00Z"));
+}
+
+static void first_rows(void)
+{
+    struct store_txn *txn = store_txn_new();
+    char reader_role[64];
+
+    must(api_bootstrap(txn, "secret", NULL) == 0 && txn->rc == 0);
+    for (size_t i = 0; i < txn->change_count; i++)
+        apply(txn->changes[i].table, txn->changes[i].id, txn->changes[i].row);
+    store_txn_free(txn);
+    find_id("project", "admin", admin_project);
+    find_id("user", "admin", admin_user);
+    find_id("role", "member", member_role);
+    find_id("role", "reader", reader_role);
+    put(&resource_project, "p1", json_pack("{s:s}", "parent_id", "default"));
+    put(&resource_user, "u1", json_pack("{s:i}", "password_serial", 0));
+    put(&resource_user, "u2", json_pack("{s:i}", "password_serial", 0));
+    put_grant("u1", member_role);
+    put_grant("u2", reader_role);
+    for (int i = 1; i <= 3; i++) {
+        char id[8];
+
+        snprintf(id, sizeof(id), "c%dh1", i);
+        put(&resource_host, id,
+            json_pack("{s:s#, s:[s, s, s], s:s, s:s, s:s, s:i, s:i, s:i, s:s}", "cabinet", id, 2,
+                      "roles", "controller", "compute", "network", "mgmt_ip", "10.10.1.1",
+                      "tenant_ip", "10.20.1.1", "state", "up", "vcpus", 8, "ram_mb", 16384,
+                      "disk_gb", 100, "accel", "kvm"));
+    }
+    make_login_cheap();
+    put_server();
+    seal(tokens[0], admin_user, "project", admin_project, 1);
+    seal(tokens[1], admin_user, "system", "all", 1);
+    seal(tokens[2], "u1", "project", "p1", 0);
+    seal(tokens[3], "u2", "project", "p1", 0);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    static const struct api_service_ops *const services[] = {&api_identity, &api_compute,
+                                                             &api_network, &api_image, NULL};
+    static const struct store_engine engine = {.name = "fuzz", .commit = engine_commit};
+    static struct store store = {.engine = &engine, .loop = &loop};
+    static struct api *api;
+    struct api_options options = {
+        .loop = &loop,
+        .store = &store,
+        .address = "127.0.0.1",
+        .region = "R",
+        .password_cost = 4,
+        .images = {image_begin, image_write, image_commit, free, image_open, image_remove, NULL},
+        .peers = {.get = peer_get},
+    };
+
+    log_set_level(LOG_LEVEL_ERROR);
+    must(sodium_init() >= 0 && uv_loop_init(&loop) == 0);
+    mirror = mirror_open_detached(NULL);
+    must(mirror != NULL);
+    first_rows();
+    options.mirror = mirror;
+    api = api_start_services(&options, services, 0, NULL);
+    must(api && server_count == 4);
+    return 0;
+}
+
+/* ---- requests ---- */
+
+static int hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 87 : -1;
+}
+
+static void decode(char *text)
+{
+    char *out = text;
+
+    for (; *text; text++) {
+        int high = *text == '%' ? hex(text[1]) : -1, low = high >= 0 ? hex(text[2]) : -1;
+
+        *out++ = low >= 0 ? (char)(high << 4 | low) : *text == '+' ? ' ' : *text;
+        text += low >= 0 ? 2 : 0;
+    }
+    *out = '\0';
+}
+
+static void take_query(struct http_request *request, char *text)
+{
+    char *pair, *save = NULL;
+
+    for (pair = strtok_r(text, "&", &save); pair; pair = strtok_r(NULL, "&", &save)) {
+        char *value = strchr(pair, '=');
+
+        if (request->query_count == PAIRS_MAX)
+            return;
+        if (value)
+            *value++ = '\0';
+        else
+            value = pair + strlen(pair);
+        decode(pair);
+        decode(value);
+        request->query[request->query_count].name = pair;
+        request->query[request->query_count++].value = value;
+    }
+}
+
+static void add_header(struct http_request *request, char *name, char *value)
+{
+    if (request->header_count == PAIRS_MAX)
+        return;
+    for (char *at = value; *at; at++)
+        *at = (unsigned char)*at < 0x20 || *at == 0x7f ? ' ' : *at; /* such ones never arrive */
+    request->headers[request->header_count].name = name;
+    request->headers[request->header_count++].value = value;
+}
+
+/* Reads the lines before the body; what is left is the body. */
+static char *take_head(struct http_request *request, char *text, char *user)
+{
+    char *line = strsep(&text, "\n"), *method, *path, *query;
+
+    *user = line[0] ? line[1] : 0;
+    line += strlen(line) < 3 ? strlen(line) : 3;
+    method = strsep(&line, " ");
+    path = line ? line : "/";
+    query = strchr(path, '?');
+    if (query)
+        *query++ = '\0';
+    snprintf(request->method, sizeof(request->method), "%s", method);
+    snprintf(request->path, sizeof(request->path), "%s", path);
+    decode(request->path);
+    if (query)
+        take_query(request, query);
+    while (text && text[0] != '{' && text[0] != '[') {
+        char *end = strchr(text, '\n'), *colon = strstr(text, ": ");
+
+        if (!colon || (end && colon > end))
+            break;
+        *colon = '\0';
+        if (end)
+            *end = '\0';
+        add_header(request, text, colon + 2);
+        text = end ? end + 1 : NULL;
+    }
+    return text;
+}
+
+static void send_body(struct http_request *request, const char *body)
+{
+    size_t size = body ? strlen(body) : 0, half = size / 2;
+
+    if (!request->sink.write) {
+        buf_add(&request->body, body ? body : "", size);
+        return;
+    }
+    request->body_error = request->sink.write(request->sink.arg, body ? body : "", half);
+    if (request->body_error == 0)
+        request->body_error =
+            request->sink.write(request->sink.arg, body ? body + half : "", size - half);
+}
+
+/* The first "id" of the answer, its own or of the object in it. */
+static void note_id(const struct http_request *request, const json_t *reply)
+{
+    const json_t *inner = json_object_iter_value(json_object_iter((json_t *)reply));
+    const char *id = json_str(reply, "id", json_str(inner, "id", NULL));
+
+    if (id && strcmp(request->method, "POST") == 0 && request->status < 300 && id_count < 9)
+        snprintf(ids[id_count++], sizeof(ids[0]), "%s", id);
+}
+
+static void check_reply(const struct http_request *request)
+{
+    json_t *reply = NULL;
+
+    must(request->request_id && !request->reply.failed);
+    must(request->status >= 200 && request->status < 500 + 8);
+    must(request->status != 500 && request->status != 503); /* all is well with the cloud */
+    if (request->status == 204 || request->status == 304) {
+        must(request->reply.len == 0);
+        return;
+    }
+    if (request->status >= 400)
+        must(request->reply.len > 0);
+    if (request->json) {
+        reply = json_loads(buf_text(&request->reply), JSON_REJECT_DUPLICATES, NULL);
+        must(reply != NULL);
+        note_id(request, reply);
+        json_decref(reply);
+    }
+}
+
+static void ask(char *text)
+{
+    static const char letters[] = "icng", users[] = "asmr";
+    struct http_request *request = calloc(1, sizeof(*request));
+    const char *at = text[0] ? strchr(letters, text[0]) : NULL;
+    const struct http_server_options *service;
+    char user, *body;
+
+    must(request != NULL);
+    service = &servers[at ? (size_t)(at - letters) : (unsigned char)text[0] % 4u].options;
+    buf_init(&request->body, TEXT_MAX);
+    buf_init(&request->reply, 64 * TEXT_MAX);
+    body = take_head(request, text, &user);
+    at = user ? strchr(users, user) : NULL;
+    if (at)
+        add_header(request, "X-Auth-Token", tokens[at - users]);
+    current = request;
+    service->begin(service->arg, request);
+    send_body(request, body);
+    service->handle(service->arg, request);
+    turn(request);
+    must(!pending.commit && !pending.peer);
+    check_reply(request);
+    current = NULL;
+    buf_free(&request->body);
+    buf_free(&request->reply);
+    free(request);
+}
+
+/* One request with what its `$` stand for. */
+static void spell_out(const char *text, size_t size, struct buf *out)
+{
+    for (size_t i = 0; i < size; i++) {
+        char next = i + 1 < size ? text[i + 1] : 0;
+
+        if (text[i] != '$' || !strchr("123456789pumt", next) || !next) {
+            buf_add(out, text[i] ? &text[i] : " ", 1);
+            continue;
+        }
+        i++;
+        buf_str(out, next == 'p'   ? admin_project
+                     : next == 'u' ? admin_user
+                     : next == 'm' ? member_role
+                     : next == 't' ? last_token
+                                   : ids[next - '1']);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+    const char *text = (const char *)bytes;
+
+    memset(ids, 0, sizeof(ids));
+    id_count = 0;
+    snprintf(last_token, sizeof(last_token), "%s", tokens[0]);
+    for (unsigned i = 0; i < REQUESTS_MAX && size > 0; i++) {
+        const char *end = memmem(text, size, "\n\n", 2);
+        size_t length = end ? (size_t)(end - text) : size;
+        struct buf request;
+
+        buf_init(&request, TEXT_MAX);
+        spell_out(text, length, &request);
+        if (request.len > 0)
+            ask(request.data);
+        buf_free(&request);
+        text += end ? length + 2 : length;
+        size -= end ? length + 2 : length;
+    }
+    undo_all();
+    return 0;
+}
