@@ -42,7 +42,7 @@ void store_txn_free(struct store_txn *txn)
 
 bool store_txn_empty(const struct store_txn *txn)
 {
-    return txn->change_count == 0;
+    return txn->change_count == 0 && txn->rc == 0;
 }
 
 bool store_name_ok(const char *name)

@@ -58,7 +58,8 @@ typedef void store_commit_cb(void *arg, int rc, int64_t revision);
 
 struct store_txn *store_txn_new(void);
 void store_txn_free(struct store_txn *txn);
-bool store_txn_empty(const struct store_txn *txn); /* no changes */
+/* No changes, and none that was dropped because of a mistake: to commit that is a failure. */
+bool store_txn_empty(const struct store_txn *txn);
 
 /* Precondition: the row's revision is `revision`; 0 means that the row must not exist. */
 void store_txn_expect(struct store_txn *txn, const char *table, const char *id, int64_t revision);
