@@ -99,7 +99,7 @@ static void fill_base_url(struct api_req *req)
     const char *host = http_header(req->http, "Host");
     bool tls = req->api->options.cert_file != NULL;
 
-    if (host && (strlen(host) > 255 || strpbrk(host, "\"'<>\\ \t/")))
+    if (host && (strlen(host) > 255 || strpbrk(host, "\"'<>\\ \t/") || !json_is_text(host)))
         host = NULL; /* it is put into documents: nothing but a host and a port */
     if (host)
         snprintf(req->base_url, sizeof(req->base_url), "http%s://%s", tls ? "s" : "", host);
@@ -403,14 +403,26 @@ static void begin_stream(struct api_call *call)
     http_use_sink(req->http, sink);
 }
 
+static void check_argument(void *arg, const char *name, const char *value)
+{
+    bool *texts = arg;
+
+    *texts = *texts && json_is_text(name) && (!value || json_is_text(value));
+}
+
 static void on_begin(void *arg, struct http_request *http)
 {
     struct api_call *call = call_new(arg, http);
     struct api_req *req = &call->req;
+    bool texts = json_is_text(req->path);
     int rc = api_route_find(req->service, req->method, req->path, req);
 
     http_set_user(http, call);
-    if (rc < 0) {
+    http_query_each(http, check_argument, &texts);
+    if (!texts) { /* neither rows nor filters could hold it */
+        call->answered = true;
+        api_fail(req, 400, "HTTPBadRequest", "The path and the query must be UTF-8.");
+    } else if (rc < 0) {
         call->answered = true;
         if (rc == -ENOTSUP)
             api_fail(req, 405, "HTTPMethodNotAllowed", "The method %s is not allowed for %.200s.",

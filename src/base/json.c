@@ -81,6 +81,18 @@ static size_t character(const unsigned char *text)
     return size;
 }
 
+bool json_is_text(const char *text)
+{
+    while (*text) {
+        size_t size = character((const unsigned char *)text);
+
+        if (size == 0)
+            return false;
+        text += size;
+    }
+    return true;
+}
+
 void json_clean(char *text)
 {
     while (*text) {

@@ -26,6 +26,8 @@ bool json_has_str(const json_t *object, const char *key, const char *value);
 /* Makes `text` fit to be shown in a JSON text or a line of a log: what is no UTF-8 (input, or a
  * character that a buffer's end cut) and control characters become '?'. */
 void json_clean(char *text);
+/* Is it UTF-8 as a JSON text may hold it? */
+bool json_is_text(const char *text);
 
 /* Parses `size` bytes, rejecting depth over JSON_DEPTH_MAX, duplicate keys, zero bytes and trailing
  * ones. Returns a new reference or NULL and, in `ret_why` (if not NULL), a one-line reason. */

@@ -196,6 +196,8 @@ static void clean_like_jansson(const char *text)
     snprintf(copy, sizeof(copy), "%s", text);
     json_clean(copy);
     assert_int_equal(strlen(copy), strlen(text));
+    assert_int_equal(json_is_text(text), given != NULL);
+    assert_true(json_is_text(copy));
     cleaned = json_string(copy);
     if (!cleaned || (strcmp(copy, text) == 0) != (given && !control))
         fail_msg("bytes %02x %02x %02x %02x became \"%s\"", text[0] & 0xff, text[1] & 0xff,
