@@ -15,6 +15,7 @@
 #ifndef VLING_API_API_H
 #define VLING_API_API_H
 
+#include "base/buf.h"
 #include "io/http_server.h"
 #include "model/tables.h"
 #include "store/mirror.h"
@@ -125,6 +126,8 @@ struct api_req {
 const char *api_param(const struct api_req *req, const char *name); /* "" if none */
 const char *api_query(const struct api_req *req, const char *name); /* NULL if none; the literal
                                                                        "None" counts as none */
+/* Appends the text as it stands in a URL's query. */
+void api_url_escape(struct buf *out, const char *text);
 void api_header(struct api_req *req, const char *name, const char *value);
 /* Answers `status` with `reply` (stolen). */
 void api_reply(struct api_req *req, unsigned status, json_t *reply);

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #define MINOR_MAX 19
+#define NEXT_MAX 65536
 #define UPDATED "2013-07-23T11:33:21Z"
 
 /* ---- what all files use ---- */
@@ -42,33 +43,30 @@ json_t *compute_bookmark(struct api_req *req, const char *collection, const char
     return json_pack("[o]", link_to(req, "bookmark", "", collection, id));
 }
 
-struct next {
-    json_t *href;
-};
-
 static void take_argument(void *arg, const char *name, const char *value)
 {
-    struct next *next = arg;
-    json_t *longer;
+    struct buf *href = arg;
 
-    if (strcmp(name, "marker") == 0 || strpbrk(name, "&=# \"") || strpbrk(value, "&# \"%"))
+    if (strcmp(name, "marker") == 0)
         return;
-    longer = json_sprintf("%s%s=%s&", json_string_value(next->href), name, value);
-    if (!longer)
-        return;
-    json_decref(next->href);
-    next->href = longer;
+    api_url_escape(href, name);
+    buf_str(href, "=");
+    api_url_escape(href, value);
+    buf_str(href, "&");
 }
 
 json_t *compute_next(struct api_req *req, const char *last_id)
 {
-    struct next next = {json_sprintf("%s%s?", req->base_url, req->path)};
+    struct buf href;
     json_t *link;
 
-    http_query_each(req->http, take_argument, &next);
-    link = json_pack("[{s:s, s:o}]", "rel", "next", "href",
-                     json_sprintf("%smarker=%s", json_string_value(next.href), last_id));
-    json_decref(next.href);
+    buf_init(&href, NEXT_MAX);
+    buf_printf(&href, "%s%s?", req->base_url, req->path);
+    http_query_each(req->http, take_argument, &href);
+    buf_str(&href, "marker=");
+    api_url_escape(&href, last_id);
+    link = json_pack("[{s:s, s:s}]", "rel", "next", "href", buf_text(&href));
+    buf_free(&href);
     return link;
 }
 
@@ -278,8 +276,9 @@ static bool prepare(struct api_req *req)
     char text[32];
     int major = 2, minor = 1;
 
-    snprintf(text, sizeof(text), "%.*s", asked ? (int)strcspn(asked, ", ") : 3,
-             asked && asked[0] ? asked : "2.1");
+    if (!asked || !asked[0])
+        asked = "2.1";
+    snprintf(text, sizeof(text), "%.*s", (int)strcspn(asked, ", "), asked);
     req->microversion = MV(1);
     if (strcmp(text, "latest") == 0) {
         minor = MINOR_MAX;

@@ -4,7 +4,6 @@
 #include "base/buf.h"
 #include "base/id.h"
 #include "base/json.h"
-#include <ctype.h>
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -377,16 +376,6 @@ struct query {
     json_t *projects, *tags, *statuses, *ips;
 };
 
-static void add_escaped(struct buf *out, const char *text)
-{
-    for (; *text; text++) {
-        if (isalnum((unsigned char)*text) || strchr("-_.~", *text))
-            buf_printf(out, "%c", *text);
-        else
-            buf_printf(out, "%%%02X", (unsigned char)*text);
-    }
-}
-
 static void take_query(void *arg, const char *name, const char *value)
 {
     struct query *query = arg;
@@ -401,9 +390,9 @@ static void take_query(void *arg, const char *name, const char *value)
         json_array_append_new(query->ips, json_string(value));
     if (strcmp(name, "marker") == 0 || strcmp(name, "page_reverse") == 0)
         return;
-    add_escaped(query->text, name);
+    api_url_escape(query->text, name);
     buf_str(query->text, "=");
-    add_escaped(query->text, value);
+    api_url_escape(query->text, value);
     buf_str(query->text, "&");
 }
 

@@ -1,6 +1,7 @@
 /* What handlers call: parameters, answers, rows. */
 #include "api/internal.h"
 
+#include "base/buf.h"
 #include "base/id.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -27,6 +28,16 @@ const char *api_query(const struct api_req *req, const char *name)
 
     /* Clients print an unset Python value into the query. */
     return value && strcmp(value, "None") != 0 ? value : NULL;
+}
+
+void api_url_escape(struct buf *out, const char *text)
+{
+    for (; *text; text++) {
+        if (isalnum((unsigned char)*text) || strchr("-_.~", *text))
+            buf_printf(out, "%c", *text);
+        else
+            buf_printf(out, "%%%02X", (unsigned char)*text);
+    }
 }
 
 void api_header(struct api_req *req, const char *name, const char *value)
