@@ -4,7 +4,9 @@
 #include "base/id.h"
 #include "base/json.h"
 #include <errno.h>
+#include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -135,7 +137,7 @@ static json_t *tidy(const json_t *body)
 {
     static const char *const numbers[] = {"ram",  "disk", "vcpus", "OS-FLV-EXT-DATA:ephemeral",
                                           "swap", NULL};
-    json_t *tidied = json_copy((json_t *)body);
+    json_t *tidied = json_copy((json_t *)body), *factor = json_object_get(body, "rxtx_factor");
     const char *id = json_str(body, "id", NULL);
     char made[ID_UUID_SIZE], number[24];
     int64_t value;
@@ -147,6 +149,9 @@ static json_t *tidy(const json_t *body)
         else if (strcmp(json_str(body, numbers[i], "-"), "") == 0)
             json_put_int(tidied, numbers[i], 0);
     }
+    if (json_is_string(factor))
+        json_object_set_new(tidied, "rxtx_factor",
+                            json_real(strtod(json_string_value(factor), NULL)));
     if (json_is_integer(json_object_get(body, "id"))) {
         snprintf(number, sizeof(number), "%lld",
                  (long long)json_integer_value(json_object_get(body, "id")));
@@ -165,6 +170,36 @@ static bool is_plain_id(const char *id)
                strlen(id);
 }
 
+/* Names are unique: whoever creates the row of table taken_name that is the name's hash owns it. */
+static void name_id(const json_t *row, char out[33])
+{
+    const char *name = json_str(row, "name", "");
+    crypto_generichash_state state;
+    unsigned char hash[16];
+
+    crypto_generichash_init(&state, NULL, 0, sizeof(hash));
+    crypto_generichash_update(&state, (const unsigned char *)"flavor", 7);
+    crypto_generichash_update(&state, (const unsigned char *)name, strlen(name));
+    crypto_generichash_final(&state, hash, sizeof(hash));
+    sodium_bin2hex(out, 33, hash, sizeof(hash));
+}
+
+static void take_name(struct api_req *req, const json_t *row)
+{
+    json_t *taken;
+    char id[33];
+
+    name_id(row, id);
+    taken = json_pack("{s:s, s:s}", "id", id, "owner_id", json_str(row, "id", ""));
+    store_txn_create(req->txn, "taken_name", id, taken);
+    json_decref(taken);
+}
+
+static bool is_factor(const json_t *value)
+{
+    return json_is_number(value) && json_number_value(value) > 0 && json_number_value(value) < 1e38;
+}
+
 static void create_row(struct api_req *req, json_t *row)
 {
     const char *id = json_str(row, "id", ""), *name = json_str(row, "name", "");
@@ -173,11 +208,15 @@ static void create_row(struct api_req *req, json_t *row)
     if (!is_plain_id(id))
         compute_bad(req, "Invalid input for field/attribute id. It is made of letters, digits, "
                          ". - and _");
+    else if (!is_factor(json_object_get(row, "rxtx_factor")))
+        compute_bad(req, "Invalid input for field/attribute rxtx_factor. It must be a number "
+                         "above 0");
     else if (same)
         api_fail(req, 409, NULL, "Flavor with ID %s already exists.", id);
     else if (mirror_count(req->db, "flavor", "WHERE name = ?", "s", name) > 0)
         api_fail(req, 409, NULL, "Flavor with name %s already exists.", name);
     else {
+        take_name(req, row);
         store_txn_create(req->txn, "flavor", id, row);
         api_reply(req, 200, json_pack("{s:o}", "flavor", view_of(req, row, true)));
     }
@@ -204,9 +243,12 @@ void compute_flavor_create(struct api_req *req)
 void compute_flavor_delete(struct api_req *req)
 {
     json_t *row = compute_flavor_find(req, api_param(req, "id"), 404);
+    char name[33];
 
     if (!row)
         return;
+    name_id(row, name);
+    store_txn_delete(req->txn, "taken_name", name);
     store_txn_expect(req->txn, "flavor", json_str(row, "id", ""), json_int(row, "_rev", 0));
     store_txn_delete(req->txn, "flavor", json_str(row, "id", ""));
     api_reply(req, 202, NULL);
