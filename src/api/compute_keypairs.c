@@ -118,12 +118,12 @@ static json_t *generate(json_t *row)
 /* MD5 of the key's blob as "c8:f9:..."; false if the text is no public key. */
 static bool fingerprint(const char *text, char *ret, size_t size)
 {
-    const char *blob = strchr(text, ' ');
+    const char *blob = strchr(text, ' '), *end = text + strcspn(text, "\r\n");
     unsigned char *bytes, md5[16];
     size_t type = blob ? (size_t)(blob - text) : 0, length, n;
     bool good;
 
-    if (!blob || strlen(text) > BLOB_MAX || strpbrk(text, "\n") != strrchr(text, '\n'))
+    if (type == 0 || strlen(text) > BLOB_MAX || end[strspn(end, "\r\n")])
         return false;
     blob += strspn(blob, " ");
     length = strcspn(blob, " \r\n");
