@@ -73,19 +73,34 @@ void compute_quota(struct api_req *req)
 
 /* ---- usage ---- */
 
-/* Seconds since 1970 of "2026-11-22T13:55:39..." or "2026-11-22"; -1 if it is no time. */
+/* Seconds since 1970 of "2026-11-22T13:55:39", also with a fraction or a Z, or of "2026-11-22"; -1
+ * if it is no time. */
 static int64_t seconds_of(const char *iso)
 {
     struct tm tm = {0};
+    const char *rest = strptime(iso, "%Y-%m-%dT%H:%M:%S", &tm);
 
-    if (!iso)
-        return -1;
-    if (!strptime(iso, "%Y-%m-%dT%H:%M:%S", &tm)) {
+    if (!rest) {
         memset(&tm, 0, sizeof(tm));
-        if (!strptime(iso, "%Y-%m-%d", &tm))
-            return -1;
+        rest = strptime(iso, "%Y-%m-%d", &tm);
     }
+    if (!rest || rest[strspn(rest, ".0123456789Z")])
+        return -1;
     return (int64_t)timegm(&tm);
+}
+
+/* The time in the query, `missing` if there is none; -1 after an error. */
+static int64_t time_asked(struct api_req *req, const char *name, int64_t missing)
+{
+    const char *text = api_query(req, name);
+    int64_t seconds = text ? seconds_of(text) : missing;
+
+    if (seconds < 0)
+        compute_bad(req,
+                    "Invalid input for query parameters %s. Value: %.40s. It must be a time "
+                    "like 2026-11-22T13:55:39",
+                    name, text);
+    return seconds;
 }
 
 static json_t *server_usage(const json_t *server, double hours, int64_t now)
@@ -108,8 +123,7 @@ static json_t *server_usage(const json_t *server, double hours, int64_t now)
 void compute_usage(struct api_req *req)
 {
     const char *project = api_param(req, "id");
-    int64_t now = req->wall_ms / 1000, start = seconds_of(api_query(req, "start"));
-    int64_t end = seconds_of(api_query(req, "end"));
+    int64_t now = req->wall_ms / 1000, start, end;
     double hours = 0, vcpus = 0, ram = 0, disk = 0;
     json_t *rows, *row, *list, *usage;
     size_t i;
@@ -120,8 +134,15 @@ void compute_usage(struct api_req *req)
                  "to be performed.");
         return;
     }
-    end = end < 0 || end > now ? now : end;
-    start = start < 0 ? end : start;
+    end = time_asked(req, "end", now);
+    start = end < 0 ? -1 : time_asked(req, "start", end);
+    if (end < 0 || start < 0)
+        return;
+    if (start > end) {
+        compute_bad(req, "Invalid start time. The start time cannot occur after the end time.");
+        return;
+    }
+    end = end > now ? now : end;
     list = json_array();
     rows = mirror_select(req->db, "server", "WHERE project_id = ?", "s", project);
     json_array_foreach(rows, i, row)
@@ -131,6 +152,8 @@ void compute_usage(struct api_req *req)
         int64_t from = created > start ? created : start;
         double share = end > from ? (double)(end - from) / 3600 : 0;
 
+        if (created > end)
+            continue;
         hours += share;
         vcpus += share * (double)json_int(flavor, "vcpus", 0);
         ram += share * (double)json_int(flavor, "ram", 0);
