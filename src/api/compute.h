@@ -89,6 +89,13 @@ int compute_check_metadata(struct api_req *req, const json_t *metadata);
  * with `status`. */
 json_t *compute_flavor_find(struct api_req *req, const char *id, unsigned status);
 
+/* ---- compute_keypairs.c ---- */
+
+#define COMPUTE_KEYPAIR_ID_SIZE 256 /* the store's limit for ids, with the zero */
+
+/* The id of the row: "<user id>.<name>", or with a hash of the name where that is too long. */
+void compute_keypair_id(const char *user_id, const char *name, char out[COMPUTE_KEYPAIR_ID_SIZE]);
+
 /* ---- compute_hosts.c ---- */
 
 bool compute_zone_exists(struct api_req *req, const char *zone);

@@ -143,13 +143,29 @@ static bool fingerprint(const char *text, char *ret, size_t size)
 
 /* ---- rows ---- */
 
+void compute_keypair_id(const char *user_id, const char *name, char out[COMPUTE_KEYPAIR_ID_SIZE])
+{
+    unsigned char hash[32];
+    char hex[2 * sizeof(hash) + 1];
+
+    if (snprintf(out, COMPUTE_KEYPAIR_ID_SIZE, "%s.%s", user_id, name) < COMPUTE_KEYPAIR_ID_SIZE)
+        return;
+    crypto_generichash(hash, sizeof(hash), (const unsigned char *)name, strlen(name), NULL, 0);
+    sodium_bin2hex(hex, sizeof(hex), hash, sizeof(hash));
+    snprintf(out, COMPUTE_KEYPAIR_ID_SIZE, "%.64s.%s", user_id, hex);
+}
+
 /* Whose keys are meant: one's own; an administrator may name another user (2.10). */
 static const char *owner_of(struct api_req *req, const char *given)
 {
     if (!given || strcmp(given, req->auth.user_id) == 0)
         return req->auth.user_id;
-    if (req->microversion >= MV(10) && req->auth.admin)
-        return given;
+    if (req->microversion >= MV(10) && req->auth.admin) {
+        if (given[0] && strlen(given) <= 64)
+            return given;
+        compute_bad(req, "Invalid input for field/attribute user_id. It is an id of a user");
+        return NULL;
+    }
     api_fail(req, 403, NULL, "Only an administrator sees and changes another user's key pairs.");
     return NULL;
 }
@@ -157,13 +173,13 @@ static const char *owner_of(struct api_req *req, const char *given)
 static json_t *find_key(struct api_req *req)
 {
     const char *owner = owner_of(req, api_query(req, "user_id")), *name = api_param(req, "id");
-    char id[400];
+    char id[COMPUTE_KEYPAIR_ID_SIZE];
     int64_t rev = 0;
     json_t *row;
 
     if (!owner)
         return NULL;
-    snprintf(id, sizeof(id), "%s.%s", owner, name);
+    compute_keypair_id(owner, name, id);
     row = mirror_get(req->db, "keypair", id, &rev);
     if (row)
         json_put_int(row, "_rev", rev);
@@ -243,7 +259,7 @@ static bool is_key_name(const char *name)
 static int complete(struct api_req *req, json_t *row, const char *owner, json_t **ret_private)
 {
     const char *name = json_str(row, "name", ""), *key = json_str(row, "public_key", NULL);
-    char id[400], print[64];
+    char id[COMPUTE_KEYPAIR_ID_SIZE], print[64];
     json_t *there;
 
     if (!is_key_name(name))
@@ -255,7 +271,7 @@ static int complete(struct api_req *req, json_t *row, const char *owner, json_t 
     if (!fingerprint(json_str(row, "public_key", ""), print, sizeof(print)))
         return compute_bad(req, "Keypair data is invalid: failed to generate fingerprint: the "
                                 "public_key is not of the form \"<type> <base64> [comment]\"");
-    snprintf(id, sizeof(id), "%s.%s", owner, name);
+    compute_keypair_id(owner, name, id);
     there = mirror_get(req->db, "keypair", id, NULL);
     json_decref(there);
     if (there) {

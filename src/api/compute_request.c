@@ -271,12 +271,12 @@ static int check_fit(struct api_req *req, struct compute_request *request)
 
 static int take_key(struct api_req *req, struct compute_request *request)
 {
-    char id[400];
+    char id[COMPUTE_KEYPAIR_ID_SIZE];
     int rc = take_text(req, request->body, "key_name", 255, &request->key_name);
 
     if (rc < 0 || !request->key_name)
         return rc;
-    snprintf(id, sizeof(id), "%s.%s", req->auth.user_id, request->key_name);
+    compute_keypair_id(req->auth.user_id, request->key_name, id);
     request->key = mirror_get(req->db, "keypair", id, NULL);
     if (!request->key)
         return compute_bad(req, "Invalid key_name provided.");

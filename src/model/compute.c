@@ -139,7 +139,7 @@ const struct resource resource_flavor = {
     .doc = "A size of server.",
 };
 
-/* id = "<user id>.<name>" */
+/* id = "<user id>.<name>"; a long name stands there as its hash */
 static const struct field keypair_fields[] = {
     {.name = "id", .type = FIELD_STR, .flags = FIELD_INTERNAL},
     {.name = "name",
