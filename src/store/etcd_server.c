@@ -1,4 +1,5 @@
 #include "store/etcd_server.h"
+#include "store/etcd_heal.h"
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -11,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ARGS_MAX 64
@@ -20,6 +23,12 @@
 #define HEALTHY_MS 30000 /* after such a life the pause begins small again */
 #define LOG_SIZE_MAX ((off_t)16 * 1024 * 1024)
 #define PEERS_MAX 9
+#define SETTLED_MS 5000 /* a member that lives this long takes part */
+#define QUICK_DEATHS 3  /* in a row, before its data are suspected */
+#define SAYS_MAX 65536  /* of its log since it was started */
+#define REFUSED_MS 10000
+#define UNKNOWN_PAUSE_MS 2000 /* the others want to be together for 5 s before they change */
+#define REFUSALS_MAX 10
 
 struct etcd_server {
     uv_loop_t *loop;
@@ -31,6 +40,14 @@ struct etcd_server {
     int pid;
     int pause_ms;
     int64_t started_ms;
+
+    struct etcd_server_options options; /* as far as etcd_heal needs them; copies */
+    int state_arg;                      /* index of "new" or "existing" in args */
+    char *joined_file;                  /* this member took part before */
+    char *damaged_dir;                  /* where suspected data are now, or NULL */
+    struct etcd_heal *heal;
+    int quick_deaths, refusals;
+    off_t log_from; /* where its words since the start begin */
 };
 
 static void look(uv_timer_t *timer);
@@ -69,7 +86,7 @@ static void add_urls(struct etcd_server *s, const struct etcd_server_options *op
 
     snprintf(text, sizeof(text), "%s://%s:%d", scheme, options->listen_ip, client);
     arg(s, "--advertise-client-urls", text);
-    if (strcmp(options->listen_ip, "127.0.0.1") != 0)
+    if (strcmp(options->listen_ip, "127.0.0.1") != 0 && !options->own_ip_only)
         snprintf(text, sizeof(text), "%s://%s:%d,%s://127.0.0.1:%d", scheme, options->listen_ip,
                  client, scheme, client);
     arg(s, "--listen-client-urls", text);
@@ -92,6 +109,7 @@ static void build_args(struct etcd_server *s, const struct etcd_server_options *
     add_urls(s, options);
     /* Ignored once there is data: a member that restarts goes on with its own. */
     arg(s, "--initial-cluster-state", "new");
+    s->state_arg = s->arg_count - 1;
     arg(s, "--initial-cluster-token", options->token ? options->token : "vling");
     add_tls(s, options);
     arg(s, "--heartbeat-interval", "50");
@@ -188,10 +206,57 @@ static void free_handle(uv_handle_t *handle)
     free(handle);
 }
 
+/* What etcd logged since it was started looks like damage of its files. */
+static bool says_damage(const struct etcd_server *s)
+{
+    static const char *const words[] = {"panic",         "corrupt",          "crc mismatch",
+                                        "checksum",      "invalid database", "file size too small",
+                                        "unexpected EOF"};
+    char *text = calloc(1, SAYS_MAX + 1);
+    int fd = open(s->log_file, O_RDONLY | O_CLOEXEC);
+    ssize_t size = text && fd >= 0 ? pread(fd, text, SAYS_MAX, s->log_from) : -1;
+    bool damage = false;
+
+    for (size_t i = 0; size > 0 && i < sizeof(words) / sizeof(words[0]); i++)
+        damage = damage || strstr(text, words[i]);
+    if (size > 0 && strstr(text, "no space left"))
+        damage = false;
+    if (fd >= 0)
+        close(fd);
+    free(text);
+    return damage;
+}
+
+/* Puts data that etcd cannot read aside, so that this member gets them from the others. */
+static void put_aside(struct etcd_server *s)
+{
+    char path[4096];
+
+    s->quick_deaths = 0;
+    if (s->options.peer_count < 2) {
+        log_error("etcd's data in %s are damaged (see %s) and there is no other member: restore a "
+                  "backup",
+                  s->data_dir, s->log_file);
+        return;
+    }
+    snprintf(path, sizeof(path), "%s.damaged-%lld", s->data_dir, (long long)time(NULL));
+    if (rename(s->data_dir, path) < 0)
+        return;
+    free(s->damaged_dir);
+    s->damaged_dir = strdup(path);
+    file_write_atomic(s->joined_file, "1\n", 2, 0600);
+    log_error("etcd's data are damaged (see %s): put aside as %s; this member gets them from the "
+              "others",
+              s->log_file, path);
+}
+
 static void died(struct etcd_server *s, const char *how)
 {
     if (clock_now_ms() - s->started_ms > HEALTHY_MS)
         s->pause_ms = PAUSE_MIN_MS;
+    s->quick_deaths = clock_now_ms() - s->started_ms < SETTLED_MS ? s->quick_deaths + 1 : 0;
+    if (s->quick_deaths >= QUICK_DEATHS && says_damage(s))
+        put_aside(s);
     log_warn("etcd %s; starting it again in %d ms (its log: %s)", how, s->pause_ms, s->log_file);
     s->pid = 0;
     again(s, s->pause_ms);
@@ -257,13 +322,14 @@ static int spawn(struct etcd_server *s, int log_fd)
     return 0;
 }
 
-static void start(struct etcd_server *s)
+static void run(struct etcd_server *s)
 {
     char text[32], how[128];
     int fd, rc;
 
     s->started_ms = clock_now_ms();
     fd = open_log(s);
+    s->log_from = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
     rc = fd < 0 ? -errno : spawn(s, fd);
     if (fd >= 0)
         close(fd);
@@ -277,12 +343,99 @@ static void start(struct etcd_server *s)
     if (rc < 0)
         log_warn("cannot write %s: %s", s->pid_file, strerror(-rc));
     log_info("etcd started, process %d", s->pid);
+    again(s, SETTLED_MS);
+}
+
+/* ---- which place to take ---- */
+
+static bool has_data(const struct etcd_server *s)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/member", s->data_dir);
+    return access(path, F_OK) == 0;
+}
+
+static void set_state(struct etcd_server *s, const char *state)
+{
+    free(s->args[s->state_arg]);
+    s->args[s->state_arg] = strdup(state);
+    if (!s->args[s->state_arg])
+        abort();
+}
+
+/* Data that seem damaged are better than none when the others cannot help for long. */
+static void try_old_data(struct etcd_server *s)
+{
+    if (!s->damaged_dir || ++s->refusals < REFUSALS_MAX)
+        return;
+    s->refusals = 0;
+    if (rmdir(s->data_dir) == 0 && rename(s->damaged_dir, s->data_dir) == 0)
+        log_warn("etcd: trying the old data again");
+}
+
+static void on_place(void *arg, enum etcd_place place)
+{
+    struct etcd_server *s = arg;
+    bool joined = access(s->joined_file, F_OK) == 0;
+
+    s->heal = NULL;
+    if (place == ETCD_PLACE_EXISTING) {
+        free(s->damaged_dir);
+        s->damaged_dir = NULL;
+        s->refusals = 0;
+        set_state(s, "existing");
+        run(s);
+    } else if (!joined) {
+        set_state(s, "new"); /* nobody knows of an earlier life: the cluster is being founded */
+        run(s);
+    } else {
+        log_warn("etcd: this member's data are gone and the others cannot take it back yet");
+        try_old_data(s);
+        again(s, UNKNOWN_PAUSE_MS);
+    }
+}
+
+static void start(struct etcd_server *s)
+{
+    bool joined = access(s->joined_file, F_OK) == 0;
+
+    if (has_data(s)) {
+        run(s);
+    } else if (s->options.peer_count == 1 && joined) {
+        log_error("etcd's data in %s are gone and there is no other member: restore a backup, or "
+                  "remove %s to begin with an empty cloud",
+                  s->data_dir, s->joined_file);
+        again(s, REFUSED_MS);
+    } else if (s->options.peer_count == 1) {
+        run(s);
+    } else {
+        file_mkdirs(s->data_dir, 0700);
+        s->heal = etcd_heal_start(s->loop, &s->options, joined, on_place, s);
+        if (!s->heal)
+            again(s, s->pause_ms);
+    }
+}
+
+/* Remembers that this member took part, once it has lived for a while. */
+static void note_part(struct etcd_server *s)
+{
+    if (access(s->joined_file, F_OK) == 0)
+        return;
+    if (has_data(s) && clock_now_ms() - s->started_ms >= SETTLED_MS)
+        file_write_atomic(s->joined_file, "1\n", 2, 0600);
+    else if (s->process)
+        again(s, CHECK_MS);
 }
 
 static void look(uv_timer_t *timer)
 {
     struct etcd_server *s = timer->data;
 
+    if (s->heal)
+        return;
+    if (s->pid > 0)
+        note_part(s);
     if (s->process)
         return;
     if (s->pid > 0 && is_ours(s, s->pid)) {
@@ -294,8 +447,56 @@ static void look(uv_timer_t *timer)
     }
 }
 
+static void free_options(struct etcd_server_options *o)
+{
+    for (int i = 0; i < o->peer_count; i++) {
+        free((char *)o->peers[i].name);
+        free((char *)o->peers[i].ip);
+    }
+    free((void *)o->peers);
+    free((char *)o->name);
+    free((char *)o->listen_ip);
+    free((char *)o->ca_file);
+    free((char *)o->cert_file);
+    free((char *)o->key_file);
+}
+
+static const char *copy(const char *text)
+{
+    char *copied = text ? strdup(text) : NULL;
+
+    if (text && !copied)
+        abort();
+    return copied;
+}
+
+/* What etcd_heal needs, as long as this lives. */
+static void copy_options(struct etcd_server *s, const struct etcd_server_options *o)
+{
+    struct etcd_server_peer *peers = calloc((size_t)o->peer_count, sizeof(*peers));
+
+    if (!peers)
+        abort();
+    for (int i = 0; i < o->peer_count; i++) {
+        peers[i].name = copy(o->peers[i].name);
+        peers[i].ip = copy(o->peers[i].ip);
+    }
+    s->options = (struct etcd_server_options){.name = copy(o->name),
+                                              .listen_ip = copy(o->listen_ip),
+                                              .client_port = o->client_port,
+                                              .peer_port = o->peer_port,
+                                              .peers = peers,
+                                              .peer_count = o->peer_count,
+                                              .ca_file = copy(o->ca_file),
+                                              .cert_file = copy(o->cert_file),
+                                              .key_file = copy(o->key_file)};
+}
+
 static void server_free(struct etcd_server *s)
 {
+    free_options(&s->options);
+    free(s->joined_file);
+    free(s->damaged_dir);
     for (int i = 0; i < s->arg_count; i++)
         free(s->args[i]);
     free(s->data_dir);
@@ -326,7 +527,12 @@ struct etcd_server *etcd_server_start(uv_loop_t *loop, const struct etcd_server_
     s->log_file = strdup(options->log_file);
     if (!s->data_dir || !s->pid_file || !s->log_file)
         abort();
+    s->joined_file = malloc(strlen(s->data_dir) + 8);
+    if (!s->joined_file)
+        abort();
+    sprintf(s->joined_file, "%s.joined", s->data_dir);
     s->pause_ms = PAUSE_MIN_MS;
+    copy_options(s, options);
     build_args(s, options);
     uv_timer_init(loop, s->timer);
     s->timer->data = s;
@@ -357,6 +563,7 @@ void etcd_server_stop(struct etcd_server *s, bool kill_it)
     }
     if (kill_it && s->pid > 0 && is_ours(s, s->pid))
         kill(s->pid, SIGTERM);
+    etcd_heal_cancel(s->heal);
     uv_close((uv_handle_t *)s->timer, free_handle);
     server_free(s);
 }

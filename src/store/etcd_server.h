@@ -4,6 +4,9 @@
  * the process's own command line agree) or starts it; when it dies it is started again with
  * growing pauses. A vlingd that ends leaves its member running, so that a restart of vlingd costs
  * the cluster nothing; etcd_server_stop with `kill` ends it.
+ * Data.      A member that took part once ("<data_dir>.joined" says so) and has no data any more,
+ * or whose data etcd cannot read (put aside as "<data_dir>.damaged-<time>"), is added to the
+ *            others' cluster again (etcd_heal.h); it never begins with nothing under its old name.
  * Errors.    What etcd says goes to `log_file`; deaths are logged.
  * Threads.   The loop's.
  */
@@ -25,6 +28,7 @@ struct etcd_server_options {
     const char *name;      /* of this member; one of `peers` */
     const char *data_dir;  /* made if missing (0700) */
     const char *listen_ip; /* clients at listen_ip:client_port and 127.0.0.1:client_port */
+    bool own_ip_only;      /* clients at listen_ip only: several members on one machine */
     int client_port;       /* 0: 2379 */
     int peer_port;         /* 0: 2380 */
     const struct etcd_server_peer *peers; /* all members, this one too */
