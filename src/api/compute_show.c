@@ -3,23 +3,20 @@
 
 #include "base/buf.h"
 #include "base/json.h"
+#include "base/pattern.h"
 #include <errno.h>
-#include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-#define NAME_MAX_SEARCH 256
 
 /* ---- list ---- */
 
 struct filter {
     struct buf sql;
     json_t *params;
-    regex_t name;
-    bool by_name;
-    const char *status; /* of the API, or NULL */
+    struct pattern *name, *ip, *ip6; /* or NULL */
+    const char *status;              /* of the API, or NULL */
 };
 
 static void add_condition(struct filter *filter, const char *column, const char *value)
@@ -60,6 +57,20 @@ static void filter_order(struct api_req *req, struct filter *filter)
     buf_printf(&filter->sql, " ORDER BY IFNULL(%s, '')%s, id%s", column, down, down);
 }
 
+/* The query's `key` as a pattern; it stays NULL if there is none. */
+static int filter_pattern(struct api_req *req, const char *key, struct pattern **ret)
+{
+    const char *text = api_query(req, key);
+    char why[100];
+
+    if (!text)
+        return 0;
+    *ret = pattern_new(text, why, sizeof(why));
+    if (*ret)
+        return 0;
+    return compute_bad(req, "Invalid filter field: %s. It is no regular expression: %s", key, why);
+}
+
 static int filter_read(struct api_req *req, struct filter *filter)
 {
     static const struct {
@@ -71,7 +82,7 @@ static int filter_read(struct api_req *req, struct filter *filter)
                   {"host", "host_id", true},
                   {"availability_zone", "availability_zone", false},
                   {"uuid", "id", false}};
-    const char *name = api_query(req, "name"), *value;
+    const char *value;
 
     filter_project(req, filter);
     for (size_t i = 0; i < sizeof(simple) / sizeof(simple[0]); i++) {
@@ -81,12 +92,33 @@ static int filter_read(struct api_req *req, struct filter *filter)
     }
     filter_order(req, filter);
     filter->status = api_query(req, "status");
-    if (!name)
-        return 0;
-    if (strlen(name) > NAME_MAX_SEARCH || regcomp(&filter->name, name, REG_EXTENDED | REG_NOSUB))
-        return compute_bad(req, "Invalid filter field: name. It must be a regular expression");
-    filter->by_name = true;
+    if (filter_pattern(req, "name", &filter->name) < 0 ||
+        filter_pattern(req, "ip", &filter->ip) < 0 || filter_pattern(req, "ip6", &filter->ip6) < 0)
+        return -EINVAL;
     return 0;
+}
+
+/* Has the server a fixed address that matches? */
+static bool has_address(struct api_req *req, const struct filter *filter, const json_t *server)
+{
+    json_t *ports = compute_server_ports(req, json_str(server, "id", "")), *port, *fixed;
+    bool v4 = !filter->ip, v6 = !filter->ip6;
+    size_t i, k;
+
+    json_array_foreach(ports, i, port)
+    {
+        json_array_foreach(json_object_get(port, "fixed_ips"), k, fixed)
+        {
+            const char *ip = json_str(fixed, "ip_address", "");
+
+            if (strchr(ip, ':'))
+                v6 = v6 || pattern_find(filter->ip6, ip);
+            else
+                v4 = v4 || pattern_find(filter->ip, ip);
+        }
+    }
+    json_decref(ports);
+    return v4 && v6;
 }
 
 static bool passes(struct api_req *req, const struct filter *filter, const json_t *server)
@@ -95,7 +127,9 @@ static bool passes(struct api_req *req, const struct filter *filter, const json_
     json_t *state;
     bool same;
 
-    if (filter->by_name && regexec(&filter->name, json_str(server, "name", ""), 0, NULL, 0) != 0)
+    if (filter->name && !pattern_find(filter->name, json_str(server, "name", "")))
+        return false;
+    if ((filter->ip || filter->ip6) && !has_address(req, filter, server))
         return false;
     if (!filter->status)
         return true;
@@ -121,8 +155,9 @@ static json_t *select_servers(struct api_req *req)
                 json_array_append(kept, row);
         }
     }
-    if (filter.by_name)
-        regfree(&filter.name);
+    pattern_free(filter.name);
+    pattern_free(filter.ip);
+    pattern_free(filter.ip6);
     json_decref(rows);
     json_decref(filter.params);
     buf_free(&filter.sql);
