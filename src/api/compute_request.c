@@ -356,6 +356,15 @@ static int take_networks(struct api_req *req, struct compute_request *request)
     return 0;
 }
 
+static bool is_listed(const struct compute_request *request, const char *group)
+{
+    for (size_t i = 0; i < request->group_count; i++) {
+        if (strcmp(request->group_list[i], group) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int take_groups(struct api_req *req, struct compute_request *request)
 {
     const json_t *wanted = json_object_get(request->body, "security_groups"), *one;
@@ -383,7 +392,8 @@ static int take_groups(struct api_req *req, struct compute_request *request)
                                    req->auth.project_id);
             return -EINVAL;
         }
-        request->group_list[request->group_count++] = id;
+        if (!is_listed(request, id))
+            request->group_list[request->group_count++] = id;
     }
     return 0;
 }
