@@ -102,11 +102,12 @@ static int make_ports(struct api_req *req, const struct compute_request *want, c
             .project_id = req->auth.project_id,
             .device_id = id,
             .device_owner = OWNER,
+            .device_index = (int)i,
             .security_groups = want->group_count ? want->group_list : NULL,
             .fixed_ip = json_str(entry, "fixed_ip", NULL),
         };
 
-        if (port && api_port_attach(req, port, id, OWNER) < 0)
+        if (port && api_port_attach(req, port, id, OWNER, (int)i) < 0)
             return as_bad_request(req, "Port", port);
         if (!port && check_external(req, network) < 0)
             return -EPERM;

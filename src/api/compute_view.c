@@ -49,7 +49,8 @@ json_t *compute_server_ports(struct api_req *req, const char *server_id)
 {
     return mirror_select(req->db, "port",
                          "WHERE device_id = ? AND device_owner LIKE 'compute:%' "
-                         "ORDER BY json_extract(body, '$.created_at'), id",
+                         "ORDER BY IFNULL(json_extract(body, '$.device_index'), 99), "
+                         "json_extract(body, '$.created_at'), id",
                          "s", server_id);
 }
 

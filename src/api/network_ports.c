@@ -235,6 +235,7 @@ int api_port_create(struct api_req *req, const struct api_port_spec *spec, json_
     }
     if (spec->name)
         json_put_str(row, "name", spec->name);
+    json_put_int(row, "device_index", spec->device_index);
     if (spec->security_groups) {
         json_object_set_new(row, "security_groups", json_array());
         for (size_t i = 0; spec->security_groups[i]; i++)
@@ -282,7 +283,7 @@ void api_port_delete(struct api_req *req, json_t *port)
 }
 
 int api_port_attach(struct api_req *req, const char *port_id, const char *device_id,
-                    const char *device_owner)
+                    const char *device_owner, int device_index)
 {
     json_t *port = net_own(req, &net_ports, port_id);
 
@@ -295,6 +296,7 @@ int api_port_attach(struct api_req *req, const char *port_id, const char *device
     }
     json_put_str(port, "device_id", device_id);
     json_put_str(port, "device_owner", device_owner);
+    json_put_int(port, "device_index", device_index);
     json_put_bool(port, "kept", true);
     net_put(req, "port", port);
     json_decref(port);

@@ -16,6 +16,7 @@ struct api_port_spec {
     const char *project_id;
     const char *device_id;    /* NULL: "" */
     const char *device_owner; /* "compute:nova"; NULL: "" */
+    int device_index;         /* place among the device's ports */
     const char *name;         /* NULL: "" */
     /* Ids, NULL-terminated; NULL: the project's default group (none for "network:..." owners). */
     const char *const *security_groups;
@@ -31,10 +32,10 @@ int api_port_create(struct api_req *req, const struct api_port_spec *spec, json_
  * then. `port` is a row with "_rev" (borrowed). */
 void api_port_delete(struct api_req *req, json_t *port);
 
-/* Gives the client's own port to a server: 0, or negative after api_fail() (no such port, or in
- * use). It stays when the server goes. */
+/* Gives the client's own port to a server, as its port number `device_index`: 0, or negative after
+ * api_fail() (no such port, or in use). It stays when the server goes. */
 int api_port_attach(struct api_req *req, const char *port_id, const char *device_id,
-                    const char *device_owner);
+                    const char *device_owner, int device_index);
 
 /* The server of the port goes: what was made for the server is deleted, a client's own port is free
  * again. */

@@ -59,7 +59,8 @@ json_t *agent_ports_of(struct mirror *db, const char *server_id)
     return mirror_select(
         db, "port",
         "WHERE device_id = ? AND device_owner LIKE 'compute:%' "
-        "ORDER BY json_extract(body, '$.created_at'), json_extract(body, '$.device_index'), id",
+        "ORDER BY IFNULL(json_extract(body, '$.device_index'), 99), json_extract(body, "
+        "'$.created_at'), id",
         "s", server_id);
 }
 

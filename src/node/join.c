@@ -302,6 +302,16 @@ static bool put_cluster_key(struct join_server *server, json_t *answer)
     return true;
 }
 
+/* Did this controller's store take part in a cluster? Then one that comes now is not there to found
+ * it (store/etcd_heal.h). */
+static bool is_founded(const struct join_server *server)
+{
+    char path[PATH_SIZE];
+
+    snprintf(path, sizeof(path), "%s/etcd.joined", server->state_dir);
+    return access(path, F_OK) == 0;
+}
+
 static json_t *make_answer(struct join_server *server, const char *host, bool controller,
                            const char *certificate)
 {
@@ -309,6 +319,7 @@ static json_t *make_answer(struct join_server *server, const char *host, bool co
     bool complete;
 
     json_put_str(answer, "certificate", certificate);
+    json_put_bool(answer, "founded", is_founded(server));
     complete = put_file(server, answer, "ca", "ca.crt") && put_cluster_key(server, answer);
     if (complete && controller && is_controller(server, host))
         complete = put_file(server, answer, "ca_key", "ca.key") &&

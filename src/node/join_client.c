@@ -261,6 +261,12 @@ static int install(const struct join_request *request, const char *pinned, const
         return err_set(err, -EPERM, what,
                        "this host is no controller in the configuration of the others",
                        "name it under \"controllers\" in their vlingd.json");
+    if (request->controller && json_bool(body, "founded", false)) {
+        snprintf(path, sizeof(path), "%s/etcd.joined", request->state_dir);
+        rc = file_write_atomic(path, "1\n", 2, 0600);
+        if (rc < 0)
+            return err_why(err, rc, what, "%s", strerror(-rc));
+    }
     tokens = json_str(body, "tokens", NULL);
     if (tokens) {
         rc = pki_path(request->state_dir, "join.token", path, sizeof(path));

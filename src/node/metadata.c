@@ -66,8 +66,8 @@ json_t *metadata_network(struct mirror *db, const json_t *server)
     size_t i;
 
     ports = mirror_select(db, "port",
-                          "WHERE device_id = ? ORDER BY json_extract(body, "
-                          "'$.created_at'), id",
+                          "WHERE device_id = ? ORDER BY IFNULL(json_extract(body, "
+                          "'$.device_index'), 99), json_extract(body, '$.created_at'), id",
                           "s", json_str(server, "id", ""));
     json_array_foreach(ports, i, port)
     {

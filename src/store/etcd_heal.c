@@ -18,7 +18,6 @@ struct etcd_heal {
     void *arg;
     uv_timer_t *end; /* the answer is given from here, off the client's stack */
     enum etcd_place place;
-    bool lost;
     char name[64], own_peer_url[128];
     char urls[OTHERS_MAX][128]; /* of the others, for clients */
     int url_count, at;
@@ -150,8 +149,6 @@ static void on_members(struct etcd_heal *heal, const json_t *answer)
         remove_old(heal, json_str(us, "ID", ""));
     else if (!json_str(us, "name", "")[0])
         finish(heal, ETCD_PLACE_EXISTING);
-    else if (heal->lost)
-        remove_old(heal, json_str(us, "ID", ""));
     else
         finish(heal, ETCD_PLACE_NEW);
 }
@@ -189,7 +186,7 @@ static void take_options(struct etcd_heal *heal, const struct etcd_server_option
 }
 
 struct etcd_heal *etcd_heal_start(uv_loop_t *loop, const struct etcd_server_options *options,
-                                  bool lost, etcd_place_cb *cb, void *arg)
+                                  etcd_place_cb *cb, void *arg)
 {
     struct etcd_heal *heal = calloc(1, sizeof(*heal));
     struct err err;
@@ -211,7 +208,6 @@ struct etcd_heal *etcd_heal_start(uv_loop_t *loop, const struct etcd_server_opti
     }
     uv_timer_init(loop, heal->end);
     heal->end->data = heal;
-    heal->lost = lost;
     heal->cb = cb;
     heal->arg = arg;
     take_options(heal, options);

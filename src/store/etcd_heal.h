@@ -26,11 +26,9 @@ enum etcd_place {
 typedef void etcd_place_cb(void *arg, enum etcd_place place);
 
 struct etcd_heal;
-/* Asks; `cb` is called once, from the loop, unless cancelled before. With `lost` the caller knows
- * that this member took part before: then it is removed and added even if it seems unstarted.
- * NULL: out of memory. */
+/* Asks; `cb` is called once, from the loop, unless cancelled before. NULL: out of memory. */
 struct etcd_heal *etcd_heal_start(uv_loop_t *loop, const struct etcd_server_options *options,
-                                  bool lost, etcd_place_cb *cb, void *arg);
+                                  etcd_place_cb *cb, void *arg);
 /* No callback any more. After the callback the object is gone by itself. */
 void etcd_heal_cancel(struct etcd_heal *heal);
 

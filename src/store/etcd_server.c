@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "io/http_client.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +24,7 @@
 #define HEALTHY_MS 30000 /* after such a life the pause begins small again */
 #define LOG_SIZE_MAX ((off_t)16 * 1024 * 1024)
 #define PEERS_MAX 9
-#define SETTLED_MS 5000 /* a member that lives this long takes part */
+#define SETTLED_MS 2000 /* a death before that is a quick one */
 #define QUICK_DEATHS 3  /* in a row, before its data are suspected */
 #define SAYS_MAX 65536  /* of its log since it was started */
 #define REFUSED_MS 10000
@@ -46,6 +47,8 @@ struct etcd_server {
     char *joined_file;                  /* this member took part before */
     char *damaged_dir;                  /* where suspected data are now, or NULL */
     struct etcd_heal *heal;
+    struct http_client *client; /* to the member itself */
+    bool asking;
     int quick_deaths, refusals;
     off_t log_from; /* where its words since the start begin */
 };
@@ -386,7 +389,7 @@ static void on_place(void *arg, enum etcd_place place)
         s->refusals = 0;
         set_state(s, "existing");
         run(s);
-    } else if (!joined) {
+    } else if (place == ETCD_PLACE_NEW || !joined) {
         set_state(s, "new"); /* nobody knows of an earlier life: the cluster is being founded */
         run(s);
     } else {
@@ -411,21 +414,49 @@ static void start(struct etcd_server *s)
         run(s);
     } else {
         file_mkdirs(s->data_dir, 0700);
-        s->heal = etcd_heal_start(s->loop, &s->options, joined, on_place, s);
+        s->heal = etcd_heal_start(s->loop, &s->options, on_place, s);
         if (!s->heal)
             again(s, s->pause_ms);
     }
 }
 
-/* Remembers that this member took part, once it has lived for a while. */
+static void on_own_answer(void *arg, const struct http_answer *answer)
+{
+    struct etcd_server *s = arg;
+
+    s->asking = false;
+    if (answer->rc == 0 && answer->status == 200)
+        file_write_atomic(s->joined_file, "1\n", 2, 0600);
+}
+
+/* Remembers that this member took part in a cluster that was founded: a linearizable read of its
+ * own is answered only then. */
 static void note_part(struct etcd_server *s)
 {
-    if (access(s->joined_file, F_OK) == 0)
+    static const char body[] = "{\"key\": \"AA==\"}";
+    char url[128];
+    struct err err;
+
+    if (s->asking || access(s->joined_file, F_OK) == 0)
         return;
-    if (has_data(s) && clock_now_ms() - s->started_ms >= SETTLED_MS)
-        file_write_atomic(s->joined_file, "1\n", 2, 0600);
-    else if (s->process)
-        again(s, CHECK_MS);
+    if (s->process)
+        again(s, SETTLED_MS);
+    if (!s->client)
+        s->client = http_client_new(s->loop,
+                                    &(struct http_client_options){.ca_file = s->options.ca_file,
+                                                                  .cert_file = s->options.cert_file,
+                                                                  .key_file = s->options.key_file},
+                                    &err);
+    snprintf(url, sizeof(url), "%s://%s:%d/v3/kv/range", s->options.ca_file ? "https" : "http",
+             s->options.listen_ip, s->options.client_port ? s->options.client_port : 2379);
+    s->asking =
+        s->client && http_call(s->client, &(struct http_call_options){.method = "POST",
+                                                                      .url = url,
+                                                                      .body = body,
+                                                                      .body_size = sizeof(body) - 1,
+                                                                      .timeout_ms = 3000,
+                                                                      .done = on_own_answer,
+                                                                      .arg = s});
 }
 
 static void look(uv_timer_t *timer)
@@ -564,6 +595,8 @@ void etcd_server_stop(struct etcd_server *s, bool kill_it)
     if (kill_it && s->pid > 0 && is_ours(s, s->pid))
         kill(s->pid, SIGTERM);
     etcd_heal_cancel(s->heal);
+    if (s->client)
+        http_client_free(s->client);
     uv_close((uv_handle_t *)s->timer, free_handle);
     server_free(s);
 }
