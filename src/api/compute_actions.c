@@ -66,6 +66,9 @@ static void reboot(struct api_req *req, json_t *server, const json_t *args)
     if (!hard && strcmp(status.vm_state, "active") != 0) {
         api_fail(req, 409, NULL, "Cannot 'reboot' instance %s while it is in vm_state %s",
                  json_str(server, "id", ""), status.vm_state);
+    } else if (!hard && status.task_state) {
+        api_fail(req, 409, NULL, "Cannot 'reboot' instance %s while it is in task_state %s",
+                 json_str(server, "id", ""), status.task_state);
     } else {
         json_put_int(server, "reboot_serial", json_int(server, "reboot_serial", 0) + 1);
         json_put_bool(server, "reboot_hard", hard);
