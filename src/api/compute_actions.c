@@ -191,12 +191,23 @@ static json_t *clean_text(const char *text, size_t size)
     return value;
 }
 
+/* How many lines are asked for: INT32_MAX for all (null, -1); -1 if it is no number of lines. */
+static int64_t lines_of(const json_t *args)
+{
+    const json_t *length = json_object_get(args, "length");
+    const char *text = json_string_value(length);
+
+    if (!length || json_is_null(length) || (text && strcmp(text, "-1") == 0) ||
+        (json_is_integer(length) && json_integer_value(length) == -1))
+        return INT32_MAX;
+    return compute_whole(length, INT32_MAX);
+}
+
 static void console_here(struct api_req *req, int rc, unsigned status, const char *body,
                          size_t size)
 {
     const json_t *args = json_object_get(req->body, "os-getConsoleOutput");
-    const json_t *length = json_object_get(args, "length");
-    int64_t lines = json_is_null(length) || !length ? INT32_MAX : compute_whole(length, INT32_MAX);
+    int64_t lines = lines_of(args);
     const char *from;
 
     if (rc < 0 || status >= 500) {
@@ -214,12 +225,11 @@ static void console_here(struct api_req *req, int rc, unsigned status, const cha
 
 static void console_output(struct api_req *req, json_t *server, const json_t *args)
 {
-    const json_t *length = json_object_get(args, "length");
     const char *host = json_str(server, "host_id", NULL);
 
-    if (length && !json_is_null(length) && !json_is_integer(length) &&
-        compute_whole(length, INT32_MAX) < 0) {
-        compute_bad(req, "Invalid input for field/attribute length. It must be a whole number");
+    if (lines_of(args) < 0) {
+        compute_bad(req, "Invalid input for field/attribute length. It must be a whole number, or "
+                         "-1 for all");
         return;
     }
     if (!host) {
