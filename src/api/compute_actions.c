@@ -120,6 +120,8 @@ static void change_groups(struct api_req *req, json_t *server, const json_t *arg
     }
     if (api_security_group_find(req, json_str(server, "project_id", ""), name, group) < 0)
         return;
+    if (add && api_security_group_use(req, group) < 0)
+        return;
     ports = compute_server_ports(req, id);
     json_array_foreach(ports, i, port)
     {

@@ -134,6 +134,21 @@ int api_security_group_find(struct api_req *req, const char *project_id, const c
     return n == 1 ? 0 : n == 0 ? -ENOENT : -EEXIST;
 }
 
+int api_security_group_use(struct api_req *req, const char *id)
+{
+    json_t *group = net_get(req, "security_group", id);
+
+    if (!group) {
+        api_fail(req, 404, "SecurityGroupNotFound", "Security group %.64s does not exist", id);
+        return -ENOENT;
+    }
+    if (json_int(group, "_rev", -1) > 0)
+        store_txn_expect(req->txn, "security_group", id, json_int(group, "_rev", 0));
+    net_use(req, id);
+    json_decref(group);
+    return 0;
+}
+
 /* ---- groups ---- */
 
 void net_group_create(struct api_req *req)

@@ -46,6 +46,10 @@ void api_port_release(struct api_req *req, json_t *port);
 int api_security_group_find(struct api_req *req, const char *project_id, const char *name_or_id,
                             char ret_id[64]);
 
+/* A port begins to be in the group: it must not go in this moment. 0 or negative after api_fail().
+ */
+int api_security_group_use(struct api_req *req, const char *id);
+
 /* The id of the project's group `default`, which is created in this transaction if there is none
  * yet. The id is derived from the project's, so that it cannot be made twice. 0 or negative after
  * api_fail(). */
