@@ -261,7 +261,8 @@ static const struct action actions[] = {
 
 static const struct action *find(const json_t *body)
 {
-    for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++) {
+    for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]) && json_object_size(body) == 1;
+         i++) {
         if (json_object_get(body, actions[i].key))
             return &actions[i];
     }
@@ -302,9 +303,9 @@ void compute_server_action(struct api_req *req)
 
     if (!action) {
         compute_bad(req, "There is no such action: %.60s",
-                    json_object_iter_key(json_object_iter(req->body))
+                    json_object_size(req->body) == 1
                         ? json_object_iter_key(json_object_iter(req->body))
-                        : "the body is empty");
+                        : "the body must have the one member that names it");
         return;
     }
     if (!looks && !req->auth.writer) {

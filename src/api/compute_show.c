@@ -222,7 +222,7 @@ static int take_text(struct api_req *req, const json_t *body, const char *key, j
 
     if (!value)
         return 0;
-    if (name ? !text || !text[0] || strlen(text) > 255
+    if (name ? !text || !text[strspn(text, " ")] || strlen(text) > 255
              : !(json_is_null(value) || (text && strlen(text) <= 255)))
         return compute_bad(req,
                            "Invalid input for field/attribute %s. It must be a text of at most "
