@@ -26,18 +26,24 @@ static void add_condition(struct filter *filter, const char *column, const char 
 }
 
 /* Project: one's own, unless an administrator asks for all or for another one. */
-static void filter_project(struct api_req *req, struct filter *filter)
+static int filter_project(struct api_req *req, struct filter *filter)
 {
-    const char *all = api_query(req, "all_tenants"), *project = api_query(req, "project_id");
+    const char *text = api_query(req, "all_tenants"), *project = api_query(req, "project_id");
+    bool all = text && strcmp(text, "0") != 0 && strcasecmp(text, "false") != 0;
 
     if (!project)
         project = api_query(req, "tenant_id");
-    if (req->auth.admin && all && strcmp(all, "0") != 0 && strcasecmp(all, "false") != 0) {
-        if (project)
-            add_condition(filter, "project_id", project);
-        return;
+    if (all && !req->auth.admin) {
+        api_fail(req, 403, NULL,
+                 "Policy doesn't allow os_compute_api:servers:index:get_all_tenants to be "
+                 "performed.");
+        return -EPERM;
     }
-    add_condition(filter, "project_id", req->auth.project_id);
+    if (!all)
+        project = req->auth.project_id;
+    if (project)
+        add_condition(filter, "project_id", project);
+    return 0;
 }
 
 static void filter_order(struct api_req *req, struct filter *filter)
@@ -84,7 +90,8 @@ static int filter_read(struct api_req *req, struct filter *filter)
                   {"uuid", "id", false}};
     const char *value;
 
-    filter_project(req, filter);
+    if (filter_project(req, filter) < 0)
+        return -EPERM;
     for (size_t i = 0; i < sizeof(simple) / sizeof(simple[0]); i++) {
         value = api_query(req, simple[i].key);
         if (value && (req->auth.admin || !simple[i].admin))
