@@ -7,48 +7,7 @@
 
 #include <cmocka.h>
 
-#include "cloud.h"
-
-#define IMAGE "11111111-2222-4333-8444-555555555555"
-#define NOTHING "99999999-2222-4333-8444-555555555555"
-
-static char net[64], subnet[64];
-
-/* ---- what the tests begin with ---- */
-
-static void make_network(const struct person *who, const char *name, const char *cidr, char id[64],
-                         char subnet_id[64])
-{
-    ask_net(who, "POST", "/networks", fmt("{\"network\": {\"name\": \"%s\"}}", name), 201);
-    keep("network/id", id);
-    ask_net(who, "POST", "/subnets",
-            fmt("{\"subnet\": {\"network_id\": \"%s\", \"ip_version\": 4, \"cidr\": \"%s\"}}", id,
-                cidr),
-            201);
-    keep("subnet/id", subnet_id);
-}
-
-/* An image, two cabinets, and alice's network. */
-static int setup(void **state)
-{
-    cloud_wipe(state);
-    put_image(IMAGE, NULL);
-    put_host("h1", "cab1", "[\"controller\", \"compute\"]", "up");
-    put_host("h2", "cab2", "[\"network\"]", "up");
-    make_network(&alice, "inside", "10.0.0.0/24", net, subnet);
-    return 0;
-}
-
-/* Creates a server of the smallest flavor; `more` goes into the body. */
-static void create(const struct person *who, const char *name, const char *more, char id[64])
-{
-    ask(who, "POST", "/servers",
-        fmt("{\"server\": {\"name\": \"%s\", \"imageRef\": \"" IMAGE
-            "\", \"flavorRef\": \"42\"%s}}",
-            name, more),
-        202);
-    keep("server/id", id);
-}
+#include "cloud_servers.h"
 
 /* The same, which is to be refused. */
 static void refuse(const struct person *who, const char *more, long status, const char *why)
@@ -63,54 +22,6 @@ static void refuse(const struct person *who, const char *more, long status, cons
         fail_msg("\"%s\" instead of \"%s\"", message(), why);
     assert_int_equal(row_count("server", ""), servers);
     assert_int_equal(row_count("port", ""), ports);
-}
-
-/* As the planner does. */
-static void place(const char *id, const char *host, int generation)
-{
-    json_t *row = row_of("server", id);
-
-    json_put_str(row, "host_id", host);
-    json_put_int(row, "generation", generation);
-    put_row("server", row);
-}
-
-/* As the host does, of the generation that the server has. */
-static void report(const char *id, const char *power)
-{
-    json_t *row = row_of("server", id);
-    json_t *state = json_pack(
-        "{s:s, s:s, s:I, s:s, s:I, s:n, s:s, s:s}", "id", id, "host_id",
-        json_str(row, "host_id", "h1"), "generation", (json_int_t)json_int(row, "generation", 0),
-        "power", power, "reboot_serial", (json_int_t)json_int(row, "reboot_serial", 0), "fault",
-        "launched_at", "2026-01-02T03:04:05Z", "updated_at", "2026-01-02T03:04:05Z");
-
-    if (strcmp(power, "building") == 0)
-        json_object_set_new(state, "launched_at", json_null());
-    if (strcmp(power, "error") == 0)
-        json_object_set_new(state, "fault",
-                            json_pack("{s:i, s:s, s:s}", "code", 500, "message", "no disk",
-                                      "created", "2026-01-02T03:04:05Z"));
-    json_decref(row);
-    put_row("server_state", state);
-}
-
-/* A server of alice's that runs on h1. */
-static void create_running(const char *name, char id[64])
-{
-    create(&alice, name, "", id);
-    place(id, "h1", 1);
-    report(id, "running");
-}
-
-static void action(const struct person *who, const char *id, const char *what, long want)
-{
-    ask(who, "POST", fmt("/servers/%s/action", id), fmt("{%s}", what), want);
-}
-
-static const char *server(const char *id)
-{
-    return fmt("/servers/%s", id);
 }
 
 /* ---- create ---- */
@@ -642,20 +553,20 @@ static void test_floating_address(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_create, setup),
-        cmocka_unit_test_setup(test_bad_bodies, setup),
-        cmocka_unit_test_setup(test_bad_members, setup),
-        cmocka_unit_test_setup(test_limits_of_a_server, setup),
-        cmocka_unit_test_setup(test_images, setup),
-        cmocka_unit_test_setup(test_several_at_once, setup),
-        cmocka_unit_test_setup(test_which_network, setup),
-        cmocka_unit_test_setup(test_own_port, setup),
-        cmocka_unit_test_setup(test_rivals_for_one_address, setup),
-        cmocka_unit_test_setup(test_creates_at_the_same_time, setup),
-        cmocka_unit_test_setup(test_view_from_build_to_active, setup),
-        cmocka_unit_test_setup(test_view_of_the_rest, setup),
-        cmocka_unit_test_setup(test_versions_of_the_view, setup),
-        cmocka_unit_test_setup(test_floating_address, setup),
+        cmocka_unit_test_setup(test_create, with_network),
+        cmocka_unit_test_setup(test_bad_bodies, with_network),
+        cmocka_unit_test_setup(test_bad_members, with_network),
+        cmocka_unit_test_setup(test_limits_of_a_server, with_network),
+        cmocka_unit_test_setup(test_images, with_network),
+        cmocka_unit_test_setup(test_several_at_once, with_network),
+        cmocka_unit_test_setup(test_which_network, with_network),
+        cmocka_unit_test_setup(test_own_port, with_network),
+        cmocka_unit_test_setup(test_rivals_for_one_address, with_network),
+        cmocka_unit_test_setup(test_creates_at_the_same_time, with_network),
+        cmocka_unit_test_setup(test_view_from_build_to_active, with_network),
+        cmocka_unit_test_setup(test_view_of_the_rest, with_network),
+        cmocka_unit_test_setup(test_versions_of_the_view, with_network),
+        cmocka_unit_test_setup(test_floating_address, with_network),
     };
 
     return cmocka_run_group_tests(tests, cloud_start, cloud_stop);
