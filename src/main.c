@@ -25,6 +25,9 @@ static const char usage[] =
     "      <state_dir>/admin-password.\n"
     "  vlingd join --token TOKEN [--config FILE]\n"
     "      On every other host, once: gets its certificate from a running controller.\n"
+    "  vlingd restore --file FILE [--config FILE]\n"
+    "      On one controller of a new cloud, before its vlingd starts: all that a backup holds\n"
+    "      (\"vling backup\") is written into the empty store.\n"
     "  vlingd check [--config FILE]\n"
     "      Reads the configuration and says what is wrong with it.\n"
     "\n"
@@ -37,7 +40,7 @@ static const struct node_hooks hooks = {
 };
 
 struct arguments {
-    const char *config, *token, *password_file;
+    const char *config, *token, *password_file, *file;
 };
 
 static int parse(int argc, char **argv, struct arguments *ret)
@@ -46,6 +49,7 @@ static int parse(int argc, char **argv, struct arguments *ret)
         {"config", required_argument, NULL, 'c'},
         {"token", required_argument, NULL, 't'},
         {"admin-password-file", required_argument, NULL, 'p'},
+        {"file", required_argument, NULL, 'f'},
         {"verbose", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
@@ -54,7 +58,7 @@ static int parse(int argc, char **argv, struct arguments *ret)
     int c;
 
     ret->config = "/etc/vling/vlingd.json";
-    while ((c = getopt_long(argc, argv, "c:t:vhV", options, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "c:t:f:vhV", options, NULL)) != -1) {
         switch (c) {
         case 'c':
             ret->config = optarg;
@@ -64,6 +68,9 @@ static int parse(int argc, char **argv, struct arguments *ret)
             break;
         case 'p':
             ret->password_file = optarg;
+            break;
+        case 'f':
+            ret->file = optarg;
             break;
         case 'v':
             log_set_level(LOG_LEVEL_DEBUG);
@@ -108,6 +115,8 @@ int main(int argc, char **argv)
         return command_init(arguments.config, arguments.password_file);
     if (strcmp(command, "join") == 0)
         return command_join(arguments.config, arguments.token);
+    if (strcmp(command, "restore") == 0)
+        return command_restore(arguments.config, arguments.file);
     if (strcmp(command, "check") == 0)
         return command_check(arguments.config);
     fprintf(stderr, "vlingd: unknown command '%s'. Try 'vlingd --help'.\n", command);

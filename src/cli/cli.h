@@ -57,6 +57,7 @@ int cmd_status(int argc, char **argv);
 int cmd_events(int argc, char **argv);
 int cmd_host(int argc, char **argv);
 int cmd_cabinet(int argc, char **argv);
+int cmd_backup(int argc, char **argv);
 int cmd_console(int argc, char **argv);
 
 #endif

@@ -22,7 +22,7 @@ static const char usage[] =
     "The cloud in a box: cabinets of hosts as namespaces of this machine, each with its own "
     "vlingd.\n"
     "\n"
-    "  up [--cabinets N] [--hosts N] [--vlingd FILE] [--no-wait]\n"
+    "  up [--cabinets N] [--hosts N] [--vlingd FILE] [--restore FILE] [--no-wait]\n"
     "                          start N cabinets (3) of N hosts (3) and wait until the API answers\n"
     "  down                    remove all of it, with its disks; also what a crash left\n"
     "  status [-f FORMAT]      hosts, their power and their links\n"
@@ -68,9 +68,11 @@ static int remove_all(struct lab *lab, struct err *err)
     return 0;
 }
 
+#define BACKUP_MAX ((size_t)256 * 1024 * 1024)
+
 struct up_options {
     unsigned cabinets, hosts;
-    const char *vlingd;
+    const char *vlingd, *restore;
     bool wait;
 };
 
@@ -104,6 +106,9 @@ static int up_parse(int argc, char **argv, struct up_options *o, struct err *err
             i++;
         } else if (strcmp(argv[i], "--vlingd") == 0 && value) {
             o->vlingd = value;
+            i++;
+        } else if (strcmp(argv[i], "--restore") == 0 && value) {
+            o->restore = value;
             i++;
         } else if (strcmp(argv[i], "--no-wait") == 0) {
             o->wait = false;
@@ -180,7 +185,22 @@ static int make_mount_points(struct err *err)
     return rc < 0 ? err_set(err, rc, "cannot create a folder", strerror(-rc), NULL) : 0;
 }
 
-static int build(struct lab *lab, struct err *err)
+/* The first host begins with what a backup holds. */
+static int put_backup(const struct lab *lab, const char *file, struct err *err)
+{
+    char path[PATH_MAX], *text = NULL;
+    size_t size;
+    int rc = file_read(file, BACKUP_MAX, &text, &size);
+
+    if (rc < 0)
+        return err_why(err, rc, "cannot read the backup", "%s: %s", file, strerror(-rc));
+    snprintf(path, sizeof(path), LAB_DIR "/hosts/%s/lib/restore.json", lab->host[0].name);
+    rc = file_write_atomic(path, text, size, 0600);
+    free(text);
+    return rc < 0 ? err_why(err, rc, "cannot keep the backup", "%s: %s", path, strerror(-rc)) : 0;
+}
+
+static int build(struct lab *lab, const char *restore, struct err *err)
 {
     int rc = make_mount_points(err);
 
@@ -189,6 +209,8 @@ static int build(struct lab *lab, struct err *err)
         rc = lab_wire_up(lab, err);
     for (size_t i = 0; rc == 0 && i < lab->count; i++)
         rc = lab_write_config(lab, &lab->host[i], err);
+    if (rc == 0 && restore)
+        rc = put_backup(lab, restore, err);
     if (rc == 0)
         rc = lab_save(lab, err);
     printf("hosts: %zu in %u cabinets\n", lab->count, lab->cabinets);
@@ -215,7 +237,7 @@ static int lab_up(int argc, char **argv, struct err *err)
         lab_shape(&lab, options.cabinets, options.hosts);
         rc = find_vlingd(&lab, options.vlingd, err);
         if (rc == 0)
-            rc = build(&lab, err);
+            rc = build(&lab, options.restore, err);
         if (rc == 0 && options.wait)
             rc = lab_wait_ready(&lab, READY_WAIT_MS, err);
     }

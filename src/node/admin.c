@@ -3,6 +3,7 @@
  *
  *   GET  /v1/status            what this controller or host knows of the cloud
  *   GET  /v1/rows?table=T      all rows of a table (secrets left out)
+ *   GET  /v1/backup           all rows with their secrets: controllers only hold them too
  *   GET  /v1/events?after=ID&limit=N
  *   GET  /v1/console/<server>?max=BYTES
  *   POST /v1/host/<name>       {"disabled": bool, "roles": [...]}
@@ -13,6 +14,7 @@
 #include "ha/survive.h"
 #include "model/server.h"
 #include "model/tables.h"
+#include "node/backup.h"
 #include "node/duties_rows.h"
 #include "node/node.h"
 #include "node/pki.h"
@@ -215,6 +217,15 @@ static void read_then(struct node *node, struct http_request *request,
     mirror_barrier(node->mirror, READ_TIMEOUT_MS, on_read, pending);
 }
 
+static void answer_backup(struct pending *pending)
+{
+    if (pending->stale)
+        reply_error(pending->request, 503,
+                    "the store cannot be reached: a backup now could be old");
+    else
+        reply_json(pending->request, 200, backup_make(pending->node));
+}
+
 /* ---- changing a host ---- */
 
 static void on_host_written(void *arg, int rc, int64_t revision)
@@ -295,6 +306,8 @@ static void handle(void *arg, struct http_request *request)
         read_then(node, request, answer_status);
     else if (get && strcmp(path, "/v1/rows") == 0)
         read_then(node, request, answer_rows);
+    else if (get && strcmp(path, "/v1/backup") == 0)
+        read_then(node, request, answer_backup);
     else if (get && strcmp(path, "/v1/events") == 0)
         read_then(node, request, answer_events);
     else if (get && strncmp(path, "/v1/console/", 12) == 0)

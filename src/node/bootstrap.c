@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "node/backup.h"
 #include "node/node.h"
 
 #include <errno.h>
@@ -38,10 +39,9 @@ void bootstrap_check(struct node *node)
     struct err err;
     char line[700];
 
-    if (done) {
-        json_decref(done);
+    json_decref(done);
+    if (restore_step(node) || done)
         return;
-    }
     password_path(node, path, sizeof(path));
     if (file_read(path, 1024, &password, NULL) < 0)
         return;

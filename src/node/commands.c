@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/id.h"
 #include "base/json.h"
+#include "node/backup.h"
 #include "node/config.h"
 #include "node/join.h"
 #include "node/pki.h"
@@ -144,5 +145,57 @@ int command_check(const char *config_path)
     printf("%s: host %s, cabinet %s, %zu controllers\n", config_path, config.host, config.cabinet,
            config.controller_count);
     config_free(&config);
+    return 0;
+}
+
+/* A store that is there must not be mixed with a backup. */
+static int check_no_store(const struct config *config, struct err *err)
+{
+    static const char *const parts[] = {"etcd/member", "store.sqlite"};
+    char path[400];
+
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof(path), "%s/%s", config->state_dir, parts[i]);
+        if (access(path, F_OK) == 0)
+            return err_set(err, -EEXIST, "there is a store already", path,
+                           "stop vlingd and its etcd on all controllers and move their stores "
+                           "(etcd, etcd.joined, store.sqlite) away first");
+    }
+    return 0;
+}
+
+int command_restore(const char *config_path, const char *file)
+{
+    struct config config;
+    struct err err;
+    char path[400], *text = NULL, why[200];
+    json_t *backup = NULL;
+    size_t size = 0, rows = 0;
+    int rc;
+
+    if (!file) {
+        fputs("vlingd restore: --file is missing: a file of \"vling backup\"\n", stderr);
+        return 2;
+    }
+    rc = config_load(config_path, &config, &err);
+    if (rc < 0)
+        return fail(&err);
+    rc = check_no_store(&config, &err);
+    if (rc == 0 && (rc = file_read(file, (size_t)256 * 1024 * 1024, &text, &size)) < 0)
+        err_why(&err, rc, "cannot read the backup", "%s: %s", file, strerror(-rc));
+    if (rc == 0 && !(backup = json_parse(text, size, why, sizeof(why))))
+        rc = err_why(&err, -EINVAL, "the backup is no JSON", "%s: %s", file, why);
+    if (rc == 0)
+        rc = backup_check(backup, &err);
+    restore_path(&config, path, sizeof(path));
+    if (rc == 0 && (rc = file_write_atomic(path, text, size, 0600)) < 0)
+        err_why(&err, rc, "cannot keep the backup", "%s: %s", path, strerror(-rc));
+    rows = json_array_size(json_object_get(backup, "rows"));
+    json_decref(backup);
+    free(text);
+    config_free(&config);
+    if (rc < 0)
+        return fail(&err);
+    printf("%zu rows are restored when vlingd starts here\n", rows);
     return 0;
 }

@@ -4,6 +4,7 @@
 
 int command_init(const char *config_path, const char *password_file);
 int command_join(const char *config_path, const char *token);
+int command_restore(const char *config_path, const char *file);
 int command_check(const char *config_path);
 
 #endif

@@ -67,6 +67,7 @@ struct node {
     struct lease_keeper *lease;
     struct agent *agent;
     struct duties *duties;
+    struct restore *restore; /* backup.c; NULL: none under way */
 
     bool vip_held;
     unsigned ticks;

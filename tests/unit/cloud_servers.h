@@ -94,4 +94,13 @@ static inline const char *server(const char *id)
     return fmt("/servers/%s", id);
 }
 
+/* The last answer shows a server in these states. */
+static inline void expect_states(const char *status, const char *vm, const char *task, int power)
+{
+    assert_string_equal(text("server/status"), status);
+    assert_string_equal(text("server/OS-EXT-STS:vm_state"), vm);
+    assert_string_equal(text("server/OS-EXT-STS:task_state"), task);
+    assert_int_equal(num("server/OS-EXT-STS:power_state"), power);
+}
+
 #endif

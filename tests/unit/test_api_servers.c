@@ -319,7 +319,10 @@ static void test_own_port(void **state)
     assert_string_equal(json_str(row, "device_id", "?"), "");
     assert_string_equal(json_str(row, "device_owner", "?"), "");
     json_decref(row);
-    create(&alice, "two", fmt(", \"networks\": [{\"port\": \"%s\"}]", port), id);
+    create(&alice, "two",
+           fmt(", \"networks\": [{\"uuid\": \"%s\"}, {\"port\": \"%s\"}]", net, port), id);
+    get(&alice, fmt("/servers/%s/os-interface", id), 200); /* in the order of the request */
+    assert_string_equal(text("interfaceAttachments/1/port_id"), port);
     ask(&alice, "DELETE", server(id), NULL, 204);
     ask_net(&alice, "DELETE", fmt("/ports/%s", port), NULL, 204);
 }
@@ -403,14 +406,6 @@ static void test_creates_at_the_same_time(void **state)
 }
 
 /* ---- how a server is shown ---- */
-
-static void expect_states(const char *status, const char *vm, const char *task, int power)
-{
-    assert_string_equal(text("server/status"), status);
-    assert_string_equal(text("server/OS-EXT-STS:vm_state"), vm);
-    assert_string_equal(text("server/OS-EXT-STS:task_state"), task);
-    assert_int_equal(num("server/OS-EXT-STS:power_state"), power);
-}
 
 static void test_view_from_build_to_active(void **state)
 {
