@@ -231,7 +231,7 @@ static void test_which_group(void **state)
     ask(&alice, "POST", "/servers",
         "{\"server\": {\"name\": \"n\", \"imageRef\": \"" IMAGE "\", \"flavorRef\": \"42\", "
         "\"security_groups\": [{\"name\": \"twin\"}]}}",
-        400);
+        409);
 }
 
 /* ---- console ---- */
@@ -335,11 +335,10 @@ static void test_update(void **state)
 
 static void test_metadata(void **state)
 {
-    char id[64], body[4096];
-    const char *path;
+    char id[64], path[100], body[4096];
 
     create(&alice, "vm", ", \"metadata\": {\"a\": \"1\", \"b\": \"2\"}", id);
-    path = fmt("/servers/%s/metadata", id);
+    snprintf(path, sizeof(path), "/servers/%s/metadata", id);
     get(&rita, path, 200);
     assert_int_equal(count("metadata"), 2);
     ask(&alice, "POST", path, "{\"metadata\": {\"b\": \"3\", \"c\": \"4\"}}", 200);
@@ -500,7 +499,7 @@ static void expect_list(const struct person *who, const char *query, const char 
 
     get(who, fmt("/servers%s", query), 200);
     for (size_t i = 0; i < count("servers"); i++)
-        snprintf(found + strlen(found), 200, "%s%s", i ? " " : "",
+        snprintf(found + strlen(found), 300, "%s%s", i ? " " : "",
                  text(fmt("servers/%zu/name", i)));
     if (strcmp(found, names) != 0)
         fail_msg("%s: '%s' instead of '%s'", query, found, names);
