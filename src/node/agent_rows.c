@@ -164,6 +164,7 @@ void agent_report_fault(struct node *node, const json_t *server, const char *mes
 static void forget_port(struct mirror *db, struct store_txn *txn, json_t *port)
 {
     const char *id = json_str(port, "id", "");
+    int64_t guard = 0;
     json_t *rows, *row;
     size_t i;
 
@@ -187,6 +188,11 @@ static void forget_port(struct mirror *db, struct store_txn *txn, json_t *port)
     rows = mirror_select(db, "ip", "WHERE port_id = ?", "s", id);
     json_array_foreach(rows, i, row) store_txn_delete(txn, "ip", json_str(row, "id", ""));
     json_decref(rows);
+    /* Its guard moves when somebody gives it a floating IP at this moment. */
+    json_decref(mirror_get(db, "guard", id, &guard));
+    store_txn_expect(txn, "guard", id, guard);
+    if (guard)
+        store_txn_delete(txn, "guard", id);
     store_txn_expect(txn, "port", id, json_int(port, "_rev", 0));
     store_txn_delete(txn, "port", id);
 }
