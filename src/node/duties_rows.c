@@ -253,8 +253,8 @@ static void txn_server(struct node *node, struct store_txn *txn, json_t *row,
     json_put_int(row, "generation", a->generation);
     json_object_set_new(row, "fault", json_null());
     if (move)
-        event_add(txn, &node->config, "warning", "server.moved", a->object, "from %s to %s: %s",
-                  a->from, a->host, a->text);
+        event_add(txn, &node->config, "warning", "server.moved", a->object,
+                  "from %s, which is cut off, to %s", a->from, a->host);
     else
         event_add(txn, &node->config, "info", "server.placed", a->object, "on %s", a->host);
     mirror_txn_update(txn, "server", row);
