@@ -161,17 +161,37 @@ security() {
         --security-group lab-group --wait closed >/dev/null
     openstack server create --image vling-test --flavor m1.micro --network private \
         --key-name key1 --wait open >/dev/null
+    openstack server create --image vling-test --flavor m1.micro --network private \
+        --wait mate >/dev/null
     closed=$(column floating_ip_address floating ip create public)
     openstack server add floating ip closed "$closed"
     open=$(column floating_ip_address floating ip create public)
     openstack server add floating ip open "$open"
     check "the open one answers" cloud_wait_answer "$open" 60
     check "the closed one does not" cloud_silent "$closed"
+    inner=$(openstack server show -f json -c addresses closed | python3 -c '
+import json, sys
+print(json.load(sys.stdin)["addresses"]["private"][0])')
+    mate=$(openstack server show -f json -c addresses mate | python3 -c '
+import json, sys
+print(json.load(sys.stdin)["addresses"]["private"][0])')
+    check "it lets us into the open one" cloud_wait_ssh "$open" 60
+    pings_mate() { cloud_ssh "$open" "ping -c 2 -W 2 $mate" >/dev/null; }
+    check "members of one group reach each other" cloud_wait 60 pings_mate
+    check_not "a port that no rule opens" cloud_ssh "$open" "nc -w 3 $inner 22 </dev/null"
+    check_not "nor a ping" cloud_ssh "$open" "ping -c 2 -W 2 $inner" >/dev/null
+    opened() { cloud_ssh "$open" "nc -w 3 $inner 80 </dev/null"; }
+    check "a port that a rule opens, from an address of its CIDR" cloud_wait 60 opened
+    cloud_ssh "$open" "ip addr add 10.0.0.251/24 dev eth0"
+    check_not "an address that is not its own" \
+        cloud_ssh "$open" "ping -I 10.0.0.251 -c 3 -W 2 $mate" >/dev/null
+    cloud_ssh "$open" "ip addr del 10.0.0.251/24 dev eth0"
+    check "and with its own again" pings_mate
     openstack server add security group closed "$group"
     check "with the group it does" cloud_wait_answer "$closed" 30
     openstack server remove security group closed "$group"
     check "without it, not" cloud_wait 20 cloud_silent "$closed"
-    openstack server delete --wait closed open
+    openstack server delete --wait closed open mate
 }
 
 isolation() {

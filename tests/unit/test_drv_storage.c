@@ -1,0 +1,339 @@
+/* The `dir` storage driver: nothing half done is ever visible, whatever fails in between. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "drv/driver.h"
+
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define IMAGE_SIZE (3 * 1024 * 1024 + 17)
+
+static uv_loop_t loop;
+static char folder[64], path[512];
+static struct storage_driver *driver;
+static const struct storage_ops *const ops = &storage_dir;
+
+static const char *below(const char *name)
+{
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    return path;
+}
+
+static struct storage_driver *open_at(const char *where, struct err *err)
+{
+    json_t *config = json_pack("{s:s}", "path", where);
+    struct storage_driver *opened = ops->open(&loop, config, err);
+
+    json_decref(config);
+    return opened;
+}
+
+static int setup(void **state)
+{
+    struct err err;
+
+    snprintf(folder, sizeof(folder), "/tmp/vling-test-storage-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    uv_loop_init(&loop);
+    driver = open_at(folder, &err);
+    assert_non_null(driver);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    char command[128];
+
+    ops->close(driver);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    snprintf(command, sizeof(command), "rm -rf %s", folder);
+    return system(command);
+}
+
+/* How many files, hidden ones too. */
+static size_t count(const char *name)
+{
+    DIR *dir = opendir(below(name));
+    struct dirent *entry;
+    size_t n = 0;
+
+    while (dir && (entry = readdir(dir)))
+        n += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+/* Bytes that tell where they are, with a hole in the middle. */
+static char *content(void)
+{
+    char *bytes = calloc(1, IMAGE_SIZE);
+
+    for (size_t i = 0; i < IMAGE_SIZE; i++) {
+        if (i < 1024 * 1024 || i > 2 * 1024 * 1024)
+            bytes[i] = (char)(i * 31 >> 3);
+    }
+    return bytes;
+}
+
+static void upload(const char *id)
+{
+    struct err err;
+    struct storage_upload *u = ops->upload_begin(driver, id, &err);
+    char *bytes = content();
+
+    assert_non_null(u);
+    for (size_t at = 0; at < IMAGE_SIZE; at += 100000)
+        assert_int_equal(
+            ops->upload_write(u, bytes + at, at + 100000 < IMAGE_SIZE ? 100000 : IMAGE_SIZE - at),
+            0);
+    assert_int_equal(ops->upload_commit(u, &err), 0);
+    free(bytes);
+}
+
+struct outcome {
+    int rc;
+    struct err err;
+};
+
+static void on_done(void *arg, int rc, const struct err *err)
+{
+    struct outcome *outcome = arg;
+
+    outcome->rc = rc;
+    if (rc < 0)
+        outcome->err = *err;
+}
+
+static struct outcome create(const char *server, const char *image, const char *format, int64_t gb)
+{
+    struct outcome outcome = {.rc = 1};
+
+    ops->disk_create(driver, server, image, format, gb, on_done, &outcome);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_not_equal(outcome.rc, 1);
+    return outcome;
+}
+
+/* ---- images ---- */
+
+static void test_an_image_is_there_after_commit_only(void **state)
+{
+    struct err err;
+    struct storage_upload *u = ops->upload_begin(driver, "image", &err);
+    uint64_t size = 0;
+    char head[4];
+    int fd = -1;
+
+    assert_non_null(u);
+    assert_int_equal(ops->upload_write(u, "abcd", 4), 0);
+    assert_int_equal(ops->image_open(driver, "image", &fd, &size, &err), -ENOENT);
+    assert_int_equal(ops->upload_commit(u, &err), 0);
+    assert_int_equal(ops->image_open(driver, "image", &fd, &size, &err), 0);
+    assert_int_equal(size, 4);
+    assert_int_equal(read(fd, head, 4), 4);
+    assert_memory_equal(head, "abcd", 4);
+    close(fd);
+    assert_int_equal(ops->image_delete(driver, "image"), 0);
+    assert_int_equal(ops->image_delete(driver, "image"), -ENOENT);
+    assert_int_equal(count("images"), 0);
+}
+
+static void test_an_aborted_upload_leaves_nothing(void **state)
+{
+    struct err err;
+    struct storage_upload *u = ops->upload_begin(driver, "image", &err);
+
+    assert_int_equal(ops->upload_write(u, "abcd", 4), 0);
+    ops->upload_abort(u);
+    assert_int_equal(count("images"), 0);
+}
+
+static void test_ids_are_no_paths(void **state)
+{
+    static const char *const bad[] = {
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "/etc/passwd",
+        ".hidden",
+        "a\nb",
+        "0123456789012345678901234567890123456789012345678901234567890"
+        "123456789"};
+    struct err err;
+    uint64_t size;
+    int fd;
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_null(ops->upload_begin(driver, bad[i], &err));
+        assert_true(ops->image_open(driver, bad[i], &fd, &size, &err) < 0);
+        assert_true(ops->image_delete(driver, bad[i]) < 0);
+        assert_int_equal(create(bad[i], "image", "raw", 1).rc, -EINVAL);
+        assert_int_equal(create("server", bad[i], "raw", 1).rc, -EINVAL);
+        assert_true(ops->disk_delete(driver, bad[i]) < 0);
+    }
+    assert_int_equal(count("images"), 0);
+    assert_int_equal(count("disks"), 0);
+}
+
+/* ---- disks ---- */
+
+static void test_a_disk_has_the_images_bytes_and_the_flavors_size(void **state)
+{
+    char *bytes = content(), *read_back = malloc(IMAGE_SIZE), found[256], format[16];
+    struct stat st;
+    int fd;
+
+    upload("image");
+    assert_int_equal(create("server", "image", "raw", 1).rc, 0);
+    assert_int_equal(
+        ops->disk_locate(driver, "server", found, sizeof(found), format, sizeof(format)), 0);
+    assert_string_equal(format, "raw");
+    fd = open(found, O_RDONLY);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_size, 1LL << 30);
+    assert_true((int64_t)st.st_blocks * 512 < IMAGE_SIZE); /* holes stay holes */
+    assert_int_equal(read(fd, read_back, IMAGE_SIZE), IMAGE_SIZE);
+    assert_memory_equal(read_back, bytes, IMAGE_SIZE);
+    close(fd);
+    free(bytes);
+    free(read_back);
+    assert_int_equal(ops->disk_delete(driver, "server"), 0);
+    assert_int_equal(
+        ops->disk_locate(driver, "server", found, sizeof(found), format, sizeof(format)), -ENOENT);
+    assert_int_equal(count("disks"), 0);
+}
+
+/* What a guest wrote must survive a second start, with or without the image. */
+static void test_a_disk_that_is_there_is_left_alone(void **state)
+{
+    char found[256], format[16], byte = 0;
+    int fd;
+
+    upload("image");
+    assert_int_equal(create("server", "image", "raw", 1).rc, 0);
+    ops->disk_locate(driver, "server", found, sizeof(found), format, sizeof(format));
+    fd = open(found, O_RDWR);
+    assert_int_equal(pwrite(fd, "!", 1, 5), 1);
+    assert_int_equal(create("server", "image", "raw", 1).rc, 0);
+    assert_int_equal(ops->image_delete(driver, "image"), 0);
+    assert_int_equal(create("server", "image", "raw", 1).rc, 0);
+    assert_int_equal(pread(fd, &byte, 1, 5), 1);
+    assert_int_equal(byte, '!');
+    close(fd);
+}
+
+static void test_a_damaged_image_is_refused(void **state)
+{
+    struct outcome outcome;
+    int fd;
+
+    upload("image");
+    fd = open(below("images/image"), O_WRONLY);
+    assert_int_equal(pwrite(fd, "?", 1, 100), 1);
+    close(fd);
+    outcome = create("server", "image", "raw", 1);
+    assert_int_equal(outcome.rc, -EBADMSG);
+    assert_non_null(strstr(outcome.err.why, "checksum"));
+    assert_int_equal(count("disks/server"), 0);
+}
+
+static void test_what_cannot_be_made_says_why(void **state)
+{
+    struct outcome outcome = create("server", "nowhere", "raw", 1);
+    struct err err;
+
+    assert_int_equal(outcome.rc, -ENOENT);
+    assert_non_null(strstr(outcome.err.why, "nowhere"));
+    assert_int_equal(count("disks/server"), 0);
+    assert_int_equal(ops->disk_delete(driver, "server"), 0);
+    assert_null(open_at("/dev/null/storage", &err));
+    assert_true(err.why[0] != '\0');
+}
+
+/* ---- a full disk ---- */
+
+static void fill(void)
+{
+    struct err err;
+    struct storage_driver *small = open_at(folder, &err);
+    struct storage_upload *u = ops->upload_begin(small, "image", &err);
+    char *bytes = content();
+    int rc = 0;
+
+    assert_non_null(u);
+    for (int i = 0; i < 8 && rc == 0; i++)
+        rc = ops->upload_write(u, bytes, IMAGE_SIZE);
+    assert_int_equal(rc, -ENOSPC);
+    ops->upload_abort(u);
+    assert_int_equal(count("images"), 0);
+    u = ops->upload_begin(small, "image", &err);
+    assert_int_equal(ops->upload_write(u, bytes, IMAGE_SIZE), 0);
+    assert_int_equal(ops->upload_commit(u, &err), 0);
+    assert_int_equal(ops->upload_write(u = ops->upload_begin(small, "other", &err), bytes, 2500000),
+                     0);
+    ops->close(driver);
+    driver = small;
+    assert_int_equal(create("server", "image", "raw", 1).rc, -ENOSPC);
+    assert_int_equal(count("disks/server"), 0);
+    ops->upload_abort(u);
+    assert_int_equal(create("server", "image", "raw", 1).rc, 0);
+    free(bytes);
+}
+
+/* In a process of its own, whose mount nobody else sees. */
+static void test_a_full_disk_leaves_nothing_half_done(void **state)
+{
+    int status;
+    pid_t pid;
+
+    if (geteuid() != 0)
+        skip();
+    pid = fork();
+    if (pid == 0) {
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+            mount("tmpfs", folder, "tmpfs", 0, "size=6m") < 0)
+            _exit(77);
+        uv_loop_fork(&loop);
+        fill();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        skip(); /* mounting is not allowed here */
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_an_image_is_there_after_commit_only),
+        TEST(test_an_aborted_upload_leaves_nothing),
+        TEST(test_ids_are_no_paths),
+        TEST(test_a_disk_has_the_images_bytes_and_the_flavors_size),
+        TEST(test_a_disk_that_is_there_is_left_alone),
+        TEST(test_a_damaged_image_is_refused),
+        TEST(test_what_cannot_be_made_says_why),
+        TEST(test_a_full_disk_leaves_nothing_half_done),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
