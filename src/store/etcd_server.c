@@ -1,4 +1,5 @@
 #include "store/etcd_server.h"
+#include "store/etcd_care.h"
 #include "store/etcd_heal.h"
 
 #include "base/buf.h"
@@ -30,6 +31,7 @@
 #define REFUSED_MS 10000
 #define UNKNOWN_PAUSE_MS 2000 /* the others want to be together for 5 s before they change */
 #define REFUSALS_MAX 10
+#define QUOTA_BYTES ((int64_t)2 * 1024 * 1024 * 1024)
 
 struct etcd_server {
     uv_loop_t *loop;
@@ -47,6 +49,7 @@ struct etcd_server {
     char *joined_file;                  /* this member took part before */
     char *damaged_dir;                  /* where suspected data are now, or NULL */
     struct etcd_heal *heal;
+    struct etcd_care *care;
     struct http_client *client; /* to the member itself */
     bool asking;
     int quick_deaths, refusals;
@@ -106,6 +109,8 @@ static void add_urls(struct etcd_server *s, const struct etcd_server_options *op
 
 static void build_args(struct etcd_server *s, const struct etcd_server_options *options)
 {
+    char quota[32];
+
     arg(s, options->binary ? options->binary : "etcd", NULL);
     arg(s, "--name", options->name);
     arg(s, "--data-dir", options->data_dir);
@@ -122,7 +127,9 @@ static void build_args(struct etcd_server *s, const struct etcd_server_options *
     arg(s, "--experimental-corrupt-check-time", "1h");
     arg(s, "--auto-compaction-mode", "periodic");
     arg(s, "--auto-compaction-retention", "10m");
-    arg(s, "--quota-backend-bytes", "2147483648");
+    snprintf(quota, sizeof(quota), "%lld",
+             (long long)(options->quota_bytes ? options->quota_bytes : QUOTA_BYTES));
+    arg(s, "--quota-backend-bytes", quota);
     arg(s, "--snapshot-count", "10000");
     arg(s, "--logger", "zap");
     arg(s, "--log-level", "warn");
@@ -567,6 +574,7 @@ struct etcd_server *etcd_server_start(uv_loop_t *loop, const struct etcd_server_
     build_args(s, options);
     uv_timer_init(loop, s->timer);
     s->timer->data = s;
+    s->care = etcd_care_start(loop, &s->options, options->care_ms);
     s->pid = pid_from_file(s);
     if (s->pid > 0) {
         log_info("etcd is running already, process %d", s->pid);
@@ -595,6 +603,7 @@ void etcd_server_stop(struct etcd_server *s, bool kill_it)
     if (kill_it && s->pid > 0 && is_ours(s, s->pid))
         kill(s->pid, SIGTERM);
     etcd_heal_cancel(s->heal);
+    etcd_care_stop(s->care);
     if (s->client)
         http_client_free(s->client);
     uv_close((uv_handle_t *)s->timer, free_handle);

@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include <stdbool.h>
+#include <stdint.h>
 #include <uv.h>
 
 struct etcd_server;
@@ -36,6 +37,8 @@ struct etcd_server_options {
     const char *token;                          /* the cluster's, NULL: "vling" */
     const char *ca_file, *cert_file, *key_file; /* for clients and peers; all NULL: plain (tests) */
     const char *pid_file, *log_file;
+    int64_t quota_bytes; /* of its file; 0: 2 GiB */
+    int care_ms;         /* how often its space is looked at (etcd_care.h); 0: every minute */
 };
 
 /* NULL and `err` when the options are wrong or the folder cannot be made. That etcd cannot be

@@ -148,6 +148,68 @@ static void member_is_kept_running(void **state)
     assert_int_equal(kill(first, 0), -1);
 }
 
+struct commit {
+    int rc;
+    bool done;
+};
+
+static void on_commit(void *arg, int rc, int64_t revision)
+{
+    *(struct commit *)arg = (struct commit){rc, true};
+}
+
+static int put_big(struct store *store, int i)
+{
+    struct commit commit = {0};
+    struct store_txn *txn = store_txn_new();
+    char *text = malloc(200001), id[32];
+    json_t *row;
+
+    memset(text, 'x', 200000);
+    text[200000] = '\0';
+    snprintf(id, sizeof(id), "big-%d", i % 4);
+    row = json_pack("{s:s, s:s}", "id", id, "value", text);
+    store_txn_put(txn, "setting", id, row);
+    json_decref(row);
+    free(text);
+    store_commit(store, txn, 5000, on_commit, &commit);
+    for (int k = 0; k < 1000 && !commit.done; k++)
+        run_for(10);
+    assert_true(commit.done);
+    return commit.rc;
+}
+
+/* The same rows are written until their history fills the quota: soon after that writes go on. */
+static void a_full_store_makes_room(void **state)
+{
+    const char *endpoints[] = {url, NULL};
+    struct store_etcd_options store_options = {
+        .endpoints = endpoints, .ca_file = ca, .cert_file = cert, .key_file = key, .writer = "t"};
+    struct etcd_server_options small = options;
+    struct etcd_server *server;
+    struct store *store;
+    bool full = false;
+    int rc = 0, pid;
+
+    small.quota_bytes = 8 * 1024 * 1024;
+    small.care_ms = 3000;
+    server = etcd_server_start(&loop, &small, NULL);
+    assert_non_null(server);
+    assert_int_equal(barrier_rc(true), 0);
+    store = store_open_etcd(&loop, &store_options, NULL);
+    for (int i = 0; i < 200 && !full; i++)
+        full = put_big(store, i) == -ENOSPC;
+    assert_true(full);
+    for (int i = 0; i < 60 && (rc = put_big(store, i)) < 0; i++)
+        run_for(1000);
+    assert_int_equal(rc, 0);
+    store_close(store);
+    pid = etcd_server_pid(server);
+    etcd_server_stop(server, true);
+    for (int i = 0; i < 100 && kill(pid, 0) == 0; i++)
+        run_for(100);
+}
+
 static void wrong_options_are_refused(void **state)
 {
     struct etcd_server_options wrong = options;
@@ -166,6 +228,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(member_is_kept_running),
+        cmocka_unit_test(a_full_store_makes_room),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
