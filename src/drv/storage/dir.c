@@ -4,9 +4,10 @@
  *   images/.upload-<id>.*  uploads that are not complete
  *   disks/<server>/root.<format>            disks/<server>/.root.*   being made
  *
- * Everything appears by rename after fsync, so what is visible is complete. The sum is checked when
- * a disk is made out of an image. On a shared file system several hosts work in the same folders:
- * names in the making carry a random part, and only old ones are swept.
+ * Everything appears by rename after fsync, so what is visible is complete, and nothing visible is
+ * ever replaced. The sum is checked when a disk is made out of an image. On a shared file system
+ * several hosts work in the same folders: names in the making carry a random part, and only old
+ * ones are swept.
  */
 #include "drv/storage/dir.h"
 #include "base/clock.h"
@@ -31,27 +32,27 @@
 struct storage_upload {
     struct storage_driver *driver;
     char id[64], temp[PATH_MAX];
-    int fd;
+    int fd, failed; /* the first write's error: the bytes are not whole any more */
     uint64_t size;
     gnutls_hash_hd_t hash;
 };
 
+/* No dot, so that an id can be neither a path, nor a hidden name, nor another's `.sum`. */
 bool storage_dir_safe_name(const char *name)
 {
     size_t length = strlen(name);
 
-    if (length == 0 || length > 63 || name[0] == '.')
+    if (length == 0 || length > 63)
         return false;
     for (const char *at = name; *at; at++) {
         if (!((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') ||
-              (*at >= '0' && *at <= '9') || *at == '-' || *at == '_' || *at == '.'))
+              (*at >= '0' && *at <= '9') || *at == '-' || *at == '_'))
             return false;
     }
     return true;
 }
 
-/* Removes what crashed writers left behind, long after any writer would have ended. */
-static void sweep(const char *folder, const char *prefix)
+void storage_dir_sweep(const char *folder, const char *prefix)
 {
     DIR *dir = opendir(folder);
     struct dirent *entry;
@@ -70,25 +71,48 @@ static void sweep(const char *folder, const char *prefix)
         closedir(dir);
 }
 
+int storage_dir_sync(const char *folder)
+{
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
+
+    if (fd < 0)
+        return -errno;
+    rc = fsync(fd) < 0 ? -errno : 0;
+    close(fd);
+    return rc;
+}
+
+/* NFS and CephFS have no rename that refuses to replace, but links; others have no links. */
+int storage_dir_publish(const char *temp, const char *target)
+{
+    if (renameat2(AT_FDCWD, temp, AT_FDCWD, target, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS)
+        return -errno;
+    if (link(temp, target) < 0)
+        return -errno;
+    unlink(temp);
+    return 0;
+}
+
 static struct storage_driver *dir_open(uv_loop_t *loop, const json_t *config, struct err *err)
 {
+    const json_t *place = json_object_get(config, "path");
     struct storage_driver *d = calloc(1, sizeof(*d));
     char path[PATH_MAX];
-    int rc;
+    int n, rc;
 
     if (!d) {
         err_set(err, -ENOMEM, "cannot open the storage folder", NULL, NULL);
         return NULL;
     }
     d->loop = loop;
-    snprintf(d->path, sizeof(d->path), "%s",
-             json_is_string(json_object_get(config, "path"))
-                 ? json_string_value(json_object_get(config, "path"))
-                 : "/srv/vling");
+    n = snprintf(d->path, sizeof(d->path), "%s",
+                 json_is_string(place) ? json_string_value(place) : "/srv/vling");
     snprintf(path, sizeof(path), "%s/images", d->path);
-    rc = file_mkdirs(path, 0755);
+    rc = n < (int)sizeof(d->path) ? file_mkdirs(path, 0755) : -ENAMETOOLONG;
     if (rc == 0) {
-        sweep(path, ".upload-");
+        storage_dir_sweep(path, ".upload-");
         snprintf(path, sizeof(path), "%s/disks", d->path);
         rc = file_mkdirs(path, 0755);
     }
@@ -116,11 +140,17 @@ static void upload_free(struct storage_upload *u)
     free(u);
 }
 
+static void upload_abort(struct storage_upload *u)
+{
+    unlink(u->temp);
+    upload_free(u);
+}
+
 static struct storage_upload *upload_begin(struct storage_driver *d, const char *image_id,
                                            struct err *err)
 {
     struct storage_upload *u;
-    char nonce[ID_HEX_SIZE];
+    char nonce[ID_HEX_SIZE], folder[PATH_MAX];
 
     if (!storage_dir_safe_name(image_id)) {
         err_set(err, -EINVAL, "cannot store the image", "its id is no file name", NULL);
@@ -133,13 +163,20 @@ static struct storage_upload *upload_begin(struct storage_driver *d, const char 
     }
     u->driver = d;
     snprintf(u->id, sizeof(u->id), "%s", image_id);
+    snprintf(folder, sizeof(folder), "%s/images", d->path);
+    storage_dir_sweep(folder, ".upload-");
     id_hex(nonce);
     snprintf(u->temp, sizeof(u->temp), "%s/images/.upload-%s.%s", d->path, image_id, nonce);
     u->fd = open(u->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    if (u->fd < 0 || gnutls_hash_init(&u->hash, GNUTLS_DIG_SHA512) < 0) {
-        err_why(err, u->fd < 0 ? -errno : -EIO, "cannot store the image", "%s: %s", u->temp,
-                strerror(errno));
+    if (u->fd < 0) {
+        err_why(err, -errno, "cannot store the image", "%s: %s", u->temp, strerror(errno));
         upload_free(u);
+        return NULL;
+    }
+    if (gnutls_hash_init(&u->hash, GNUTLS_DIG_SHA512) < 0) {
+        u->hash = NULL;
+        err_set(err, -EIO, "cannot store the image", "no SHA-512", NULL);
+        upload_abort(u);
         return NULL;
     }
     return u;
@@ -150,68 +187,64 @@ static int upload_write(struct storage_upload *u, const void *bytes, size_t size
     const char *at = bytes;
     size_t left = size;
 
-    while (left > 0) {
+    while (left > 0 && u->failed == 0) {
         ssize_t put = write(u->fd, at, left);
 
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put < 0)
-            return -errno;
-        at += put;
-        left -= (size_t)put;
+        if (put >= 0) {
+            at += put;
+            left -= (size_t)put;
+        } else if (errno != EINTR) {
+            u->failed = -errno;
+        }
     }
+    if (u->failed < 0)
+        return u->failed;
     gnutls_hash(u->hash, bytes, size);
     u->size += size;
     return 0;
 }
 
-static void upload_abort(struct storage_upload *u)
+/* The sum comes first: an image that is visible has one. */
+static int upload_publish(struct storage_upload *u, const char *line, const char *path)
 {
-    unlink(u->temp);
-    upload_free(u);
+    char sum[PATH_MAX], folder[PATH_MAX];
+    int rc;
+
+    if (access(path, F_OK) == 0)
+        return -EEXIST;
+    snprintf(folder, sizeof(folder), "%s/images", u->driver->path);
+    snprintf(sum, sizeof(sum), "%s/images/%s.sum", u->driver->path, u->id);
+    rc = file_write_atomic(sum, line, strlen(line), 0644);
+    if (rc == 0) {
+        rc = storage_dir_publish(u->temp, path);
+        if (rc < 0 && rc != -EEXIST)
+            unlink(sum);
+    }
+    return rc < 0 ? rc : storage_dir_sync(folder);
 }
 
 static int upload_commit(struct storage_upload *u, struct err *err)
 {
     unsigned char digest[64];
     char path[PATH_MAX], line[200];
-    int n, rc = 0;
+    int n, rc = u->failed;
 
     gnutls_hash_deinit(u->hash, digest);
     u->hash = NULL;
     n = snprintf(line, sizeof(line), "sha512 ");
     for (size_t i = 0; i < sizeof(digest); i++)
         n += snprintf(line + n, sizeof(line) - (size_t)n, "%02x", digest[i]);
-    n += snprintf(line + n, sizeof(line) - (size_t)n, " %llu\n", (unsigned long long)u->size);
-    if (fsync(u->fd) < 0)
+    snprintf(line + n, sizeof(line) - (size_t)n, " %llu\n", (unsigned long long)u->size);
+    if (rc == 0 && fsync(u->fd) < 0)
         rc = -errno;
-    snprintf(path, sizeof(path), "%s/images/%s.sum", u->driver->path, u->id);
-    if (rc == 0)
-        rc = file_write_atomic(path, line, (size_t)n, 0644);
     snprintf(path, sizeof(path), "%s/images/%s", u->driver->path, u->id);
-    if (rc == 0 && rename(u->temp, path) < 0)
-        rc = -errno;
     if (rc == 0)
-        rc = storage_dir_sync_folder(u->driver, "images");
+        rc = upload_publish(u, line, path);
     if (rc < 0) {
         err_why(err, rc, "cannot store the image", "%s: %s", path, strerror(-rc));
         unlink(u->temp);
     }
     upload_free(u);
-    return rc;
-}
-
-int storage_dir_sync_folder(struct storage_driver *d, const char *folder)
-{
-    char path[PATH_MAX];
-    int fd, rc;
-
-    snprintf(path, sizeof(path), "%s/%s", d->path, folder);
-    fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    rc = fsync(fd) < 0 ? -errno : 0;
-    close(fd);
     return rc;
 }
 

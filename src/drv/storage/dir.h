@@ -11,7 +11,12 @@ struct storage_driver {
 
 /* May `name` (an id from outside) be a file's name below the driver's folders? */
 bool storage_dir_safe_name(const char *name);
-int storage_dir_sync_folder(struct storage_driver *driver, const char *folder);
+/* Makes the names in a folder durable. */
+int storage_dir_sync(const char *folder);
+/* Gives the complete file `temp` its name `target`; -EEXIST if there is one, which stays. */
+int storage_dir_publish(const char *temp, const char *target);
+/* Removes what crashed writers left behind, long after any writer would have ended. */
+void storage_dir_sweep(const char *folder, const char *prefix);
 
 /* disk.c; see struct storage_ops */
 void storage_dir_disk_create(struct storage_driver *driver, const char *server_id,

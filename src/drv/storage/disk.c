@@ -21,7 +21,8 @@
 
 struct disk_job {
     uv_work_t work;
-    char image[PATH_MAX], sum[PATH_MAX], folder[PATH_MAX], temp[PATH_MAX], target[PATH_MAX];
+    char image[PATH_MAX], sum[PATH_MAX], disks[PATH_MAX], folder[PATH_MAX], temp[PATH_MAX];
+    char target[PATH_MAX];
     bool qcow2;
     int64_t size_gb;
     int rc;
@@ -107,16 +108,19 @@ static int copy_image(struct disk_job *job, uint64_t *ret_size)
         close(from);
         return rc;
     }
-    gnutls_hash_init(&hash, GNUTLS_DIG_SHA512);
-    rc = copy_sparse(from, to, hash, ret_size);
+    rc = gnutls_hash_init(&hash, GNUTLS_DIG_SHA512) < 0 ? -EIO : 0;
+    if (rc < 0)
+        hash = NULL;
+    else
+        rc = copy_sparse(from, to, hash, ret_size);
     if (rc == 0 && ftruncate(to, (off_t)*ret_size) < 0)
         rc = -errno;
-    if (rc == 0 && fsync(to) < 0)
-        rc = -errno;
     close(from);
-    close(to);
+    if (close(to) < 0 && rc == 0)
+        rc = -errno;
     if (rc < 0) {
-        gnutls_hash_deinit(hash, NULL);
+        if (hash)
+            gnutls_hash_deinit(hash, NULL);
         return err_why(&job->err, rc, "cannot write the disk", "%s: %s", job->temp, strerror(-rc));
     }
     return check_sum(job, hash, *ret_size);
@@ -124,78 +128,184 @@ static int copy_image(struct disk_job *job, uint64_t *ret_size)
 
 /* ---- growing ---- */
 
-static int run_resize(const char *path, int64_t size_gb)
+/* The first line that qemu-img complains with, without its name. */
+static void read_complaint(int fd, char *ret, size_t size)
+{
+    char text[512];
+    size_t length = 0;
+    ssize_t got;
+
+    /* Read to the end, also what does not fit, so that the writer never waits. */
+    do {
+        char rest[512];
+
+        got = read(fd, rest, sizeof(rest));
+        for (ssize_t i = 0; i < got && length < sizeof(text) - 1; i++)
+            text[length++] = rest[i];
+    } while (got > 0 || (got < 0 && errno == EINTR));
+    text[length] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+    snprintf(ret, size, "%s", strncmp(text, "qemu-img: ", 10) == 0 ? text + 10 : text);
+}
+
+static int run_resize(const char *path, int64_t size_gb, char *ret_why, size_t why_size)
 {
     char size[32];
     char *const argv[] = {"qemu-img", "resize", "-q", "-f", "qcow2", (char *)path, size, NULL};
-    char *const envp[] = {"PATH=/usr/bin:/bin", NULL};
-    int status;
+    char *const envp[] = {"PATH=/usr/bin:/bin", "LC_ALL=C", NULL};
+    posix_spawn_file_actions_t actions;
+    int status, fds[2], rc;
     pid_t pid;
 
     snprintf(size, sizeof(size), "%lldG", (long long)size_gb);
-    if (posix_spawn(&pid, "/usr/bin/qemu-img", NULL, NULL, argv, envp) != 0)
-        return -ENOENT;
-    while (waitpid(pid, &status, 0) < 0) {
-        if (errno != EINTR)
-            return -errno;
+    if (pipe2(fds, O_CLOEXEC) < 0) {
+        snprintf(ret_why, why_size, "%s", strerror(errno));
+        return -errno;
     }
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, fds[1], STDERR_FILENO);
+    rc = -posix_spawn(&pid, "/usr/bin/qemu-img", &actions, NULL, argv, envp);
+    posix_spawn_file_actions_destroy(&actions);
+    close(fds[1]);
+    if (rc < 0)
+        snprintf(ret_why, why_size, "/usr/bin/qemu-img: %s", strerror(-rc));
+    else
+        read_complaint(fds[0], ret_why, why_size);
+    close(fds[0]);
+    while (rc == 0 && waitpid(pid, &status, 0) < 0) {
+        if (errno != EINTR)
+            rc = -errno;
+    }
+    if (rc < 0)
+        return rc;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return 0;
+    return strstr(ret_why, "No space left") ? -ENOSPC : -EIO;
+}
+
+/* The size in a qcow2's header, big endian; 0 if it is none. */
+static uint64_t qcow2_size(const char *path)
+{
+    unsigned char head[32];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : pread(fd, head, sizeof(head), 0);
+    uint64_t size = 0;
+
+    if (fd >= 0)
+        close(fd);
+    if (got != (ssize_t)sizeof(head) || memcmp(head, "QFI\xfb", 4) != 0)
+        return 0;
+    for (size_t i = 24; i < 32; i++)
+        size = size << 8 | head[i];
+    return size;
 }
 
 static int grow(struct disk_job *job, uint64_t size)
 {
     uint64_t wanted = (uint64_t)job->size_gb << 30;
+    char why[200];
     int rc;
 
-    if (job->size_gb == 0)
-        return 0;
     if (job->qcow2) {
-        rc = run_resize(job->temp, job->size_gb);
-        return rc < 0 ? err_set(&job->err, rc, "cannot grow the disk",
-                                "qemu-img resize failed (is the image larger than the flavor?)",
-                                "take a flavor with a larger disk")
-                      : 0;
+        size = qcow2_size(job->temp);
+        if (size == 0)
+            return err_set(&job->err, -EINVAL, "cannot make the disk", "the image is no qcow2",
+                           "upload the image again with its right disk format");
     }
+    if (job->size_gb == 0 || size == wanted)
+        return 0;
     if (size > wanted)
         return err_set(&job->err, -EFBIG, "cannot make the disk",
                        "the image is larger than the flavor's disk",
                        "take a flavor with a larger disk");
+    if (job->qcow2) {
+        rc = run_resize(job->temp, job->size_gb, why, sizeof(why));
+        return rc < 0 ? err_why(&job->err, rc, "cannot grow the disk", "%s", why) : 0;
+    }
     if (truncate(job->temp, (off_t)wanted) < 0)
-        return err_why(&job->err, -errno, "cannot grow the disk", "%s", strerror(errno));
+        return err_why(&job->err, -errno, "cannot grow the disk", "%s: %s", job->temp,
+                       strerror(errno));
     return 0;
 }
 
 /* ---- the job ---- */
 
+static int locate(const char *folder, char *path, size_t path_size, const char **ret_format)
+{
+    static const char *const formats[] = {"raw", "qcow2"};
+
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, path_size, "%s/root.%s", folder, formats[i]);
+        if (access(path, F_OK) == 0) {
+            *ret_format = formats[i];
+            return 0;
+        }
+        if (errno != ENOENT)
+            return -errno;
+    }
+    return -ENOENT;
+}
+
+/* The server's own folder only: were the place above it made here too, a shared file system that
+ * is not mounted would get a second, empty copy below its mount point. */
+static int make_folder(struct disk_job *job)
+{
+    int rc = mkdir(job->folder, 0711) < 0 && errno != EEXIST ? -errno : 0;
+
+    if (rc == 0)
+        rc = storage_dir_sync(job->disks);
+    return rc < 0 ? err_why(&job->err, rc, "cannot make the disk", "%s: %s", job->folder,
+                            strerror(-rc))
+                  : 0;
+}
+
+/* After growing, because its bytes and its size are to be there before its name is. */
+static int publish(struct disk_job *job)
+{
+    int fd = open(job->temp, O_RDONLY | O_CLOEXEC), rc;
+
+    rc = fd < 0 || fsync(fd) < 0 ? -errno : 0;
+    if (fd >= 0)
+        close(fd);
+    if (rc == 0)
+        rc = storage_dir_publish(job->temp, job->target);
+    /* Another host was faster while this one copied. Its guest may have written already. */
+    if (rc == -EEXIST) {
+        unlink(job->temp);
+        rc = 0;
+    }
+    if (rc == 0)
+        rc = storage_dir_sync(job->folder);
+    return rc < 0 ? err_why(&job->err, rc, "cannot make the disk", "%s: %s", job->target,
+                            strerror(-rc))
+                  : 0;
+}
+
 static void run(uv_work_t *work)
 {
     struct disk_job *job = work->data;
+    const char *format;
+    char path[PATH_MAX + 16];
     uint64_t size = 0;
-    int fd;
 
-    if (access(job->target, F_OK) == 0)
+    job->rc = locate(job->folder, path, sizeof(path), &format);
+    if (job->rc == 0)
         return;
-    job->rc = file_mkdirs(job->folder, 0711);
-    if (job->rc < 0) {
-        err_why(&job->err, job->rc, "cannot make the disk", "%s: %s", job->folder,
-                strerror(-job->rc));
+    if (job->rc != -ENOENT) {
+        err_why(&job->err, job->rc, "cannot make the disk", "%s: %s", path, strerror(-job->rc));
         return;
     }
+    job->rc = make_folder(job);
+    if (job->rc < 0)
+        return;
+    storage_dir_sweep(job->folder, ".root.");
     job->rc = copy_image(job, &size);
     if (job->rc == 0)
         job->rc = grow(job, size);
-    if (job->rc == 0 && rename(job->temp, job->target) < 0)
-        job->rc = err_why(&job->err, -errno, "cannot make the disk", "%s: %s", job->target,
-                          strerror(errno));
-    if (job->rc < 0) {
+    if (job->rc == 0)
+        job->rc = publish(job);
+    if (job->rc < 0)
         unlink(job->temp);
-        return;
-    }
-    fd = open(job->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        fsync(fd);
-        close(fd);
-    }
 }
 
 static void after(uv_work_t *work, int status)
@@ -212,19 +322,24 @@ void storage_dir_disk_create(struct storage_driver *d, const char *server_id, co
                              const char *image_format, int64_t size_gb, drv_done_cb *done,
                              void *arg)
 {
-    struct disk_job *job = calloc(1, sizeof(*job));
+    bool named = storage_dir_safe_name(server_id) && storage_dir_safe_name(image_id);
+    struct disk_job *job = named ? calloc(1, sizeof(*job)) : NULL;
     char nonce[ID_HEX_SIZE];
     struct err err;
 
-    if (!job || !storage_dir_safe_name(server_id) || !storage_dir_safe_name(image_id)) {
-        err_set(&err, -EINVAL, "cannot make the disk", "the server has no image", NULL);
-        free(job);
-        done(arg, -EINVAL, &err);
+    if (!job) {
+        err_set(&err, named ? -ENOMEM : -EINVAL, "cannot make the disk",
+                named         ? NULL
+                : image_id[0] ? "the id of the server or its image is no file name"
+                              : "the server has no image",
+                NULL);
+        done(arg, err.code, &err);
         return;
     }
     job->qcow2 = strcmp(image_format, "qcow2") == 0;
     snprintf(job->image, sizeof(job->image), "%s/images/%s", d->path, image_id);
     snprintf(job->sum, sizeof(job->sum), "%s/images/%s.sum", d->path, image_id);
+    snprintf(job->disks, sizeof(job->disks), "%s/disks", d->path);
     snprintf(job->folder, sizeof(job->folder), "%s/disks/%s", d->path, server_id);
     id_hex(nonce);
     snprintf(job->temp, sizeof(job->temp), "%s/disks/%s/.root.%s", d->path, server_id, nonce);
@@ -241,24 +356,24 @@ void storage_dir_disk_create(struct storage_driver *d, const char *server_id, co
 int storage_dir_disk_locate(struct storage_driver *d, const char *server_id, char *path,
                             size_t path_size, char *format, size_t format_size)
 {
-    static const char *const formats[] = {"raw", "qcow2"};
+    const char *found = NULL;
+    char folder[PATH_MAX];
+    int rc;
 
     if (!storage_dir_safe_name(server_id))
         return -ENOENT;
-    for (size_t i = 0; i < 2; i++) {
-        snprintf(path, path_size, "%s/disks/%s/root.%s", d->path, server_id, formats[i]);
-        if (access(path, F_OK) == 0) {
-            snprintf(format, format_size, "%s", formats[i]);
-            return 0;
-        }
-    }
-    return -ENOENT;
+    snprintf(folder, sizeof(folder), "%s/disks/%s", d->path, server_id);
+    rc = locate(folder, path, path_size, &found);
+    if (rc == 0)
+        snprintf(format, format_size, "%s", found);
+    return rc;
 }
 
 int storage_dir_disk_delete(struct storage_driver *d, const char *server_id)
 {
     char folder[PATH_MAX], path[PATH_MAX];
     struct dirent *entry;
+    int rc = 0;
     DIR *dir;
 
     if (!storage_dir_safe_name(server_id))
@@ -271,8 +386,12 @@ int storage_dir_disk_delete(struct storage_driver *d, const char *server_id)
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-        unlink(path);
+        /* What another host removed meanwhile is gone all the same. */
+        if (unlink(path) < 0 && errno != ENOENT && rc == 0)
+            rc = -errno;
     }
     closedir(dir);
-    return rmdir(folder) < 0 ? -errno : 0;
+    if (rc == 0 && rmdir(folder) < 0)
+        rc = -errno;
+    return rc;
 }
