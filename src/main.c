@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char usage[] =
     "vlingd " VLING_VERSION ": the Vling daemon, one on every host\n"
@@ -89,6 +90,20 @@ static int parse(int argc, char **argv, struct arguments *ret)
     return 0;
 }
 
+/* Starts itself again where it ends with that wish: by the file it runs from, even if another
+ * version was installed over it meanwhile. */
+static int run(const char *config, char **argv)
+{
+    int status = node_run(config, &hooks);
+
+    if (status != NODE_RESTART)
+        return status;
+    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+    execv("/proc/self/exe", argv);
+    perror("vlingd: cannot start again");
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
     struct arguments arguments = {0};
@@ -110,7 +125,7 @@ int main(int argc, char **argv)
         return 2;
     }
     if (strcmp(command, "run") == 0)
-        return node_run(arguments.config, &hooks);
+        return run(arguments.config, argv);
     if (strcmp(command, "init") == 0)
         return command_init(arguments.config, arguments.password_file);
     if (strcmp(command, "join") == 0)

@@ -56,6 +56,7 @@ int lab_wait_ready(struct lab *lab, int64_t timeout_ms, struct err *err);
 int cmd_status(int argc, char **argv);
 int cmd_events(int argc, char **argv);
 int cmd_host(int argc, char **argv);
+int cmd_controller(int argc, char **argv);
 int cmd_cabinet(int argc, char **argv);
 int cmd_backup(int argc, char **argv);
 int cmd_console(int argc, char **argv);

@@ -27,14 +27,45 @@ struct cli_daemon {
     CURL *curl;
 };
 
+/* The list of controllers as it was changed while running, beside the folder of certificates. */
+static json_t *saved_controllers(const char *pki)
+{
+    char path[PATH_MAX + 32], *text = NULL;
+    json_t *saved;
+    size_t size;
+
+    snprintf(path, sizeof(path), "%s/../controllers.json", pki);
+    if (file_read(path, CONFIG_MAX, &text, &size) < 0)
+        return NULL;
+    saved = json_parse(text, size, NULL, 0);
+    free(text);
+    return saved;
+}
+
+/* They answer when this host's own daemon does not. */
+static void take_controllers(struct cli_daemon *daemon, const json_t *controllers)
+{
+    const struct target own = daemon->target[0];
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach(controllers, i, one)
+    {
+        const char *ip = json_str(one, "ip", "");
+
+        if (daemon->count == 0 || daemon->count == CANDIDATES_MAX || strcmp(ip, own.ip) == 0)
+            continue;
+        daemon->target[daemon->count] = own;
+        snprintf(daemon->target[daemon->count++].ip, sizeof(own.ip), "%s", ip);
+    }
+}
+
 /* The host that `path` configures; `pki` NULL: its certificates are where it says. */
 static int take_target(const char *path, const char *pki, struct cli_daemon *daemon)
 {
     struct target *ret = &daemon->target[0];
-    const json_t *controllers, *one;
-    size_t i;
     char *text = NULL;
-    json_t *config;
+    json_t *config, *saved;
     size_t size;
     int rc = file_read(path, CONFIG_MAX, &text, &size);
 
@@ -49,17 +80,9 @@ static int take_target(const char *path, const char *pki, struct cli_daemon *dae
         snprintf(ret->pki, sizeof(ret->pki), "%s/pki",
                  json_str(config, "state_dir", "/var/lib/vling"));
     daemon->count = ret->ip[0] ? 1 : 0;
-    /* The controllers answer when this host's own daemon does not. */
-    controllers = json_object_get(config, "controllers");
-    json_array_foreach(controllers, i, one)
-    {
-        const char *ip = json_str(one, "ip", "");
-
-        if (daemon->count == 0 || daemon->count == CANDIDATES_MAX || strcmp(ip, ret->ip) == 0)
-            continue;
-        daemon->target[daemon->count] = *ret;
-        snprintf(daemon->target[daemon->count++].ip, sizeof(ret->ip), "%s", ip);
-    }
+    saved = saved_controllers(ret->pki);
+    take_controllers(daemon, json_object_get(saved ? saved : config, "controllers"));
+    json_decref(saved);
     json_decref(config);
     return daemon->count ? 0 : -EINVAL;
 }

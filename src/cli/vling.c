@@ -11,6 +11,7 @@ static const char usage[] =
     "  events     what it saw and did; -f goes on\n"
     "  host       list, show, enable, disable\n"
     "  cabinet    list, show\n"
+    "  controller list, add, remove, replace\n"
     "  backup     all that the cloud knows into a file\n"
     "  console    the serial console of a server\n"
     "\n"
@@ -25,9 +26,9 @@ int main(int argc, char **argv)
         const char *name;
         int (*run)(int argc, char **argv);
     } commands[] = {
-        {"status", cmd_status},   {"events", cmd_events},      {"host", cmd_host},
-        {"cabinet", cmd_cabinet}, {"console", cmd_console},    {"backup", cmd_backup},
-        {"lab", cmd_lab},         {"lab-init", lab_init_main},
+        {"status", cmd_status},         {"events", cmd_events},   {"host", cmd_host},
+        {"controller", cmd_controller}, {"cabinet", cmd_cabinet}, {"console", cmd_console},
+        {"backup", cmd_backup},         {"lab", cmd_lab},         {"lab-init", lab_init_main},
     };
 
     if (argc < 2 || cli_is_help(argv[1])) {

@@ -6,6 +6,7 @@
  *   GET  /v1/backup           all rows with their secrets: controllers only hold them too
  *   GET  /v1/events?after=ID&limit=N
  *   GET  /v1/console/<server>?max=BYTES
+ *   GET, POST /v1/controllers, GET /v1/authority: see controllers.h
  *   POST /v1/host/<name>       {"disabled": bool, "roles": [...]}
  */
 #include "base/clock.h"
@@ -15,6 +16,7 @@
 #include "model/server.h"
 #include "model/tables.h"
 #include "node/backup.h"
+#include "node/controllers.h"
 #include "node/duties_rows.h"
 #include "node/node.h"
 #include "node/pki.h"
@@ -38,7 +40,7 @@ struct pending {
     bool stale;
 };
 
-static void reply_json(struct http_request *request, unsigned status, json_t *body)
+void admin_reply(struct http_request *request, unsigned status, json_t *body)
 {
     char *text = json_dumps(body, JSON_COMPACT);
 
@@ -48,9 +50,9 @@ static void reply_json(struct http_request *request, unsigned status, json_t *bo
     json_decref(body);
 }
 
-static void reply_error(struct http_request *request, unsigned status, const char *message)
+void admin_error(struct http_request *request, unsigned status, const char *message)
 {
-    reply_json(request, status, json_pack("{s:s}", "error", message));
+    admin_reply(request, status, json_pack("{s:s}", "error", message));
 }
 
 /* ---- status ---- */
@@ -139,7 +141,7 @@ static void answer_status(struct pending *pending)
     json_object_set_new(body, "modules", mirror_select(node->mirror, "module", "ORDER BY id", ""));
     json_object_set_new(body, "servers", count_servers(node->mirror));
     json_object_set_new(body, "losses", list_losses(node));
-    reply_json(pending->request, 200, body);
+    admin_reply(pending->request, 200, body);
 }
 
 /* ---- rows and events ---- */
@@ -165,12 +167,12 @@ static void answer_rows(struct pending *pending)
     json_t *rows;
 
     if (!resource) {
-        reply_error(pending->request, 404, "there is no such table");
+        admin_error(pending->request, 404, "there is no such table");
         return;
     }
     rows = mirror_select(pending->node->mirror, resource->table, "ORDER BY id", "");
     hide_secrets(resource, rows);
-    reply_json(pending->request, 200, json_pack("{s:o}", "rows", rows));
+    admin_reply(pending->request, 200, json_pack("{s:o}", "rows", rows));
 }
 
 static void answer_events(struct pending *pending)
@@ -189,7 +191,7 @@ static void answer_events(struct pending *pending)
         events = mirror_select(
             pending->node->mirror, "event",
             "WHERE id IN (SELECT id FROM event ORDER BY id DESC LIMIT ?) ORDER BY id", "i", n);
-    reply_json(pending->request, 200, json_pack("{s:o}", "events", events));
+    admin_reply(pending->request, 200, json_pack("{s:o}", "events", events));
 }
 
 static void on_read(void *arg, int rc)
@@ -208,7 +210,7 @@ static void read_then(struct node *node, struct http_request *request,
     struct pending *pending = calloc(1, sizeof(*pending));
 
     if (!pending) {
-        reply_error(request, 503, "out of memory");
+        admin_error(request, 503, "out of memory");
         return;
     }
     pending->node = node;
@@ -220,10 +222,10 @@ static void read_then(struct node *node, struct http_request *request,
 static void answer_backup(struct pending *pending)
 {
     if (pending->stale)
-        reply_error(pending->request, 503,
+        admin_error(pending->request, 503,
                     "the store cannot be reached: a backup now could be old");
     else
-        reply_json(pending->request, 200, backup_make(pending->node));
+        admin_reply(pending->request, 200, backup_make(pending->node));
 }
 
 /* ---- changing a host ---- */
@@ -233,9 +235,9 @@ static void on_host_written(void *arg, int rc, int64_t revision)
     struct pending *pending = arg;
 
     if (rc == 0)
-        reply_json(pending->request, 200, json_object());
+        admin_reply(pending->request, 200, json_object());
     else
-        reply_error(pending->request, rc == -EAGAIN ? 409 : 503,
+        admin_error(pending->request, rc == -EAGAIN ? 409 : 503,
                     rc == -EAGAIN ? "somebody else changed it at the same time: try again"
                                   : "the store cannot be reached: try again");
     free(pending);
@@ -251,9 +253,9 @@ static void change_host(struct node *node, struct http_request *request, const c
     struct store_txn *txn;
 
     if (!json_is_object(body) || !json_is_boolean(json_object_get(body, "disabled"))) {
-        reply_error(request, 400, "the body must be {\"disabled\": true or false}");
+        admin_error(request, 400, "the body must be {\"disabled\": true or false}");
     } else if (!host) {
-        reply_error(request, 404, "there is no such host");
+        admin_error(request, 404, "there is no such host");
     } else if ((pending = calloc(1, sizeof(*pending)))) {
         bool disabled = json_bool(body, "disabled", false);
 
@@ -265,7 +267,7 @@ static void change_host(struct node *node, struct http_request *request, const c
                   "%s", disabled ? "no new servers are placed here" : "new servers may come again");
         store_commit(node->store, txn, COMMIT_TIMEOUT_MS, on_host_written, pending);
     } else {
-        reply_error(request, 503, "out of memory");
+        admin_error(request, 503, "out of memory");
     }
     json_decref(host);
     json_decref(body);
@@ -286,7 +288,7 @@ static void answer_console(struct node *node, struct http_request *request, cons
     if (node->compute)
         rc = node->compute_ops->console_log(node->compute, id, (size_t)max, &text, &size);
     if (rc < 0) {
-        reply_error(request, 404, "this host has no console log of that server");
+        admin_error(request, 404, "this host has no console log of that server");
         return;
     }
     http_reply_header(request, "Content-Type", "application/octet-stream");
@@ -301,7 +303,9 @@ static void handle(void *arg, struct http_request *request)
     bool get = strcmp(method, "GET") == 0;
 
     if (http_body_error(request) < 0)
-        reply_error(request, 413, "the body is too large");
+        admin_error(request, 413, "the body is too large");
+    else if (controllers_serve(node, request))
+        return;
     else if (get && strcmp(path, "/v1/status") == 0)
         read_then(node, request, answer_status);
     else if (get && strcmp(path, "/v1/rows") == 0)
@@ -315,7 +319,7 @@ static void handle(void *arg, struct http_request *request)
     else if (strcmp(method, "POST") == 0 && strncmp(path, "/v1/host/", 9) == 0)
         change_host(node, request, path + 9);
     else
-        reply_error(request, 404, "there is no such call");
+        admin_error(request, 404, "there is no such call");
 }
 
 int admin_start(struct node *node, struct err *err)

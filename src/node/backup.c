@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "model/tables.h"
+#include "node/controllers.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -40,6 +41,8 @@ static void add_table(struct mirror *db, json_t *rows, const char *table)
 
     json_array_foreach(all, i, row)
     {
+        if (strcmp(table, "setting") == 0 && strcmp(json_str(row, "id", ""), CONTROLLERS_ROW) == 0)
+            continue; /* the new cloud has its own */
         json_object_del(row, "_rev");
         json_array_append_new(rows, json_pack("{s:s, s:O}", "table", table, "row", row));
     }

@@ -29,6 +29,7 @@ struct config {
     bool sqlite; /* one controller on its own machine: no etcd */
     struct config_controller controllers[CONFIG_CONTROLLERS_MAX];
     size_t controller_count;
+    int64_t controllers_serial; /* of the list (controllers.h); 0: as configured */
     json_t *raw;
 };
 

@@ -312,16 +312,32 @@ static bool is_founded(const struct join_server *server)
     return access(path, F_OK) == 0;
 }
 
-static json_t *make_answer(struct join_server *server, const char *host, bool controller,
-                           const char *certificate)
+/* The list of controllers, if it is not any more what the configurations say. */
+static void put_list(struct join_server *server, json_t *answer)
+{
+    char path[PATH_SIZE], *text = NULL;
+    size_t size = 0;
+    json_t *list;
+
+    snprintf(path, sizeof(path), "%s/controllers.json", server->state_dir);
+    if (file_read(path, PKI_PEM_MAX, &text, &size) < 0)
+        return;
+    list = json_parse(text, size, NULL, 0);
+    if (list)
+        json_object_set_new(answer, "controllers", list);
+    free(text);
+}
+
+static json_t *make_answer(struct join_server *server, const char *host, const char *certificate)
 {
     json_t *answer = json_object();
     bool complete;
 
     json_put_str(answer, "certificate", certificate);
     json_put_bool(answer, "founded", is_founded(server));
+    put_list(server, answer);
     complete = put_file(server, answer, "ca", "ca.crt") && put_cluster_key(server, answer);
-    if (complete && controller && is_controller(server, host))
+    if (complete && is_controller(server, host))
         complete = put_file(server, answer, "ca_key", "ca.key") &&
                    put_file(server, answer, "tokens", "join.token");
     if (complete)
@@ -350,7 +366,7 @@ static void let_in(struct join_server *server, struct http_request *request, con
         reply_error(request, err.code == -EPERM || err.code == -EINVAL ? 400 : 500, err.why);
         return;
     }
-    answer = make_answer(server, host, json_bool(body, "controller", false), certificate);
+    answer = make_answer(server, host, certificate);
     text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
     if (text) {
         http_reply_header(request, "Content-Type", "application/json");

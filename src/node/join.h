@@ -4,8 +4,9 @@
  *          lets a host in and tells it whom to trust. The secret is kept on every controller in
  *          <state_dir>/pki/join.token (one token a line).
  * Server.  HTTPS on the management address, port 7701, without client certificates: POST /join
- *          {host, secret, csr, ips, controller} -> {certificate, ca, cluster_key (base64),
- *          ca_key and tokens (controllers named in the configuration only)}.
+ *          {host, secret, csr, ips} -> {certificate, ca, cluster_key (base64), founded,
+ *          controllers (the list, if it ever changed: controllers.h), ca_key and tokens (for hosts
+ *          in the list only)}.
  * Names.   A name that was issued before may be issued again to whoever holds a valid token (a
  *          reinstalled host); the caller's `issued` hook may refuse it. Secrets are compared in
  *          constant time, and wrong ones are answered after a delay.

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "node/controllers.h"
 #include "node/join.h"
 #include "node/pki.h"
 
@@ -236,7 +237,6 @@ static char *make_body(const struct join_request *request, const struct join_tok
     json_put_str(body, "secret", secret);
     json_put_str(body, "csr", csr);
     json_object_set_new(body, "ips", ips);
-    json_put_bool(body, "controller", request->controller);
     text = json_dumps(body, JSON_COMPACT);
     json_decref(body);
     return text;
@@ -249,6 +249,7 @@ static int install(const struct join_request *request, const char *pinned, const
     uint8_t key[PKI_CLUSTER_KEY_SIZE];
     const char *text = json_str(body, "cluster_key", ""), *rest, *tokens;
     const char *ca_key = json_str(body, "ca_key", NULL);
+    const json_t *list = json_object_get(body, "controllers");
     char path[PATH_SIZE];
     size_t size = 0;
     int rc;
@@ -257,11 +258,13 @@ static int install(const struct join_request *request, const char *pinned, const
                           sodium_base64_VARIANT_ORIGINAL) != 0 ||
         size != sizeof(key))
         return err_set(err, -EBADMSG, what, "the cluster key is missing", "");
-    if (request->controller && !ca_key)
+    if (request->controller && !ca_key && !list)
         return err_set(err, -EPERM, what,
                        "this host is no controller in the configuration of the others",
                        "name it under \"controllers\" in their vlingd.json");
-    if (request->controller && json_bool(body, "founded", false)) {
+    if (list && (rc = controllers_save(request->state_dir, list, err)) < 0)
+        return rc;
+    if (ca_key && json_bool(body, "founded", false)) {
         snprintf(path, sizeof(path), "%s/etcd.joined", request->state_dir);
         rc = file_write_atomic(path, "1\n", 2, 0600);
         if (rc < 0)
@@ -275,8 +278,8 @@ static int install(const struct join_request *request, const char *pinned, const
         if (rc < 0)
             return err_why(err, rc, what, "%s", strerror(-rc));
     }
-    rc = pki_install(request->state_dir, json_str(body, "certificate", ""), pinned,
-                     request->controller ? ca_key : NULL, key, err);
+    rc = pki_install(request->state_dir, json_str(body, "certificate", ""), pinned, ca_key, key,
+                     err);
     sodium_memzero(key, sizeof(key));
     return rc;
 }

@@ -3,6 +3,7 @@
 #include "base/id.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "node/controllers.h"
 #include "node/join.h"
 #include "node/pki.h"
 #include "store/etcd_server.h"
@@ -84,21 +85,39 @@ static int open_compute(struct node *node, struct err *err)
     return node->compute ? 0 : -EIO;
 }
 
+/* What only a controller has. */
+static void retire(const struct config *c, const char *data, const char *pid)
+{
+    static const char *const secrets[] = {"ca.key", "join.token"};
+    char path[300];
+
+    etcd_server_retire(data, pid);
+    for (size_t i = 0; i < 2; i++) {
+        if (pki_path(c->state_dir, secrets[i], path, sizeof(path)) == 0)
+            unlink(path);
+    }
+}
+
 static int open_etcd(struct node *node, struct err *err)
 {
     struct config *c = &node->config;
     struct etcd_server_peer peers[CONFIG_CONTROLLERS_MAX];
     char data[300], log[300], pid[300], cert[300], key[300], ca[300];
 
-    if (!node->controller || c->sqlite)
+    if (c->sqlite)
         return 0;
+    snprintf(data, sizeof(data), "%s/etcd", c->state_dir);
+    snprintf(pid, sizeof(pid), "%s/etcd.pid", c->run_dir);
+    if (!node->controller) {
+        if (c->controllers_serial > 0)
+            retire(c, data, pid);
+        return 0;
+    }
     for (size_t i = 0; i < c->controller_count; i++) {
         peers[i].name = c->controllers[i].host;
         peers[i].ip = c->controllers[i].ip;
     }
-    snprintf(data, sizeof(data), "%s/etcd", c->state_dir);
     snprintf(log, sizeof(log), "%s/etcd.log", c->state_dir);
-    snprintf(pid, sizeof(pid), "%s/etcd.pid", c->run_dir);
     pki_path(c->state_dir, "host.crt", cert, sizeof(cert));
     pki_path(c->state_dir, "host.key", key, sizeof(key));
     pki_path(c->state_dir, "ca.crt", ca, sizeof(ca));
@@ -240,6 +259,7 @@ static void on_tick(uv_timer_t *timer)
 
     if (!mirror_ready(node->mirror))
         return;
+    controllers_check(node);
     if (node->ticks++ % BOOTSTRAP_RETRY_TICKS == 0) {
         guard_check(node);
         if (node->controller)
@@ -386,6 +406,8 @@ int node_run(const char *config_path, const struct node_hooks *hooks)
     node.config_path = config_path;
     id_uuid(node.boot_id);
     rc = config_load(config_path, &node.config, &err);
+    if (rc == 0)
+        rc = controllers_load(&node.config, &err);
     if (rc == 0) {
         node.controller = config_controller_index(&node.config, node.config.host) >= 0;
         log_info("vlingd %s on %s in cabinet %s%s", VLING_VERSION, node.config.host,
@@ -403,5 +425,5 @@ int node_run(const char *config_path, const struct node_hooks *hooks)
     uv_run(node.loop, UV_RUN_DEFAULT);
     close_all(&node);
     config_free(&node.config);
-    return 0;
+    return node.restart ? NODE_RESTART : 0;
 }

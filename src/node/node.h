@@ -73,11 +73,21 @@ struct node {
     unsigned ticks;
     uv_timer_t tick;
     bool stopping;
+    bool restart; /* the program is to start again in this process */
+    struct {
+        int64_t serial; /* of the list that is being followed */
+        unsigned checks, asked;
+        bool asking, tidying;
+    } follow; /* controllers.c */
     uv_signal_t sigterm, sigint, sighup;
 };
 
+#define NODE_RESTART (-1)
+
 /* Runs the daemon until SIGTERM or SIGINT; on SIGHUP the roles are read again from the file.
- * Returns the exit status. Guests and networking go on after it ends; the next one adopts them. */
+ * Returns the exit status, or NODE_RESTART: the same program is to be executed again in this
+ * process, since the controllers changed. Guests and networking go on after it ends; the next one
+ * adopts them. */
 int node_run(const char *config_path, const struct node_hooks *hooks);
 
 /* ---- bootstrap.c ---- */
@@ -114,6 +124,9 @@ void duties_stop(struct duties *duties);
 
 /* ---- admin.c ---- */
 int admin_start(struct node *node, struct err *err);
+/* Answers; take the reference of `body`. */
+void admin_reply(struct http_request *request, unsigned status, json_t *body);
+void admin_error(struct http_request *request, unsigned status, const char *message);
 
 /* ---- metadata.c ---- */
 /* EC2- and OpenStack-style metadata for the server that owns `client_ip` on `network_id`; see

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -479,6 +480,7 @@ static void look(uv_timer_t *timer)
     if (s->pid > 0 && is_ours(s, s->pid)) {
         again(s, CHECK_MS);
     } else if (s->pid > 0) {
+        waitpid(s->pid, NULL, WNOHANG); /* ours from before the program started itself again? */
         died(s, "is gone");
     } else {
         start(s);
@@ -584,6 +586,23 @@ struct etcd_server *etcd_server_start(uv_loop_t *loop, const struct etcd_server_
         start(s);
     }
     return s;
+}
+
+void etcd_server_retire(const char *data_dir, const char *pid_file)
+{
+    struct etcd_server s = {.data_dir = (char *)data_dir, .pid_file = (char *)pid_file};
+    char from[4096], to[4096];
+    int pid = pid_from_file(&s);
+
+    if (pid > 0)
+        kill(pid, SIGKILL);
+    snprintf(from, sizeof(from), "%s.joined", data_dir);
+    unlink(from);
+    if (!has_data(&s))
+        return;
+    snprintf(to, sizeof(to), "%s.removed-%lld", data_dir, (long long)time(NULL));
+    if (rename(data_dir, to) == 0)
+        log_info("etcd: this host is no member any more; its data are in %s", to);
 }
 
 int etcd_server_pid(const struct etcd_server *server)

@@ -46,6 +46,10 @@ struct etcd_server_options {
 struct etcd_server *etcd_server_start(uv_loop_t *loop, const struct etcd_server_options *options,
                                       struct err *err);
 
+/* For a host that is no member any more: ends the process that may still run on `data_dir` and puts
+ * the data aside as "<data_dir>.removed-<time>". */
+void etcd_server_retire(const char *data_dir, const char *pid_file);
+
 /* 0 while it is not running. */
 int etcd_server_pid(const struct etcd_server *server);
 

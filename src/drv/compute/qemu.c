@@ -16,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define POWER_BUTTON_MS 5000
@@ -33,6 +34,7 @@ struct guest {
     int64_t generation;
     enum guest_power power;
     int pid, pidfd;
+    bool adopted;     /* an earlier daemon started it; perhaps in this process */
     uv_poll_t *death; /* on the pidfd */
     struct qmp *qmp;
     bool qmp_ready;
@@ -131,6 +133,9 @@ static void drop_process(struct guest *g)
     if (g->pidfd >= 0)
         close(g->pidfd);
     g->pidfd = -1;
+    if (g->adopted && g->pid > 0)
+        waitpid(g->pid, NULL, WNOHANG);
+    g->adopted = false;
     g->pid = 0;
 }
 
@@ -631,6 +636,7 @@ static void adopt(struct compute_driver *d, const char *id)
         return;
     g->generation = qemu_dir_generation(g->dir);
     pid = qemu_dir_pid(g->dir, id);
+    g->adopted = true;
     if (pid != 0 && watch_process(g, pid) == 0) {
         g->power = GUEST_STARTING; /* until it says */
         g->deadline = 0;

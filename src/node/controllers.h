@@ -1,0 +1,53 @@
+/* Which hosts are controllers, and changing that while the cloud runs.
+ *
+ * The list.    Row setting/controllers: {"serial": N, "controllers": [{host, cabinet, ip}]}. A new
+ *              cloud has no such row: the list of the configuration file counts until the first
+ *              change (serial 0). Each host keeps a copy in <state_dir>/controllers.json, which
+ *              from then on counts in place of the configuration's.
+ * Following.   A host that sees a newer list saves it and starts its own program again, the
+ *              controllers one after the other: everything that depends on the list is read at the
+ *              start, and guests and networking do not notice a restart. A host that is to become
+ *              a controller fetches the authority's key from another one first. One that ceases to
+ *              be waits until the others have removed its etcd member.
+ * etcd.        A new controller adds itself (store/etcd_heal.h). Members that are not in the list
+ *              are removed by the controllers: they ask for the members first and for the list
+ *              after that, so one that was just added is never taken for a removed one.
+ * Threads.     The loop's.
+ */
+#ifndef VLING_NODE_CONTROLLERS_H
+#define VLING_NODE_CONTROLLERS_H
+
+#include "node/node.h"
+
+#define CONTROLLERS_ROW "controllers"
+
+/* Replaces the list of `config` (and its role "controller") by the saved one, if there is one. A
+ * saved one that cannot be read is an error: the old list of the configuration could be wrong. */
+int controllers_load(struct config *config, struct err *err);
+/* Checks `value` (see above) and saves it. -EINVAL if it is no list. */
+int controllers_save(const char *state_dir, const json_t *value, struct err *err);
+
+/* Is `host` in the list `value`? */
+bool controllers_listed(const json_t *value, const char *host);
+/* The list that counts now: the row's value, else one made of the configuration (serial 0). New
+ * reference; `ret_rev` (may be NULL) is the row's revision, 0 without a row. */
+json_t *controllers_value(struct node *node, int64_t *ret_rev);
+
+/* Looks for a newer list and follows it; every quarter of a second. Sets node->restart in the end
+ * and stops the loop. */
+void controllers_check(struct node *node);
+
+/* GET /v1/controllers, POST /v1/controllers {"add": HOST} or {"remove": HOST}, GET /v1/authority
+ * (for hosts in the list only). */
+bool controllers_serve(struct node *node, struct http_request *request);
+
+/* ---- controllers_etcd.c ---- */
+
+/* The members of etcd as it lists them, each with a boolean "leader"; NULL: nobody answered. Asks
+ * the controllers one after the other. */
+typedef void controllers_members_cb(void *arg, const json_t *members);
+void controllers_members(struct node *node, controllers_members_cb *cb, void *arg);
+/* Removes members that the list does not name; on controllers, now and then. */
+void controllers_tidy(struct node *node);
+
+#endif

@@ -1,0 +1,308 @@
+/* What is asked of a host about controllers, and the changes that an operator makes. */
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "node/controllers.h"
+#include "node/pki.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define READ_TIMEOUT_MS 3000
+#define COMMIT_TIMEOUT_MS 5000
+
+struct pending {
+    struct node *node;
+    struct http_request *request;
+    char host[64];
+    bool add;
+    json_t *value;
+};
+
+static void pending_free(struct pending *p)
+{
+    json_decref(p->value);
+    free(p);
+}
+
+static bool is_up(struct node *node, const char *host)
+{
+    json_t *row = mirror_get(node->mirror, "host", host, NULL);
+    bool up = strcmp(json_str(row, "state", ""), "up") == 0;
+
+    json_decref(row);
+    return up;
+}
+
+/* ---- the list ---- */
+
+/* "member": does etcd's member of that host run, or is it only expected. */
+static void put_member(json_t *row, const json_t *members)
+{
+    const json_t *member;
+    char url[100];
+    size_t i;
+
+    snprintf(url, sizeof(url), "https://%s:2380", json_str(row, "ip", ""));
+    json_put_str(row, "member", "none");
+    json_put_bool(row, "leader", false);
+    json_array_foreach(members, i, member)
+    {
+        if (!json_has_str(member, "peerURLs", url))
+            continue;
+        json_put_str(row, "member",
+                     json_array_size(json_object_get(member, "clientURLs")) > 0 ? "started"
+                                                                                : "added");
+        json_put_bool(row, "leader", json_bool(member, "leader", false));
+    }
+}
+
+static void on_members(void *arg, const json_t *members)
+{
+    struct pending *p = arg;
+    json_t *list = json_object_get(p->value, "controllers"), *row;
+    size_t i;
+
+    json_array_foreach(list, i, row)
+    {
+        json_t *host = mirror_get(p->node->mirror, "host", json_str(row, "host", ""), NULL);
+
+        json_put_str(row, "state", json_str(host, "state", "unknown"));
+        json_put_bool(row, "serving", json_has_str(host, "roles", "controller"));
+        json_decref(host);
+        put_member(row, members);
+    }
+    json_object_set_new(p->value, "members", json_integer((json_int_t)json_array_size(members)));
+    json_object_set_new(p->value, "sqlite", json_boolean(p->node->config.sqlite));
+    admin_reply(p->request, 200, json_incref(p->value));
+    pending_free(p);
+}
+
+static void list(struct pending *p)
+{
+    json_t *value = controllers_value(p->node, NULL);
+
+    p->value = json_deep_copy(value);
+    json_decref(value);
+    controllers_members(p->node, on_members, p);
+}
+
+/* ---- changing it ---- */
+
+static int refuse_add(const struct pending *p, json_t *host, char *why, size_t size)
+{
+    json_t *list = json_object_get(p->value, "controllers"), *item;
+    size_t i;
+
+    if (controllers_listed(p->value, p->host))
+        return snprintf(why, size, "%s is a controller already", p->host);
+    if (!host)
+        return snprintf(why, size, "there is no host %s: see vling host list", p->host);
+    if (strcmp(json_str(host, "state", ""), "up") != 0)
+        return snprintf(why, size, "%s is not up", p->host);
+    if (json_array_size(list) >= CONFIG_CONTROLLERS_MAX)
+        return snprintf(why, size, "there are %d controllers already", CONFIG_CONTROLLERS_MAX);
+    json_array_foreach(list, i, item)
+    {
+        const char *other = json_str(item, "host", "");
+
+        if (!is_up(p->node, other))
+            return snprintf(why, size,
+                            "controller %s is not up, and one more would raise the majority that "
+                            "is needed: remove or replace it first",
+                            other);
+    }
+    return 0;
+}
+
+/* The change itself needs a majority, and so does what remains. */
+static int refuse_remove(const struct pending *p, char *why, size_t size)
+{
+    json_t *list = json_object_get(p->value, "controllers"), *item;
+    size_t i, n = json_array_size(list), others_up = 0;
+
+    if (!controllers_listed(p->value, p->host))
+        return snprintf(why, size, "%s is no controller: see vling controller list", p->host);
+    if (n == 1)
+        return snprintf(why, size, "%s is the only controller", p->host);
+    json_array_foreach(list, i, item)
+    {
+        const char *other = json_str(item, "host", "");
+
+        others_up += strcmp(other, p->host) != 0 && is_up(p->node, other);
+    }
+    if ((others_up + is_up(p->node, p->host)) * 2 <= n || others_up * 2 <= n - 1)
+        return snprintf(why, size,
+                        "only %zu of the %zu other controllers are up: without %s there would be "
+                        "no majority",
+                        others_up, n - 1, p->host);
+    return 0;
+}
+
+static void on_committed(void *arg, int rc, int64_t revision)
+{
+    struct pending *p = arg;
+
+    if (rc == 0)
+        admin_reply(p->request, 200, json_incref(p->value));
+    else
+        admin_error(p->request, rc == -EAGAIN ? 409 : 503,
+                    rc == -EAGAIN ? "somebody else changed it at the same time: try again"
+                                  : "the store cannot be reached: try again");
+    pending_free(p);
+}
+
+/* The next list, in p->value. */
+static void apply(struct pending *p, const json_t *host)
+{
+    json_t *list = json_object_get(p->value, "controllers");
+    size_t i = 0;
+
+    json_put_int(p->value, "serial", json_int(p->value, "serial", 0) + 1);
+    if (p->add)
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "host", p->host, "cabinet",
+                                              json_str(host, "cabinet", ""), "ip",
+                                              json_str(host, "mgmt_ip", "")));
+    while (!p->add && i < json_array_size(list)) {
+        if (strcmp(json_str(json_array_get(list, i), "host", ""), p->host) == 0)
+            json_array_remove(list, i);
+        else
+            i++;
+    }
+}
+
+static void change(struct pending *p)
+{
+    struct node *node = p->node;
+    json_t *host = mirror_get(node->mirror, "host", p->host, NULL), *value, *row;
+    struct store_txn *txn;
+    char why[200];
+    int64_t rev;
+
+    value = controllers_value(node, &rev);
+    p->value = json_deep_copy(value);
+    json_decref(value);
+    if ((p->add ? refuse_add(p, host, why, sizeof(why)) : refuse_remove(p, why, sizeof(why))) > 0) {
+        admin_error(p->request, 409, why);
+        json_decref(host);
+        pending_free(p);
+        return;
+    }
+    apply(p, host);
+    json_decref(host);
+    row = json_pack("{s:s, s:O}", "id", CONTROLLERS_ROW, "value", p->value);
+    txn = store_txn_new();
+    store_txn_expect(txn, "setting", CONTROLLERS_ROW, rev);
+    store_txn_put(txn, "setting", CONTROLLERS_ROW, row);
+    event_add(txn, &node->config, "warning", p->add ? "controller.added" : "controller.removed",
+              p->host, "by an operator; there are %zu controllers now",
+              json_array_size(json_object_get(p->value, "controllers")));
+    json_decref(row);
+    store_commit(node->store, txn, COMMIT_TIMEOUT_MS, on_committed, p);
+}
+
+static void on_read(void *arg, int rc)
+{
+    struct pending *p = arg;
+
+    if (rc < 0) {
+        admin_error(p->request, 503, "the store cannot be reached: try again");
+        pending_free(p);
+    } else if (p->host[0]) {
+        change(p);
+    } else {
+        list(p);
+    }
+}
+
+static struct pending *pending_new(struct node *node, struct http_request *request)
+{
+    struct pending *p = calloc(1, sizeof(*p));
+
+    if (!p) {
+        admin_error(request, 503, "out of memory");
+        return NULL;
+    }
+    p->node = node;
+    p->request = request;
+    return p;
+}
+
+static void serve_change(struct node *node, struct http_request *request)
+{
+    size_t size;
+    const char *text = http_body(request, &size);
+    json_t *body = json_parse(text, size, NULL, 0);
+    const char *add = json_str(body, "add", ""), *remove = json_str(body, "remove", "");
+    struct pending *p;
+
+    if (!add[0] == !remove[0] || strlen(add) >= sizeof(p->host) ||
+        strlen(remove) >= sizeof(p->host)) {
+        admin_error(request, 400, "the body must be {\"add\": HOST} or {\"remove\": HOST}");
+    } else if (node->config.sqlite) {
+        admin_error(request, 409,
+                    "this cloud's store is SQLite on one machine: make a backup and restore it "
+                    "into a cloud of three controllers (vling backup --help)");
+    } else if ((p = pending_new(node, request))) {
+        p->add = add[0];
+        snprintf(p->host, sizeof(p->host), "%s%s", add, remove);
+        mirror_barrier(node->mirror, READ_TIMEOUT_MS, on_read, p);
+    }
+    json_decref(body);
+}
+
+/* ---- the authority's key, for a host that is to be a controller ---- */
+
+static bool put_secret(struct node *node, json_t *answer, const char *key, const char *name)
+{
+    char path[400], *text = NULL;
+    bool there = pki_path(node->config.state_dir, name, path, sizeof(path)) == 0 &&
+                 file_read(path, PKI_PEM_MAX, &text, NULL) == 0;
+
+    if (there) {
+        json_put_str(answer, key, text);
+        sodium_memzero(text, strlen(text));
+    }
+    free(text);
+    return there;
+}
+
+static void serve_authority(struct node *node, struct http_request *request)
+{
+    const char *who = http_client_name(request);
+    json_t *value = controllers_value(node, NULL), *answer = json_object();
+
+    if (!node->controller || !who || !controllers_listed(value, who)) {
+        admin_error(request, 403, "only controllers get this, and only from controllers");
+    } else if (put_secret(node, answer, "ca_key", "ca.key") &&
+               put_secret(node, answer, "tokens", "join.token")) {
+        log_info("%s becomes a controller: it got the authority's key", who);
+        admin_reply(request, 200, json_incref(answer));
+    } else {
+        admin_error(request, 500, "this controller's keys cannot be read");
+    }
+    json_decref(answer);
+    json_decref(value);
+}
+
+bool controllers_serve(struct node *node, struct http_request *request)
+{
+    const char *path = http_path(request);
+    bool get = strcmp(http_method(request), "GET") == 0;
+    struct pending *p;
+
+    if (get && strcmp(path, "/v1/authority") == 0) {
+        serve_authority(node, request);
+        return true;
+    }
+    if (strcmp(path, "/v1/controllers") != 0)
+        return false;
+    if (!get)
+        serve_change(node, request);
+    else if ((p = pending_new(node, request)))
+        mirror_barrier(node->mirror, READ_TIMEOUT_MS, on_read, p);
+    return true;
+}

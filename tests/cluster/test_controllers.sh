@@ -1,0 +1,62 @@
+#!/bin/bash
+# Controllers are replaced while the cloud works: a living one, then one that is dead and comes back
+# as an ordinary host. Nothing that was acknowledged is lost and guests do not notice. What would
+# cost the majority is refused.
+. "$(dirname "$0")/lib.sh"
+lab_start --cabinets 3 --hosts 2
+cloud_prepare
+cloud_boot one c3
+boot=$(cloud_boot_id "$address")
+
+# field HOST COLUMN of vling controller list
+field() { "$vling" controller list --lab -f json | python3 -c '
+import json, sys
+rows = {row["host"]: row for row in json.load(sys.stdin)}
+print(rows.get(sys.argv[1], {}).get(sys.argv[2], "-"))' "$@"; }
+count() { "$vling" controller list --lab -f value | grep -c .; }
+has_etcd() { "$vling" lab exec "$1" pgrep -x etcd >/dev/null; }
+has_key() { "$vling" lab exec "$1" test -e /var/lib/vling/pki/ca.key; }
+host_state() { "$vling" host list --lab -f value | awk -v h="$1" '$1 == h { print $3 }'; }
+is_up() { [ "$(host_state "$1")" = up ]; }
+is_down() { ! is_up "$1"; }
+
+check "three to begin with" [ "$(count)" = 3 ]
+check "all members run" [ "$(field c1h1 member)$(field c2h1 member)$(field c3h1 member)" = startedstartedstarted ]
+check "one leads" [ "$("$vling" controller list --lab -f json | grep -c '"leader": true')" = 1 ]
+check "a write before" cloud_write before
+
+"$vling" controller replace c1h1 c1h2 --lab
+check "still three" [ "$(count)" = 3 ]
+check "the new one's member runs" [ "$(field c1h2 member)" = started ]
+check "the old one is gone from the list" [ "$(field c1h1 member)" = - ]
+check "the new one has etcd" has_etcd c1h2
+check "and the authority's key" has_key c1h2
+retired() { ! has_etcd c1h1 && ! has_key c1h1; }
+check "the old one has neither any more" cloud_wait 30 retired
+check "its old data are kept aside" "$vling" lab exec c1h1 sh -c 'ls -d /var/lib/vling/etcd.removed-*'
+check "what was acknowledged is there" cloud_wait 30 cloud_has before
+check "a write after" cloud_wait 30 cloud_write after
+check "it is a living host" cloud_wait 30 is_up c1h1
+check "the guest is the same boot" [ "$(cloud_boot_id "$address")" = "$boot" ]
+
+"$vling" lab power off c2h1
+check "its loss is seen" cloud_wait 30 is_down c2h1
+check_not "no more controllers while one is dead" "$vling" controller add c1h1 --lab
+check_not "no majority, no removal" "$vling" controller remove c3h1 --lab
+"$vling" controller replace c2h1 c2h2 --lab
+check "three again" [ "$(count)" = 3 ]
+check "the new one's member runs" [ "$(field c2h2 member)" = started ]
+
+# The cloud survives the loss of one of the new ones, which it could not with the dead one's place.
+"$vling" lab power off c1h2
+check "writes go on without one of them" cloud_wait 30 cloud_write without
+"$vling" lab power on c1h2 c2h1
+check "the dead one comes back as a host" cloud_wait 60 is_up c2h1
+not_a_member() { ! has_etcd c2h1 && [ "$(count)" = 3 ] && [ "$(field c2h1 member)" = - ]; }
+check "and as nothing more" cloud_wait 60 not_a_member
+all_started() { [ "$(field c1h2 member)$(field c2h2 member)$(field c3h1 member)" = startedstartedstarted ]; }
+check "all three run" cloud_wait 60 all_started
+for name in before after without; do
+    check "the write '$name' is there" cloud_has "$name"
+done
+check "the guest is the same boot all the time" [ "$(cloud_boot_id "$address")" = "$boot" ]
