@@ -139,6 +139,14 @@ struct store_txn *agent_txn_report(struct mirror *db, const json_t *server, enum
     return txn;
 }
 
+/* Told already: every further try fails in the same way. */
+static bool is_told(const json_t *server, const json_t *state, const char *message)
+{
+    return json_int(state, "generation", -1) == json_int(server, "generation", 0) &&
+           strcmp(json_str(state, "power", ""), "error") == 0 &&
+           strcmp(json_str(json_object_get(state, "fault"), "message", ""), message) == 0;
+}
+
 void agent_report_fault(struct node *node, const json_t *server, const char *message)
 {
     bool is_new;
@@ -146,6 +154,10 @@ void agent_report_fault(struct node *node, const json_t *server, const char *mes
     struct store_txn *txn;
     char now[32];
 
+    if (is_told(server, state, message)) {
+        json_decref(state);
+        return;
+    }
     json_put_str(state, "host_id", json_str(server, "host_id", ""));
     json_put_int(state, "generation", json_int(server, "generation", 0));
     json_put_str(state, "power", "error");

@@ -196,6 +196,14 @@ static void starts_pauses_resumes(void **state)
     assert_int_equal(info_now().power, GUEST_RUNNING);
 }
 
+static void reopen_driver(void)
+{
+    compute_qemu.close(ctx.driver);
+    for (int i = 0; i < 10; i++)
+        uv_run(&ctx.loop, UV_RUN_NOWAIT);
+    open_driver();
+}
+
 /* A daemon that went away and came back finds the same process, undisturbed. */
 static void is_adopted(void **state)
 {
@@ -204,13 +212,56 @@ static void is_adopted(void **state)
     if (getuid() != 0)
         skip();
     pid = info_now().pid;
-    compute_qemu.close(ctx.driver);
-    for (int i = 0; i < 10; i++)
-        uv_run(&ctx.loop, UV_RUN_NOWAIT);
-    open_driver();
+    reopen_driver();
     assert_true(wait_for(is_running));
     assert_int_equal(info_now().pid, pid);
     assert_int_equal(info_now().generation, 1);
+}
+
+/* QEMU writes its pid file a moment after its start; whoever started it may be dead by then. */
+static void is_adopted_without_its_pid_file(void **state)
+{
+    char path[256];
+    int pid;
+
+    if (getuid() != 0)
+        skip();
+    pid = info_now().pid;
+    snprintf(path, sizeof(path), "%s/guests/%s/pid", ctx.run, GUEST);
+    assert_int_equal(unlink(path), 0);
+    reopen_driver();
+    assert_true(wait_for(is_running));
+    assert_int_equal(info_now().pid, pid);
+}
+
+static bool is_stopped(void)
+{
+    struct guest_info info;
+
+    return compute_qemu.get(ctx.driver, GUEST, &info) && info.power == GUEST_STOPPED;
+}
+
+/* What it is asked fails in time, and it can be stopped; also by a daemon that finds it so. */
+static void one_that_hangs_can_be_stopped(void **state)
+{
+    if (getuid() != 0)
+        skip();
+    kill(info_now().pid, SIGSTOP);
+    compute_qemu.pause(ctx.driver, GUEST, on_done, NULL);
+    assert_true(finish() < 0);
+    compute_qemu.stop(ctx.driver, GUEST, 500, on_done, NULL);
+    assert_int_equal(finish(), 0);
+    assert_true(is_stopped());
+    start(2);
+    kill(info_now().pid, SIGSTOP);
+    reopen_driver();
+    assert_true(wait_for(is_running));
+    compute_qemu.pause(ctx.driver, GUEST, on_done, NULL);
+    assert_true(finish() < 0);
+    compute_qemu.stop(ctx.driver, GUEST, 500, on_done, NULL);
+    assert_int_equal(finish(), 0);
+    assert_true(is_stopped());
+    start(2);
 }
 
 static void a_killed_process_is_noticed(void **state)
@@ -267,8 +318,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(starts_pauses_resumes),
         cmocka_unit_test(is_adopted),
+        cmocka_unit_test(is_adopted_without_its_pid_file),
         cmocka_unit_test(a_killed_process_is_noticed),
         cmocka_unit_test(stop_kills_after_its_grace),
+        cmocka_unit_test(one_that_hangs_can_be_stopped),
         cmocka_unit_test(destroys),
         cmocka_unit_test(refuses_ids_that_are_paths),
     };

@@ -23,6 +23,8 @@
 #define QMP_TIMEOUT_MS 5000
 #define CONNECT_RETRY_MS 50
 #define START_TIMEOUT_MS 30000
+#define ADOPT_TIMEOUT_MS 10000
+#define SHOW_MS 1000
 #define HOUSEKEEPING_MS 5000
 
 enum op_kind { OP_NONE, OP_START, OP_STOP, OP_PAUSE, OP_RESUME, OP_RESET, OP_DESTROY };
@@ -38,7 +40,8 @@ struct guest {
     uv_poll_t *death; /* on the pidfd */
     struct qmp *qmp;
     bool qmp_ready;
-    uv_timer_t *timer; /* reconnecting, grace of a stop, time limit of a start */
+    bool failing, shown; /* stopped by an error; has gone on for a while since */
+    uv_timer_t *timer;   /* reconnecting, grace of a stop, time limit of a start, see `shown` */
     int64_t deadline;
     enum op_kind op;
     drv_done_cb *done;
@@ -208,22 +211,43 @@ static void kill_process(struct guest *g)
 
 /* ---- QMP ---- */
 
+static void is_running(struct guest *g)
+{
+    set_power(g, GUEST_RUNNING);
+    /* Let go on after an error, it has to show that it can; while it is being stopped, the timer
+     * counts the grace. */
+    if (g->op == OP_STOP || (g->op == OP_RESUME && g->failing && !g->shown))
+        return;
+    uv_timer_stop(g->timer);
+    g->failing = false;
+    if (g->op == OP_START || g->op == OP_RESUME)
+        end_op(g, 0, NULL, NULL);
+}
+
+static void is_paused(struct guest *g, bool by_error)
+{
+    g->failing = g->failing || by_error;
+    set_power(g, GUEST_PAUSED);
+    if (g->op == OP_PAUSE)
+        end_op(g, 0, NULL, NULL);
+    else if (g->op == OP_RESUME && by_error)
+        end_op(g, -EIO, "the guest cannot go on", "its disk is full or fails, or it panicked");
+}
+
 static void on_status(void *arg, int rc, const json_t *answer, const char *why)
 {
     struct guest *g = arg;
     const char *status = json_str(answer, "status", "");
 
-    if (rc < 0)
+    if (rc < 0) {
+        if (g->op == OP_PAUSE || g->op == OP_RESUME)
+            end_op(g, rc, "QEMU does not say how the guest is", why);
         return;
+    }
     if (strcmp(status, "running") == 0) {
-        uv_timer_stop(g->timer);
-        set_power(g, GUEST_RUNNING);
-        if (g->op == OP_START || g->op == OP_RESUME)
-            end_op(g, 0, NULL, NULL);
+        is_running(g);
     } else if (strcmp(status, "paused") == 0) {
-        set_power(g, GUEST_PAUSED);
-        if (g->op == OP_PAUSE)
-            end_op(g, 0, NULL, NULL);
+        is_paused(g, false);
     } else if (strcmp(status, "shutdown") == 0) {
         qemu_dir_touch(g->dir, "stopped");
         kill_process(g);
@@ -231,7 +255,7 @@ static void on_status(void *arg, int rc, const json_t *answer, const char *why)
         /* Its starter died before it let it run. */
         kill_process(g);
     } else if (strcmp(status, "guest-panicked") == 0 || strcmp(status, "io-error") == 0) {
-        set_power(g, GUEST_PAUSED);
+        is_paused(g, true);
     }
 }
 
@@ -314,10 +338,19 @@ static void on_timer(uv_timer_t *timer)
     if (late && (g->op == OP_STOP || g->op == OP_START)) {
         uv_timer_stop(timer);
         kill_process(g);
+    } else if (late && g->power == GUEST_STARTING) {
+        /* Adopted, and it says nothing: it hangs, but its process lives and can be killed by
+         * whoever stops, reboots or deletes it. */
+        log_warn("guest %s: QEMU does not answer", g->id);
+        g->deadline = 0;
+        set_power(g, GUEST_RUNNING);
     } else if (!g->qmp) {
         connect_qmp(g);
     } else if (g->op == OP_STOP) {
         press_power_button(g);
+    } else if (g->op == OP_RESUME) {
+        g->shown = true;
+        ask_status(g);
     }
 }
 
@@ -423,6 +456,8 @@ static int prepare(struct guest *g, const struct guest_spec *spec, struct err *e
     if (rc == 0) {
         rc = watch_process(g, g->pid);
         if (rc < 0)
+            kill(g->pid, SIGKILL);
+        if (rc < 0)
             err_set(err, rc, "QEMU ended at once", strerror(-rc), NULL);
     }
     return rc;
@@ -476,6 +511,8 @@ static void on_command(void *arg, int rc, const json_t *answer, const char *why)
         end_op(g, rc, "QEMU did not do what it was asked", why);
     else if (g->op == OP_RESET)
         end_op(g, 0, NULL, NULL);
+    else if (g->op == OP_RESUME && g->failing)
+        uv_timer_start(g->timer, on_timer, SHOW_MS, 0);
     else
         ask_status(g);
 }
@@ -486,12 +523,15 @@ static struct guest *begin(struct compute_driver *d, const char *id, enum op_kin
     struct guest *g = find(d, id);
     struct err err;
 
-    if (!g || g->pid == 0 || g->op != OP_NONE || (op != OP_DESTROY && !g->qmp_ready)) {
-        int rc = !g || g->pid == 0 ? -ENOENT : -EBUSY;
+    /* One that hangs can be stopped all the same: it is killed when its time is over. */
+    if (!g || g->pid == 0 || g->op != OP_NONE || (op != OP_STOP && !g->qmp_ready)) {
+        int rc = !g || g->pid == 0 ? -ENOENT : g->op != OP_NONE ? -EBUSY : -ETIMEDOUT;
 
         err_set(&err, rc, "cannot act on the guest",
-                rc == -ENOENT ? "it does not run here" : "something else is being done with it",
-                NULL);
+                rc == -ENOENT  ? "it does not run here"
+                : rc == -EBUSY ? "something else is being done with it"
+                               : "QEMU does not answer",
+                "a hard reboot kills and starts it");
         done(arg, rc, &err);
         return NULL;
     }
@@ -536,8 +576,10 @@ static void qemu_resume(struct compute_driver *d, const char *id, drv_done_cb *d
 {
     struct guest *g = begin(d, id, OP_RESUME, done, arg);
 
-    if (g)
-        qmp_command(g->qmp, "cont", NULL, QMP_TIMEOUT_MS, on_command, g);
+    if (!g)
+        return;
+    g->shown = false;
+    qmp_command(g->qmp, "cont", NULL, QMP_TIMEOUT_MS, on_command, g);
 }
 
 static void qemu_reset(struct compute_driver *d, const char *id, drv_done_cb *done, void *arg)
@@ -637,9 +679,11 @@ static void adopt(struct compute_driver *d, const char *id)
     g->generation = qemu_dir_generation(g->dir);
     pid = qemu_dir_pid(g->dir, id);
     g->adopted = true;
+    if (pid == 0 && !qemu_dir_has(g->dir, "stopped"))
+        pid = qemu_find(id);
     if (pid != 0 && watch_process(g, pid) == 0) {
         g->power = GUEST_STARTING; /* until it says */
-        g->deadline = 0;
+        g->deadline = (int64_t)uv_now(d->loop) + ADOPT_TIMEOUT_MS;
         uv_timer_start(g->timer, on_timer, 1, CONNECT_RETRY_MS);
         log_info("guest %s of generation %lld goes on", id, (long long)g->generation);
     } else {

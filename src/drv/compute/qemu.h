@@ -40,6 +40,9 @@ int qemu_dir_write_spec(const char *dir, const struct guest_spec *spec);
 int64_t qemu_dir_generation(const char *dir);
 /* The live process of the guest, or 0. */
 int qemu_dir_pid(const char *dir, const char *id);
+/* The same without its pid file: QEMU writes that a moment after its start, and whoever started it
+ * may have died before. */
+int qemu_find(const char *id);
 bool qemu_dir_has(const char *dir, const char *file);
 void qemu_dir_touch(const char *dir, const char *file);
 void qemu_dir_remove(const char *dir);

@@ -83,6 +83,38 @@ int qemu_dir_pid(const char *dir, const char *id)
     return pid;
 }
 
+/* Does the command line (words that end with zeroes) say that this is the guest's QEMU? */
+static bool is_qemu_of(const char *line, size_t size, const char *id)
+{
+    char words[80];
+    int n = snprintf(words, sizeof(words), "-uuid%c%s", '\0', id) + 1;
+
+    return size > sizeof(QEMU_BINARY) && memcmp(line, QEMU_BINARY, sizeof(QEMU_BINARY)) == 0 &&
+           memmem(line, size, words, (size_t)n);
+}
+
+int qemu_find(const char *id)
+{
+    DIR *proc = opendir("/proc");
+    struct dirent *entry;
+    int pid = 0;
+
+    while (proc && pid == 0 && (entry = readdir(proc))) {
+        char path[PATH_MAX], *line = NULL;
+        size_t size = 0;
+
+        if (atoi(entry->d_name) <= 1)
+            continue;
+        snprintf(path, sizeof(path), "/proc/%s/cmdline", entry->d_name);
+        if (file_read(path, 65536, &line, &size) == 0 && is_qemu_of(line, size, id))
+            pid = atoi(entry->d_name);
+        free(line);
+    }
+    if (proc)
+        closedir(proc);
+    return pid;
+}
+
 bool qemu_dir_has(const char *dir, const char *file)
 {
     char path[PATH_MAX];

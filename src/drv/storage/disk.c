@@ -103,7 +103,7 @@ static int copy_image(struct disk_job *job, uint64_t *ret_size)
                        strerror(errno));
     to = open(job->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (to < 0) {
-        rc = err_why(&job->err, -errno, "cannot make the disk", "%s: %s", job->temp,
+        rc = err_why(&job->err, -errno, "cannot make the disk", "%s: %s", job->target,
                      strerror(errno));
         close(from);
         return rc;
@@ -121,7 +121,8 @@ static int copy_image(struct disk_job *job, uint64_t *ret_size)
     if (rc < 0) {
         if (hash)
             gnutls_hash_deinit(hash, NULL);
-        return err_why(&job->err, rc, "cannot write the disk", "%s: %s", job->temp, strerror(-rc));
+        return err_why(&job->err, rc, "cannot write the disk", "%s: %s", job->target,
+                       strerror(-rc));
     }
     return check_sum(job, hash, *ret_size);
 }
@@ -223,7 +224,7 @@ static int grow(struct disk_job *job, uint64_t size)
         return rc < 0 ? err_why(&job->err, rc, "cannot grow the disk", "%s", why) : 0;
     }
     if (truncate(job->temp, (off_t)wanted) < 0)
-        return err_why(&job->err, -errno, "cannot grow the disk", "%s: %s", job->temp,
+        return err_why(&job->err, -errno, "cannot grow the disk", "%s: %s", job->target,
                        strerror(errno));
     return 0;
 }
