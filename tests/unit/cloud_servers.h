@@ -12,14 +12,20 @@ static char net[64], subnet[64];
 
 /* ---- what the tests begin with ---- */
 
+/* Addresses that nobody asked for are drawn from .101 on, but not .200: tests ask for the others.
+ */
 static inline void make_network(const struct person *who, const char *name, const char *cidr,
                                 char id[64], char subnet_id[64])
 {
+    int length = (int)(strrchr(cidr, '.') - cidr);
+
     ask_net(who, "POST", "/networks", fmt("{\"network\": {\"name\": \"%s\"}}", name), 201);
     keep("network/id", id);
     ask_net(who, "POST", "/subnets",
-            fmt("{\"subnet\": {\"network_id\": \"%s\", \"ip_version\": 4, \"cidr\": \"%s\"}}", id,
-                cidr),
+            fmt("{\"subnet\": {\"network_id\": \"%s\", \"ip_version\": 4, \"cidr\": \"%s\", "
+                "\"allocation_pools\": [{\"start\": \"%.*s.101\", \"end\": \"%.*s.199\"}, "
+                "{\"start\": \"%.*s.201\", \"end\": \"%.*s.254\"}]}}",
+                id, cidr, length, cidr, length, cidr, length, cidr, length, cidr),
             201);
     keep("subnet/id", subnet_id);
 }
