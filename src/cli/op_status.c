@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#define DRAIN_STILL_MS 120000
 
 static const char *const host_columns[] = {"id",      "cabinet", "state",  "lease",
                                            "roles",   "servers", "accel",  "disabled",
@@ -218,6 +221,111 @@ static int host_show(bool lab, enum cli_format format, const char *name, struct 
     return rc;
 }
 
+/* Of the losses: what would not find a place elsewhere. */
+static void warn_of_room(const json_t *status, const char *name)
+{
+    const json_t *loss;
+    size_t i;
+
+    json_array_foreach(json_object_get(status, "losses"), i, loss)
+    {
+        if (strcmp(json_str(loss, "loss", ""), name) == 0 && json_int(loss, "stranded", 0) > 0)
+            fprintf(stderr, "for %lld of its servers there is no room elsewhere now: they stay\n",
+                    (long long)json_int(loss, "stranded", 0));
+    }
+}
+
+/* What still is on the host: its servers and routers. */
+static size_t list_left(struct cli_daemon *daemon, const char *name, json_t *left, struct err *err)
+{
+    static const char *const paths[] = {"/v1/rows?table=server", "/v1/rows?table=router"};
+    size_t i;
+
+    for (size_t k = 0; k < 2; k++) {
+        json_t *answer = NULL, *row;
+        int rc = cli_ask(daemon, paths[k], NULL, &answer, err);
+
+        if (rc < 0)
+            return SIZE_MAX;
+        json_array_foreach(json_object_get(answer, "rows"), i, row)
+        {
+            if (strcmp(json_str(row, "host_id", ""), name) == 0)
+                json_array_append_new(left, json_pack("{s:s, s:O, s:O, s:s, s:s}", "kind",
+                                                      k ? "router" : "server", "id",
+                                                      json_object_get(row, "id"), "name",
+                                                      json_object_get(row, "name"), "power",
+                                                      json_str(row, "power", ""), "to",
+                                                      json_str(row, "move_to", "")));
+        }
+        json_decref(answer);
+    }
+    return json_array_size(left);
+}
+
+/* Until nothing is left, or for DRAIN_STILL_MS nothing has left. */
+static int wait_drained(struct cli_daemon *daemon, const char *name, struct err *err)
+{
+    static const char *const columns[] = {"kind", "id", "name", "power", "to", NULL};
+    int64_t since = clock_now_ms();
+    size_t before = SIZE_MAX;
+
+    for (;;) {
+        json_t *left = json_array();
+        size_t count = list_left(daemon, name, left, err);
+
+        if (count != SIZE_MAX && count != before) {
+            fprintf(stderr, "%s: servers and routers left: %zu\n", name, count);
+            before = count;
+            since = clock_now_ms();
+        }
+        if (count == 0 || clock_now_ms() - since > DRAIN_STILL_MS) {
+            if (count != 0 && count != SIZE_MAX)
+                cli_print_rows(CLI_TABLE, left, columns);
+            json_decref(left);
+            break;
+        }
+        json_decref(left);
+        nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
+    }
+    return before == 0 ? 0
+                       : err_set(err, -ETIMEDOUT, "these do not leave", name,
+                                 "paused servers stay until they run; others need room elsewhere "
+                                 "(vling status); it goes on when there is");
+}
+
+static int host_drain(bool lab, const char *name, bool wait, struct err *err)
+{
+    struct cli_daemon *daemon;
+    json_t *body, *status = NULL;
+    const json_t *host = NULL;
+    char path[160];
+    int rc = get_status(lab, &status, err);
+
+    if (rc == 0 && (strlen(name) > 64 || !(host = find_host(status, name))))
+        rc = err_set(err, -ENOENT, "no such host", name, "see: vling host list");
+    if (rc == 0)
+        rc = cli_daemon_open(lab, &daemon, err);
+    if (rc < 0) {
+        json_decref(status);
+        return rc;
+    }
+    warn_of_room(status, name);
+    snprintf(path, sizeof(path), "/v1/host/%s", name);
+    body = json_pack("{s:b, s:b}", "disabled", true, "draining", true);
+    rc = cli_ask(daemon, path, body, NULL, err);
+    json_decref(body);
+    if (rc == 0 && wait)
+        rc = wait_drained(daemon, name, err);
+    cli_daemon_close(daemon);
+    if (rc == 0)
+        printf("%s %s; take it back with: vling host enable %s\n", name,
+               wait ? "is drained" : "is being drained", name);
+    if (rc == 0 && json_has_str(host, "roles", "controller"))
+        fprintf(stderr, "it is still a controller (vling controller replace %s HOST)\n", name);
+    json_decref(status);
+    return rc;
+}
+
 static int host_disable(bool lab, const char *name, bool disabled, struct err *err)
 {
     struct cli_daemon *daemon;
@@ -250,15 +358,19 @@ int cmd_host(int argc, char **argv)
     struct err err = {0};
     bool lab = cli_take_flag(&argc, argv, "--lab");
     int rc = cli_take_format(&argc, argv, &format, &err);
+    bool no_wait = cli_take_flag(&argc, argv, "--no-wait");
     const char *verb = argc > 1 ? argv[1] : "", *name = argc == 3 ? argv[2] : NULL;
 
     if (cli_is_help(verb) || argc < 2) {
         fprintf(argc < 2 ? stderr : stdout,
-                "usage: vling host list|show|enable|disable [HOST] [-f table|json|value|tsv] "
-                "[--lab]\n\n"
+                "usage: vling host list|show [HOST] [-f table|json|value|tsv] [--lab]\n"
+                "       vling host enable|disable|drain HOST [--no-wait] [--lab]\n\n"
                 "  list            all hosts: state, lease, roles, servers\n"
                 "  show HOST       all that is known about one\n"
                 "  disable HOST    nothing new is placed on it; what runs there goes on\n"
+                "  drain HOST      the same, and what runs there moves elsewhere: servers are\n"
+                "                  shut down and started there, a few at a time (never so many\n"
+                "                  that there is no room); routers and DHCP go first\n"
                 "  enable HOST     take it back\n");
         return argc < 2 ? 2 : 0;
     }
@@ -266,6 +378,8 @@ int cmd_host(int argc, char **argv)
         rc = host_list(lab, format, &err);
     else if (rc == 0 && strcmp(verb, "show") == 0 && name)
         rc = host_show(lab, format, name, &err);
+    else if (rc == 0 && strcmp(verb, "drain") == 0 && name)
+        rc = host_drain(lab, name, !no_wait, &err);
     else if (rc == 0 && (strcmp(verb, "enable") == 0 || strcmp(verb, "disable") == 0) && name)
         rc = host_disable(lab, name, verb[0] == 'd', &err);
     else if (rc == 0)

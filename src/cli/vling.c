@@ -9,7 +9,7 @@ static const char usage[] =
     "On a host of the cloud (or with a lab on this machine):\n"
     "  status     the cloud at a glance\n"
     "  events     what it saw and did; -f goes on\n"
-    "  host       list, show, enable, disable\n"
+    "  host       list, show, enable, disable, drain\n"
     "  cabinet    list, show\n"
     "  controller list, add, remove, replace\n"
     "  backup     all that the cloud knows into a file\n"

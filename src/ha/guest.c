@@ -22,6 +22,15 @@ static enum guest_action decide_running(const struct guest_view *v)
     return GUEST_DO_WAIT;
 }
 
+static enum guest_action decide_leaving(const struct guest_view *v)
+{
+    if (v->seen == GUEST_SEEN_RUNNING)
+        return GUEST_DO_SHUTDOWN;
+    if (v->seen == GUEST_SEEN_PAUSED)
+        return v->want == GUEST_WANT_RUNNING ? GUEST_DO_RESUME : GUEST_DO_KILL;
+    return GUEST_DO_HAND_OVER;
+}
+
 enum guest_action guest_decide(const struct guest_view *v)
 {
     bool here = v->seen != GUEST_SEEN_ABSENT;
@@ -32,6 +41,9 @@ enum guest_action guest_decide(const struct guest_view *v)
         return here ? GUEST_DO_DESTROY : GUEST_DO_FORGET;
     if (v->seen == GUEST_SEEN_STARTING)
         return GUEST_DO_WAIT;
+    /* A paused guest has its state in this host's memory only: it stays until it runs. */
+    if (v->leaving && v->want != GUEST_WANT_PAUSED)
+        return decide_leaving(v);
     if (v->want == GUEST_WANT_RUNNING)
         return decide_running(v);
     if (v->want == GUEST_WANT_STOPPED) {

@@ -28,6 +28,7 @@ struct guest_view {
     /* last reported (of this generation; false, 0 if none) */
     bool reported_running;
     int64_t reported_reboot_serial;
+    bool leaving; /* wanted: to be handed over to another host, where it goes on */
 };
 
 enum guest_action {
@@ -40,6 +41,7 @@ enum guest_action {
     GUEST_DO_KILL,     /* hard reboot: kill, the next step starts it */
     GUEST_DO_PAUSE,
     GUEST_DO_RESUME,
+    GUEST_DO_HAND_OVER,   /* nothing runs here any more: the other host may start it */
     GUEST_DO_ACCEPT_STOP, /* it shut itself down: from now on that is what is wanted */
 };
 

@@ -21,6 +21,7 @@ struct plan {
     struct placement_host *places;      /* beside `hosts` */
     size_t *routers;                    /* beside `hosts`: how many each runs */
     size_t *dhcp;
+    size_t *leaving;                        /* servers that each is about to hand over */
     const struct recovery_server **servers; /* in order of urgency */
     struct recovery_action *ret;
     size_t count, max;
@@ -387,7 +388,7 @@ static void plan_router(struct plan *plan, const struct recovery_router *router)
     const struct recovery_host *now = host_of(plan, router->host), *next;
     struct recovery_action *action;
     bool stays = now && !is_gone(now) && now->network && !now->uplink_down &&
-                 now->state != HOST_JOINING && now->verdict != LIVE_LOST;
+                 now->state != HOST_JOINING && now->verdict != LIVE_LOST && !now->draining;
 
     if (stays)
         return;
@@ -412,7 +413,7 @@ static void plan_network(struct plan *plan, const struct recovery_network *netwo
         host = host_of(plan, network->dhcp_hosts[i]);
         had += given(network->dhcp_hosts[i]);
         if (host && !is_gone(host) && host->network && host->state != HOST_JOINING &&
-            host->verdict != LIVE_LOST && count < want)
+            host->verdict != LIVE_LOST && !host->draining && count < want)
             chosen[count++] = host->id;
     }
     while (count < want) {
@@ -522,6 +523,54 @@ static void plan_servers(struct plan *plan)
     }
 }
 
+/* Is it on its way to a host that can still take it, or back to its own? */
+static bool on_its_way(const struct plan *plan, const struct recovery_server *server)
+{
+    return given(server->move_to) &&
+           (is_fit(host_of(plan, server->move_to)) || strcmp(server->move_to, server->host) == 0);
+}
+
+static bool may_leave(const struct plan *plan, const struct recovery_server *server)
+{
+    const struct recovery_host *host = host_of(plan, server->host);
+
+    return host && host->state == HOST_UP && host->verdict != LIVE_LOST &&
+           server->power != SERVER_DELETED && server->power != SERVER_PAUSED;
+}
+
+static void plan_leaving(struct plan *plan)
+{
+    for (size_t i = 0; i < plan->in->server_count; i++) {
+        const struct recovery_server *server = plan->servers[i];
+        int at = host_index(plan, server->host);
+
+        if (at >= 0 && on_its_way(plan, server))
+            plan->leaving[at]++;
+    }
+    for (size_t i = 0; i < plan->in->server_count; i++) {
+        const struct recovery_server *server = plan->servers[i];
+        int from = host_index(plan, server->host), to;
+        struct recovery_action *action;
+        char why[PLACEMENT_WHY_SIZE];
+
+        if (!may_leave(plan, server) || on_its_way(plan, server))
+            continue;
+        if (!given(server->move_to) &&
+            (!plan->hosts[from]->draining || plan->leaving[from] >= plan->options.leave_max))
+            continue;
+        to = find_place(plan, server, true, why);
+        if (to < 0 && !given(server->move_to))
+            continue;
+        action = emit(plan, RECOVERY_SERVER_LEAVE, server->id);
+        if (!action)
+            return;
+        plan->leaving[from]++;
+        copy(action->from, server->host);
+        copy(action->host, to < 0 ? server->host : plan->hosts[to]->id);
+        action->generation = server->generation;
+    }
+}
+
 /* ---- setting up ---- */
 
 static int by_host_id(const void *a, const void *b)
@@ -556,6 +605,8 @@ static void set_defaults(struct recovery_options *options)
         options->dhcp_hosts = 1;
     if (options->dhcp_hosts > RECOVERY_DHCP_HOSTS)
         options->dhcp_hosts = RECOVERY_DHCP_HOSTS;
+    if (options->leave_max == 0)
+        options->leave_max = 2;
     if (options->moves_max == 0)
         options->moves_max = 64;
 }
@@ -584,6 +635,9 @@ static void count_loads(struct plan *plan)
         /* One being deleted counts until it is gone. */
         if (at >= 0)
             placement_take(&plan->places[at], &request);
+        at = host_index(plan, server->move_to);
+        if (at >= 0 && strcmp(server->move_to, server->host) != 0)
+            placement_take(&plan->places[at], &request);
     }
     for (size_t i = 0; i < in->router_count; i++) {
         int at = host_index(plan, in->routers[i].host);
@@ -610,8 +664,10 @@ static int set_up(struct plan *plan)
     plan->places = calloc(hosts, sizeof(*plan->places));
     plan->routers = calloc(hosts, sizeof(*plan->routers));
     plan->dhcp = calloc(hosts, sizeof(*plan->dhcp));
+    plan->leaving = calloc(hosts, sizeof(*plan->leaving));
     plan->servers = calloc(in->server_count ? in->server_count : 1, sizeof(*plan->servers));
-    if (!plan->hosts || !plan->places || !plan->routers || !plan->dhcp || !plan->servers)
+    if (!plan->hosts || !plan->places || !plan->routers || !plan->dhcp || !plan->leaving ||
+        !plan->servers)
         return -ENOMEM;
     for (size_t i = 0; i < in->host_count; i++)
         plan->hosts[i] = &in->hosts[i];
@@ -639,12 +695,14 @@ int recovery_plan(const struct recovery_input *input, struct recovery_action *re
             plan_network(&plan, &input->networks[i]);
         forget_servers(&plan);
         plan_servers(&plan);
+        plan_leaving(&plan);
         rc = (int)plan.count;
     }
     free(plan.hosts);
     free(plan.places);
     free(plan.routers);
     free(plan.dhcp);
+    free(plan.leaving);
     free(plan.servers);
     return rc;
 }

@@ -13,6 +13,9 @@
  *  - A fenced host that holds a lease of its present epoch and is heard again is up.
  *  - Servers leave a fenced host without a lease only. On a move the zone is a wish, no condition:
  *    being back matters more. Routers and modules leave at `lost`.
+ *  - Draining: a place is chosen first, then the host shuts the server down and hands it over, a
+ *    few at a time. One that is on its way goes on when draining ends; when its new host fails it
+ *    gets another one, or stays. Paused servers stay. Routers and DHCP leave at once.
  *  - Brake: hosts that are all in one cabinet, or at most `scattered_max`, may be declared lost.
  * When more than half of the hosts there were go missing in several cabinets, the observer is
  * probably the one that is cut off: nothing is declared, and an event says so.
@@ -40,6 +43,7 @@ struct recovery_host {
     const char *cabinet;
     bool controller, compute, network; /* roles */
     bool disabled;
+    bool draining;         /* and what runs there is moved while it is well */
     enum host_state state; /* of the row */
     int64_t epoch;         /* of the row */
     int64_t since_ms;      /* wall time of the row's last change of state */
@@ -55,7 +59,8 @@ enum server_power { SERVER_RUNNING, SERVER_STOPPED, SERVER_PAUSED, SERVER_DELETE
 
 struct recovery_server {
     const char *id;
-    const char *host; /* NULL or "": not placed yet */
+    const char *host;    /* NULL or "": not placed yet */
+    const char *move_to; /* NULL or "": it stays; else its host is about to hand it over */
     int64_t generation;
     enum server_power power; /* wanted */
     int64_t vcpus, ram_mb;
@@ -89,6 +94,7 @@ struct recovery_options {
     size_t dhcp_hosts;      /* for each network: 1 or 2; 0: 1 */
     double vcpu_ratio;      /* 0: 16.0 */
     int64_t host_reserved_mb;
+    size_t leave_max; /* servers that leave a draining host at a time; 0: 2 */
     size_t moves_max; /* server actions in one plan; 0: 64 */
 };
 
@@ -111,6 +117,7 @@ enum recovery_kind {
     RECOVERY_HOST,          /* object = host: set `state`, `epoch`, reason = text */
     RECOVERY_SERVER_MOVE,   /* object = server: host, generation (new) */
     RECOVERY_SERVER_PLACE,  /* the same for a server that has no host yet */
+    RECOVERY_SERVER_LEAVE,  /* object = server: its host (from) is to hand it over to `host` */
     RECOVERY_SERVER_FAULT,  /* object = server: text says why no host fits */
     RECOVERY_SERVER_FORGET, /* object = server: wanted deleted, its host is fenced: remove its rows
                              */

@@ -18,6 +18,7 @@ static const struct field host_fields[] = {
     {.name = "since", .type = FIELD_TIME, .doc = "of the state"},
     {.name = "reason", .type = FIELD_STR, .max = 1024, .doc = "of the state"},
     {.name = "disabled", .type = FIELD_BOOL, .doc = "no new servers here (maintenance)"},
+    {.name = "draining", .type = FIELD_BOOL, .doc = "what runs here is moved elsewhere"},
     {.name = "vcpus", .type = FIELD_INT},
     {.name = "ram_mb", .type = FIELD_INT},
     {.name = "disk_gb", .type = FIELD_INT},

@@ -74,6 +74,10 @@ void server_status(const json_t *server, const json_t *state, struct server_stat
     } else {
         set(ret, "ACTIVE", "active", 1);
         ret->task_state = task_of(server, state);
+        if (!ret->task_state && json_str(server, "move_to", NULL)) {
+            ret->status = "MIGRATING";
+            ret->task_state = "migrating";
+        }
         if (ret->task_state && strncmp(ret->task_state, "rebooting", 9) == 0)
             ret->status = strcmp(ret->task_state, "rebooting") == 0 ? "REBOOT" : "HARD_REBOOT";
     }

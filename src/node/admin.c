@@ -7,7 +7,7 @@
  *   GET  /v1/events?after=ID&limit=N
  *   GET  /v1/console/<server>?max=BYTES
  *   GET, POST /v1/controllers, GET /v1/authority: see controllers.h
- *   POST /v1/host/<name>       {"disabled": bool, "roles": [...]}
+ *   POST /v1/host/<name>       {"disabled": bool, "draining": bool (false if missing)}
  */
 #include "base/clock.h"
 #include "base/json.h"
@@ -243,12 +243,36 @@ static void on_host_written(void *arg, int rc, int64_t revision)
     free(pending);
 }
 
+static void put_host_change(struct node *node, struct store_txn *txn, json_t *host, bool disabled,
+                            bool draining)
+{
+    bool was_disabled = json_bool(host, "disabled", false);
+    const char *name = json_str(host, "id", "");
+
+    if (draining && !json_bool(host, "draining", false))
+        event_add(txn, &node->config, "info", "host.draining", name,
+                  "what runs here is moved elsewhere");
+    else if (disabled != was_disabled)
+        event_add(txn, &node->config, "info", disabled ? "host.disabled" : "host.enabled", name,
+                  "%s", disabled ? "no new servers are placed here" : "new servers may come again");
+    json_put_bool(host, "disabled", disabled);
+    json_put_bool(host, "draining", draining);
+    mirror_txn_update(txn, "host", host);
+}
+
+static bool disks_are_shared(const struct node *node)
+{
+    return node->storage_ops->shared &&
+           json_bool(json_object_get(node->config.raw, "storage"), "shared", true);
+}
+
 static void change_host(struct node *node, struct http_request *request, const char *name)
 {
     size_t size;
     const char *text = http_body(request, &size);
     json_t *body = json_parse(text, size, NULL, 0);
     json_t *host = mirror_get(node->mirror, "host", name, NULL);
+    bool draining = json_bool(body, "draining", false);
     struct pending *pending = NULL;
     struct store_txn *txn;
 
@@ -256,15 +280,14 @@ static void change_host(struct node *node, struct http_request *request, const c
         admin_error(request, 400, "the body must be {\"disabled\": true or false}");
     } else if (!host) {
         admin_error(request, 404, "there is no such host");
+    } else if (draining && !disks_are_shared(node)) {
+        admin_error(request, 409,
+                    "the servers' disks are on the host itself: other hosts could "
+                    "not open them");
     } else if ((pending = calloc(1, sizeof(*pending)))) {
-        bool disabled = json_bool(body, "disabled", false);
-
         pending->request = request;
         txn = store_txn_new();
-        json_put_bool(host, "disabled", disabled);
-        mirror_txn_update(txn, "host", host);
-        event_add(txn, &node->config, "info", disabled ? "host.disabled" : "host.enabled", name,
-                  "%s", disabled ? "no new servers are placed here" : "new servers may come again");
+        put_host_change(node, txn, host, draining || json_bool(body, "disabled", false), draining);
         store_commit(node->store, txn, COMMIT_TIMEOUT_MS, on_host_written, pending);
     } else {
         admin_error(request, 503, "out of memory");

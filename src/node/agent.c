@@ -367,6 +367,10 @@ static void run_action(struct work *work, enum guest_action action)
     case GUEST_DO_FORGET:
         forget(work);
         break;
+    case GUEST_DO_HAND_OVER:
+        store_commit(node->store, agent_txn_hand_over(&node->config, work->server),
+                     COMMIT_TIMEOUT_MS, on_committed, work);
+        break;
     case GUEST_DO_ACCEPT_STOP:
         store_commit(node->store, agent_txn_accept_stop(work->server), COMMIT_TIMEOUT_MS,
                      on_committed, work);

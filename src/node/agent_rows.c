@@ -46,6 +46,7 @@ void agent_view(struct mirror *db, const json_t *server, const struct guest_info
     ret->generation = json_int(server, "generation", 0);
     ret->reboot_serial = json_int(server, "reboot_serial", 0);
     ret->reboot_hard = json_bool(server, "reboot_hard", false);
+    ret->leaving = json_str(server, "move_to", NULL) != NULL;
     ret->seen = seen_of(guest);
     ret->seen_generation = guest ? guest->generation : 0;
     ret->reported_reboot_serial = json_int(state, "reboot_serial", 0);
@@ -230,6 +231,22 @@ struct store_txn *agent_txn_accept_stop(const json_t *server)
     json_t *row = json_deep_copy(server);
 
     json_put_str(row, "power", "stopped");
+    mirror_txn_update(txn, "server", row);
+    json_decref(row);
+    return txn;
+}
+
+struct store_txn *agent_txn_hand_over(const struct config *config, const json_t *server)
+{
+    struct store_txn *txn = store_txn_new();
+    json_t *row = json_deep_copy(server);
+    const char *to = json_str(server, "move_to", config->host);
+
+    event_add(txn, config, "info", "server.moved", json_str(server, "id", ""),
+              "from %s, which is drained, to %s", config->host, to);
+    json_put_str(row, "host_id", to);
+    json_put_int(row, "generation", json_int(server, "generation", 0) + 1);
+    json_object_set_new(row, "move_to", json_null());
     mirror_txn_update(txn, "server", row);
     json_decref(row);
     return txn;

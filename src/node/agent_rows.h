@@ -21,6 +21,8 @@ struct store_txn *agent_txn_report(struct mirror *db, const json_t *server, enum
 struct store_txn *agent_txn_forget(struct mirror *db, const json_t *server);
 /* The guest powered itself off: stopped is what is wanted from now on. */
 struct store_txn *agent_txn_accept_stop(const json_t *server);
+/* Nothing of the server runs here any more: the host in its row's move_to has it from now on. */
+struct store_txn *agent_txn_hand_over(const struct config *config, const json_t *server);
 
 /* Commits a fault for the server's state, best effort. */
 void agent_report_fault(struct node *node, const json_t *server, const char *message);

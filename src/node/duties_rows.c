@@ -42,6 +42,7 @@ static void read_hosts(struct node *node, json_t *rows, struct recovery_host *to
         to[i].compute = json_has_str(row, "roles", "compute");
         to[i].network = json_has_str(row, "roles", "network");
         to[i].disabled = json_bool(row, "disabled", false);
+        to[i].draining = json_bool(row, "draining", false);
         to[i].state = host_state_parse(json_str(row, "state", ""));
         to[i].epoch = json_int(row, "epoch", 1);
         to[i].since_ms = clock_parse_iso(json_str(row, "since", ""));
@@ -77,6 +78,7 @@ static void read_servers(json_t *rows, struct recovery_server *to)
 
         to[i].id = json_str(row, "id", "");
         to[i].host = json_str(row, "host_id", NULL);
+        to[i].move_to = json_str(row, "move_to", NULL);
         to[i].generation = json_int(row, "generation", 0);
         to[i].power = power_of(json_str(row, "power", "running"));
         to[i].vcpus = json_int(flavor, "vcpus", 1);
@@ -252,11 +254,22 @@ static void txn_server(struct node *node, struct store_txn *txn, json_t *row,
     json_put_str(row, "host_id", a->host);
     json_put_int(row, "generation", a->generation);
     json_object_set_new(row, "fault", json_null());
+    json_object_set_new(row, "move_to", json_null());
     if (move)
         event_add(txn, &node->config, "warning", "server.moved", a->object,
                   "from %s, which is cut off, to %s", a->from, a->host);
     else
         event_add(txn, &node->config, "info", "server.placed", a->object, "on %s", a->host);
+    mirror_txn_update(txn, "server", row);
+}
+
+/* Only says where to; the host itself hands the server over when nothing of it runs there. */
+static void txn_leave(struct node *node, struct store_txn *txn, json_t *row,
+                      const struct recovery_action *a)
+{
+    json_put_str(row, "move_to", a->host);
+    event_add(txn, &node->config, "info", "server.leaving", a->object, "%s is drained: to %s",
+              a->from, a->host);
     mirror_txn_update(txn, "server", row);
 }
 
@@ -364,6 +377,8 @@ struct store_txn *duties_txn(struct node *node, const struct recovery_action *a)
         txn_host(node, txn, row, a);
     } else if (a->kind == RECOVERY_SERVER_FAULT) {
         txn_fault(node, txn, row, a);
+    } else if (a->kind == RECOVERY_SERVER_LEAVE) {
+        txn_leave(node, txn, row, a);
     } else if (a->kind == RECOVERY_ROUTER) {
         put_name(row, "host_id", a->host);
         json_put_int(row, "generation", a->generation);

@@ -71,6 +71,9 @@ static void describe(struct cloud *c, const struct recovery_action *a)
     case RECOVERY_ROUTER:
         sprintf(at, "%s:%s>%s/%lld ", a->object, a->from, a->host, (long long)a->generation);
         break;
+    case RECOVERY_SERVER_LEAVE:
+        sprintf(at, "%s:%s~%s ", a->object, a->from, a->host);
+        break;
     case RECOVERY_SERVER_FAULT:
         sprintf(at, "%s!fault ", a->object);
         break;
@@ -109,6 +112,88 @@ static void set_server(struct cloud *c, const char *id, const char *host)
 {
     c->servers[c->in.server_count++] = (struct recovery_server){
         .id = id, .host = host, .generation = 1, .vcpus = 1, .ram_mb = 1024};
+}
+
+/* Two at a time, each with a place before it leaves; none twice. */
+static void a_drained_host_is_left(void **state)
+{
+    struct cloud c;
+
+    (void)state;
+    make_cloud(&c);
+    set_server(&c, "s1", "a2");
+    set_server(&c, "s2", "a2");
+    set_server(&c, "s3", "a2");
+    set_server(&c, "s4", "b2");
+    c.hosts[1].disabled = true;
+    assert_string_equal(plan(&c), "");
+    c.hosts[1].draining = true;
+    assert_string_equal(plan(&c), "s1:a2~c2 s2:a2~b3 ");
+    c.servers[1].power = SERVER_PAUSED;
+    c.servers[2].power = SERVER_STOPPED;
+    assert_string_equal(plan(&c), "s1:a2~c2 s3:a2~b3 ");
+    c.servers[0].move_to = "c2";
+    c.servers[2].move_to = "b3";
+    c.servers[1].power = SERVER_RUNNING;
+    assert_string_equal(plan(&c), "");
+    c.servers[0].host = "c2";
+    c.servers[0].move_to = NULL;
+    assert_string_equal(plan(&c), "s2:a2~c3 ");
+}
+
+/* What is on its way gets there, elsewhere, or stays; it is never left without a host. */
+static void a_server_on_its_way_is_not_forgotten(void **state)
+{
+    struct cloud c;
+
+    (void)state;
+    make_cloud(&c);
+    set_server(&c, "s1", "a2");
+    c.servers[0].move_to = "b2";
+    assert_string_equal(plan(&c), "");
+    c.hosts[4].disabled = true;
+    assert_string_equal(plan(&c), "s1:a2~c2 ");
+    for (size_t i = 0; i < 9; i++)
+        c.hosts[i].disabled = i != 1;
+    c.in.module_count = 0;
+    assert_string_equal(plan(&c), "s1:a2~a2 ");
+    c.servers[0].move_to = "a2";
+    assert_string_equal(plan(&c), "");
+    c.servers[0].power = SERVER_DELETED;
+    c.servers[0].move_to = "b2";
+    assert_string_equal(plan(&c), "");
+}
+
+/* Nothing is shut down for which there is no room. */
+static void without_room_a_server_stays(void **state)
+{
+    struct cloud c;
+
+    (void)state;
+    make_cloud(&c);
+    set_server(&c, "s1", "a2");
+    c.servers[0].ram_mb = 4000;
+    c.hosts[1].draining = c.hosts[1].disabled = true;
+    for (size_t i = 2; i < 9; i++)
+        c.hosts[i].ram_mb = 2048;
+    assert_string_equal(plan(&c), "");
+}
+
+/* A drained host that dies is a dead host. */
+static void a_drained_host_may_die(void **state)
+{
+    struct cloud c;
+
+    (void)state;
+    make_cloud(&c);
+    set_server(&c, "s1", "a2");
+    c.servers[0].move_to = "b2";
+    c.hosts[1].draining = c.hosts[1].disabled = true;
+    c.hosts[1].state = HOST_FENCED;
+    c.hosts[1].epoch = 2;
+    c.hosts[1].verdict = LIVE_LOST;
+    c.hosts[1].lease_present = false;
+    assert_string_equal(plan(&c), "s1:a2>c2/2 ");
 }
 
 static void all_is_well(void **state)
@@ -343,6 +428,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_is_well),
+        cmocka_unit_test(a_drained_host_is_left),
+        cmocka_unit_test(a_server_on_its_way_is_not_forgotten),
+        cmocka_unit_test(without_room_a_server_stays),
+        cmocka_unit_test(a_drained_host_may_die),
         cmocka_unit_test(a_host_dies_step_by_step),
         cmocka_unit_test(a_fenced_host_that_took_its_lease_keeps_its_servers),
         cmocka_unit_test(a_lease_that_stays_away),
