@@ -45,6 +45,14 @@ cloud_status_of() {
     openstack server show -f value -c status "$1"
 }
 
+cloud_is() {
+    [ "$(cloud_status_of "$1")" = "$2" ]
+}
+
+cloud_fault_of() {
+    openstack server show -f value -c fault "$1"
+}
+
 cloud_host_of() {
     openstack server show -f value -c OS-EXT-SRV-ATTR:host "$1"
 }
@@ -193,4 +201,48 @@ cloud_write() {
 
 cloud_has() {
     openstack network show -f value -c name "$1" >/dev/null 2>&1
+}
+
+# ---- requests that must not wait for a client's start ----
+
+# Takes a token for the next cloud_request.
+cloud_token() {
+    cloud_auth=$(openstack token issue -f value -c id)
+}
+
+# cloud_request METHOD PORT/PATH [JSON] [HOST]: the answer, through the API's address or one host's
+# own; fails when it is no 2xx or does not come within 10 s.
+cloud_request() {
+    cloud_at=10.10.0.100
+    [ -z "${4:-}" ] || cloud_at=$(cloud_ip_of "$4")
+    curl -sS --fail --max-time 10 -X "$1" -H "X-Auth-Token: $cloud_auth" \
+        -H 'Content-Type: application/json' ${3:+-d "$3"} "http://$cloud_at:$2" 2>/dev/null
+}
+
+# The id of what such an answer shows.
+cloud_id() {
+    sed -nE 's/.*"id": ?"([0-9a-f-]{36})".*/\1/p' | grep .
+}
+
+# The management address of a host.
+cloud_ip_of() {
+    cloud_number=${1#c}
+    echo "10.10.${cloud_number%h*}.${1#*h}"
+}
+
+# Every row of the store that people or the API make: "table/id", sorted.
+cloud_rows() {
+    "$vling" backup "$work/rows.json" >/dev/null && python3 -c '
+import json, sys
+for entry in json.load(open(sys.argv[1]))["rows"]:
+    if entry["table"] != "event":
+        print(entry["table"] + "/" + entry["row"]["id"])' "$work/rows.json" | sort
+}
+
+# cloud_gone ID HOST: has a server left nothing on its host and in the store?
+cloud_gone() {
+    ! cloud_rows | grep -q "$1" && [ ! -e "/var/lib/vling-lab/shared/disks/$1" ] &&
+        "$vling" lab exec "$2" test ! -e "/run/vling/guests/$1" &&
+        "$vling" lab exec "$2" test ! -e "/run/vling/config-drives/$1.iso" &&
+        [ -z "$(cloud_processes "$1")" ]
 }

@@ -12,12 +12,15 @@ lab_started=
 lab_end() {
     status=$?
     trap - EXIT INT TERM
+    jobs -p | xargs -r kill 2>/dev/null || true
     if [ -n "$lab_started" ]; then
         mkdir -p "build/cluster-logs/$test_name"
         for log in /var/lib/vling-lab/hosts/*/vlingd.log; do
             [ -f "$log" ] || continue
             cp "$log" "build/cluster-logs/$test_name/$(basename "$(dirname "$log")").log"
         done
+        # Disks of a test's own.
+        awk '$2 ~ "^/var/lib/vling-lab/" { print $2 }' /proc/mounts | xargs -r umount -l
         "$vling" lab down || status=1
     fi
     rm -rf "$work"
