@@ -27,6 +27,7 @@ static const char usage[] =
     "  down                    remove all of it, with its disks; also what a crash left\n"
     "  status [-f FORMAT]      hosts, their power and their links\n"
     "  power off|on WHAT...    cut or give the power of hosts (c1h2), cabinets (c1) or all\n"
+    "  freeze|thaw HOST        let all processes of a host stand still, or go on\n"
     "  link down|up HOST PLANE cut or mend a cable; planes: mgmt, tenant, ext, stor\n"
     "  partition A B           no packet passes between A and B (hosts or cabinets)\n"
     "  heal                    end all partitions\n"
@@ -321,6 +322,27 @@ static int lab_power(int argc, char **argv, struct err *err)
     return rc;
 }
 
+static int lab_freeze(int argc, char **argv, struct err *err)
+{
+    struct lab lab;
+    struct lab_host *host;
+    int rc;
+
+    if (argc != 2)
+        return bad_usage(err, "freeze|thaw HOST");
+    rc = lab_open(&lab, false, err);
+    if (rc < 0)
+        return rc;
+    host = lab_find(&lab, argv[1]);
+    if (!host)
+        rc =
+            err_why(err, -ENOENT, "no such host in the lab", "%s (see: vling lab status)", argv[1]);
+    else
+        rc = lab_host_freeze(host, strcmp(argv[0], "freeze") == 0, err);
+    lab_close(&lab);
+    return rc;
+}
+
 static int lab_link(int argc, char **argv, struct err *err)
 {
     struct lab lab;
@@ -465,9 +487,10 @@ int cmd_lab(int argc, char **argv)
         const char *name;
         int (*run)(int argc, char **argv, struct err *err);
     } commands[] = {
-        {"up", lab_up},       {"down", lab_down},     {"status", lab_status},
-        {"power", lab_power}, {"link", lab_link},     {"partition", lab_partition},
-        {"heal", lab_heal},   {"exec", lab_exec_cmd}, {"openrc", lab_openrc},
+        {"up", lab_up},         {"down", lab_down},     {"status", lab_status},
+        {"power", lab_power},   {"link", lab_link},     {"partition", lab_partition},
+        {"freeze", lab_freeze}, {"thaw", lab_freeze},   {"heal", lab_heal},
+        {"exec", lab_exec_cmd}, {"openrc", lab_openrc},
     };
     struct err err = {0};
     int rc;

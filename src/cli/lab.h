@@ -105,6 +105,9 @@ int lab_wire_partitions(struct lab *lab, struct err *err);
 int lab_host_on(struct lab *lab, struct lab_host *host, struct err *err);
 /* Cuts the power of all `hosts` at once. */
 int lab_host_off(struct lab *lab, struct lab_host **hosts, size_t count, struct err *err);
+/* Stops all processes of a host (SIGSTOP), as when its machine stands still, or lets them go on.
+ * Processes that were stopped before go on, too. */
+int lab_host_freeze(const struct lab_host *host, bool freeze, struct err *err);
 /* Kills every process 1 of a lab host, recorded or not. */
 void lab_host_kill_all(struct lab *lab);
 /* Runs `argv` inside a host (or in LAB_INTERNET) and returns its exit status. */

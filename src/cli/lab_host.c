@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -192,6 +193,64 @@ void lab_host_kill_all(struct lab *lab)
             kill_init(pid, lab_start_time(pid));
     }
     closedir(proc);
+}
+
+/* ---- standing still ---- */
+
+/* The PID namespace of a process, as the number of its inode; 0: it has ended. */
+static ino_t pid_namespace(pid_t pid)
+{
+    char path[64];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)pid);
+    return stat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+static bool is_realtime(pid_t pid)
+{
+    int policy = sched_getscheduler(pid);
+
+    return policy >= 0 && (policy & ~SCHED_RESET_ON_FORK) != SCHED_OTHER;
+}
+
+/* Sends `number` to the processes of the namespace that are (not) real-time; returns how many. */
+static size_t signal_namespace(ino_t namespace, int number, bool realtime)
+{
+    DIR *proc = opendir("/proc");
+    struct dirent *entry;
+    size_t count = 0;
+
+    while (proc && (entry = readdir(proc))) {
+        pid_t pid = (pid_t)atoi(entry->d_name);
+
+        if (pid > 1 && pid_namespace(pid) == namespace && is_realtime(pid) == realtime &&
+            kill(pid, number) == 0)
+            count++;
+    }
+    if (proc)
+        closedir(proc);
+    return count;
+}
+
+int lab_host_freeze(const struct lab_host *host, bool freeze, struct err *err)
+{
+    int fd = hold(host->pid, host->start), number = freeze ? SIGSTOP : SIGCONT;
+    ino_t namespace = fd < 0 ? 0 : pid_namespace(host->pid);
+    size_t before = 0, now = 0;
+
+    if (fd < 0 || namespace == 0)
+        return err_why(err, -ESRCH, "the host is powered off", "%s", host->name);
+    /* A process may have been starting another one: until a round finds no more. The guard, which
+     * is a real-time process, goes on last: what it then stops is not continued by a later signal.
+     */
+    for (int round = 0; round < 10 && (round == 0 || (freeze && now != before)); round++) {
+        before = now;
+        now = signal_namespace(namespace, number, freeze);
+        now += signal_namespace(namespace, number, !freeze);
+    }
+    close(fd);
+    return 0;
 }
 
 static int enter_host(const struct lab_host *host, struct err *err)

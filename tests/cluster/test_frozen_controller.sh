@@ -1,0 +1,89 @@
+#!/bin/bash
+# A controller stands still, with everything on it, and goes on later as if nothing had been: the
+# others take over meanwhile, and its copy of a guest that was moved away writes nothing any more.
+. "$(dirname "$0")/lib.sh"
+lab_start --cabinets 3 --hosts 1
+cloud_prepare
+host=$(cloud_api_holder)
+other=c1h1
+[ "$host" != c1h1 ] || other=c2h1
+cloud_boot one "${host%h*}"
+id=$server_id
+check "the guest is on the holder of the API's address" [ "$(cloud_host_of one)" = "$host" ]
+cloud_mark "$address" before
+cloud_token
+# Writes all the time, and what was acknowledged.
+writer() {
+    number=0
+    while :; do
+        number=$((number + 1))
+        cloud_request POST 9696/v2.0/networks "{\"network\": {\"name\": \"w$number\"}}" |
+            cloud_id >>"$work/written" || true
+        sleep 0.2
+    done
+}
+written() {
+    grep -c . "$work/written"
+}
+wrote_more() {
+    [ "$(written)" -gt $(($1 + 5)) ]
+}
+touch "$work/written"
+writer &
+check "writes before" cloud_wait 20 wrote_more 0
+
+"$vling" lab freeze "$host"
+frozen=$(date +%s)
+count=$(written)
+check "writes through the others meanwhile" cloud_wait 60 wrote_more "$count"
+check "the server is on another host" cloud_wait 60 cloud_runs_elsewhere one "$host"
+check "it has booted there" cloud_wait 90 cloud_has_booted "$address" 2
+check "it lets us in" cloud_wait_ssh "$address" 60
+check "the file is there" [ "$(cloud_marker_of "$address")" = before ]
+still=$((10 - $(date +%s) + frozen))
+[ "$still" -le 0 ] || sleep "$still"
+check "the old copy is still there, frozen" \
+    "$vling" lab exec "$host" pgrep -f "^/usr/bin/qemu.*$id"
+
+# While the new copy writes nothing, the disk must not change at all: whoever changes it is the old
+# one, which knows nothing yet.
+openstack server pause one
+check "the new copy pauses" cloud_wait_status one PAUSED 30
+disk=/var/lib/vling-lab/shared/disks/$id/root.raw
+before=$(sha256sum "$disk")
+"$vling" lab thaw "$host"
+gone() {
+    ! "$vling" lab exec "$host" pgrep -f "^/usr/bin/qemu.*$id" >/dev/null
+}
+check "the old copy is destroyed" cloud_wait 60 gone
+check "it has written nothing" [ "$(sha256sum "$disk")" = "$before" ]
+openstack server unpause one
+check "the new copy goes on" cloud_wait_status one ACTIVE 30
+check "and answers" cloud_wait_answer "$address" 30
+
+# The host serves again, and knows everything that was acknowledged.
+count=$(written)
+check "writes afterwards" cloud_wait 30 wrote_more "$count"
+jobs -p | xargs -r kill
+wait || true
+networks_of() {
+    cloud_request GET '9696/v2.0/networks?fields=id' '' "$1" | grep -oE '[0-9a-f-]{36}' | sort
+}
+knows_all() {
+    networks_of "$1" >"$work/known" && [ -z "$(sort "$work/written" | comm -23 - "$work/known")" ]
+}
+check "the controller that stood still knows all that was acknowledged" \
+    cloud_wait 60 knows_all "$host"
+check "so does another one" knows_all "$other"
+host_is_up() {
+    "$vling" host list -f value | awk -v h="$host" '$1 == h && $3 == "up" { found = 1 } END { exit !found }'
+}
+check "the host is up" cloud_wait 60 host_is_up
+sleep 3
+check "one process, on one host" [ "$(cloud_processes "$id" | wc -l)" = 1 ]
+check "not a third boot" [ "$(cloud_boots "$address")" = 2 ]
+# From the disk, not from the guest's memory of it.
+openstack server reboot --hard one
+check "it boots from its disk" cloud_wait 90 cloud_has_booted "$address" 3
+check "it lets us in again" cloud_wait_ssh "$address" 60
+check "the disk was written by one at a time" cloud_disk_is_sane "$address"
