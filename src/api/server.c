@@ -510,6 +510,7 @@ static int start_listener(struct api *api, const struct api_service_ops *service
         .key_file = api->options.key_file,
         .body_max = API_BODY_MAX,
         .connections_max = CONNECTIONS_MAX,
+        .connections_per_client = CONNECTIONS_MAX / 2,
         .idle_seconds = IDLE_SECONDS,
         .begin = on_begin,
         .handle = on_handle,

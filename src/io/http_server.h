@@ -36,6 +36,7 @@ struct http_server_options {
     const char *client_ca_file;       /* PEM: clients must show a certificate of this CA */
     size_t body_max;                  /* bytes of a collected body; larger: 413 */
     unsigned connections_max;
+    unsigned connections_per_client; /* of one address, so that it cannot take all; 0: no limit */
     unsigned idle_seconds;
     void (*begin)(void *arg, struct http_request *request); /* may be NULL */
     void (*handle)(void *arg, struct http_request *request);

@@ -155,6 +155,7 @@ static int setup(void **state)
     struct http_server_options options = {.address = "127.0.0.1",
                                           .body_max = BODY_MAX,
                                           .connections_max = 20,
+                                          .connections_per_client = 15,
                                           .idle_seconds = 2,
                                           .begin = on_begin,
                                           .handle = on_handle};
@@ -192,15 +193,24 @@ static int teardown(void **state)
 
 /* ---- a client that can do anything ---- */
 
-static int dial(void)
+/* `from`: the last byte of 127.0.0.x. */
+static int dial_from(unsigned from)
 {
+    struct sockaddr_in own = {.sin_family = AF_INET,
+                              .sin_addr.s_addr = htonl((INADDR_LOOPBACK & ~0xffU) | from)};
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_port = htons(http_server_port(server)),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
+    assert_int_equal(bind(fd, (struct sockaddr *)&own, sizeof(own)), 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
     return fd;
+}
+
+static int dial(void)
+{
+    return dial_from(1);
 }
 
 static void say(int fd, const char *text)
@@ -376,6 +386,26 @@ static void test_connections_are_bounded(void **state)
     assert_true(served);
 }
 
+/* One client has as many as it is given, what is more is cut at once, and another one is served. */
+static void test_one_client_cannot_take_all(void **state)
+{
+    int fds[40], fd;
+
+    for (int i = 0; i < 40; i++)
+        fds[i] = dial();
+    struct pollfd waits[] = {{.fd = fds[39], .events = POLLIN}, {.fd = fds[0], .events = POLLIN}};
+
+    assert_int_equal(poll(waits, 2, 8000), 1);
+    assert_int_not_equal(waits[0].revents, 0);
+    fd = dial_from(2);
+    say(fd, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_non_null(strstr(hear(fd, "name=-"), "200 OK"));
+    close(fd);
+    for (int i = 0; i < 40; i++)
+        close(fds[i]);
+    usleep(100000);
+}
+
 static size_t on_data(char *data, size_t size, size_t n, void *arg)
 {
     char *out = arg;
@@ -468,6 +498,7 @@ int main(void)
         cmocka_unit_test(test_clients_that_go_away),
         cmocka_unit_test(test_an_idle_client_is_cut),
         cmocka_unit_test(test_connections_are_bounded),
+        cmocka_unit_test(test_one_client_cannot_take_all),
         cmocka_unit_test(test_tls_needs_our_certificate),
         cmocka_unit_test(test_bad_options),
         cmocka_unit_test(test_stop_with_a_request_under_way),
