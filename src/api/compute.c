@@ -6,6 +6,8 @@
  *   2.9   servers: locked
  *   2.10  key pairs of another user (administrators)
  *   2.11  services: forced_down
+ *   2.13  server groups: project_id, user_id
+ *   2.15  server groups: soft policies
  *   2.16  servers: host_status (administrators)
  *   2.19  servers: description
  * A version in between changes only what is not offered. */
@@ -196,7 +198,9 @@ static const struct {
     {"os-hypervisors", "Hypervisors"},
     {"os-keypairs", "Keypairs"},
     {"os-quota-sets", "Quotas"},
+    {"os-scheduler-hints", "SchedulerHints"},
     {"os-security-groups", "SecurityGroups"},
+    {"os-server-groups", "ServerGroups"},
     {"os-services", "Services"},
     {"os-simple-tenant-usage", "SimpleTenantUsage"},
 };
@@ -361,6 +365,10 @@ static const struct api_route routes[] = {
     ROUTE("GET", "servers/{id}/os-security-groups", compute_server_groups, 0),
     ROUTE("GET", "os-security-groups", compute_group_list, 0),
     ROUTE("GET", "os-security-groups/{id}", compute_group_show, 0),
+    ROUTE("GET", "os-server-groups", compute_servergroup_list, 0),
+    ROUTE("POST", "os-server-groups", compute_servergroup_create, 0),
+    ROUTE("GET", "os-server-groups/{id}", compute_servergroup_show, 0),
+    ROUTE("DELETE", "os-server-groups/{id}", compute_servergroup_delete, 0),
     ROUTE("GET", "flavors", compute_flavor_list, 0),
     ROUTE("POST", "flavors", compute_flavor_create, API_ADMIN),
     ROUTE("GET", "flavors/detail", compute_flavor_detail, 0),

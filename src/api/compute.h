@@ -7,6 +7,7 @@
  *             compute_servers.c  a new server; its metadata
  *             compute_actions.c  POST servers/{id}/action
  *             compute_flavors.c, compute_keypairs.c; compute_groups.c security groups
+ *             compute_servergroups.c server groups
  *             compute_hosts.c    hypervisors, services, zones; compute_limits.c limits, usage
  * Versions.   Every answer is in the microversion that the client asked for: handlers compare
  *             req->microversion with MV(minor). compute.c tells what each one changes.
@@ -67,9 +68,10 @@ json_t *compute_server_view(struct api_req *req, const json_t *server, enum comp
 struct compute_request {
     const json_t *body; /* the object "server" */
     const char *name, *zone, *key_name, *user_data, *description;
-    json_t *image, *flavor; /* rows */
-    json_t *key;            /* row, or NULL */
-    json_t *networks;       /* [{network_id, port_id?, fixed_ip?}] */
+    const char *server_group; /* id out of the scheduler hints, or NULL */
+    json_t *image, *flavor;   /* rows */
+    json_t *key;              /* row, or NULL */
+    json_t *networks;         /* [{network_id, port_id?, fixed_ip?}] */
     char groups[COMPUTE_GROUPS_MAX][64];
     const char *group_list[COMPUTE_GROUPS_MAX + 1]; /* ids, NULL-terminated */
     size_t group_count;
@@ -88,6 +90,12 @@ int compute_check_metadata(struct api_req *req, const json_t *metadata);
 /* The flavor `id` (also as the end of a URL) as the requester may use it, or NULL after an error
  * with `status`. */
 json_t *compute_flavor_find(struct api_req *req, const char *id, unsigned status);
+
+/* ---- compute_servergroups.c ---- */
+
+/* A server begins to be in the group: it must be there and must not go in this moment. 0 or
+ * negative after an error. */
+int compute_servergroup_use(struct api_req *req, const char *id);
 
 /* ---- compute_keypairs.c ---- */
 
@@ -112,6 +120,8 @@ api_handler compute_metadata_show, compute_metadata_replace, compute_metadata_me
     compute_meta_show, compute_meta_put, compute_meta_delete, compute_ips, compute_ips_of,
     compute_interfaces;
 api_handler compute_group_list, compute_group_show, compute_server_groups;
+api_handler compute_servergroup_list, compute_servergroup_show, compute_servergroup_create,
+    compute_servergroup_delete;
 api_handler compute_flavor_list, compute_flavor_detail, compute_flavor_show, compute_flavor_create,
     compute_flavor_delete, compute_specs_show, compute_specs_merge, compute_spec_show,
     compute_spec_put, compute_spec_delete;

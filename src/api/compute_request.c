@@ -398,13 +398,34 @@ static int take_groups(struct api_req *req, struct compute_request *request)
     return 0;
 }
 
+/* They stand beside "server" in the body. Of all hints the group is the one that is followed. */
+static int take_hints(struct api_req *req, struct compute_request *request)
+{
+    static const char *const names[] = {"os:scheduler_hints", "OS-SCH-HNT:scheduler_hints"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const json_t *hints = json_object_get(req->body, names[i]);
+        const json_t *group = json_object_get(hints, "group");
+
+        if (hints && !json_is_object(hints))
+            return compute_bad(req, "Invalid input for field/attribute %s. It must be an object",
+                               names[i]);
+        if (group && !json_is_string(group))
+            return compute_bad(req, "Invalid input for field/attribute group. It must be the id of "
+                                    "a server group");
+        if (group)
+            request->server_group = json_string_value(group);
+    }
+    return request->server_group ? compute_servergroup_use(req, request->server_group) : 0;
+}
+
 /* ---- all of it ---- */
 
 int compute_request_read(struct api_req *req, struct compute_request *request)
 {
     static int (*const steps[])(struct api_req *, struct compute_request *) = {
         take_name, take_flavor, take_image,        check_fit,     take_key,    take_user_data,
-        take_zone, take_count,  take_config_drive, take_networks, take_groups,
+        take_zone, take_count,  take_config_drive, take_networks, take_groups, take_hints,
     };
     const json_t *metadata;
 

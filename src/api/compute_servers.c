@@ -51,6 +51,7 @@ static json_t *server_row(const struct api_req *req, const struct compute_reques
     json_object_set_new(row, "security_groups", groups);
     json_put_bool(row, "config_drive", want->config_drive);
     json_put_str(row, "availability_zone", want->zone);
+    json_put_str(row, "server_group_id", want->server_group);
     json_put_str(row, "host_id", NULL);
     json_put_int(row, "generation", 0);
     json_put_str(row, "power", "running");

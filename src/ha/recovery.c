@@ -23,6 +23,9 @@ struct plan {
     size_t *dhcp;
     size_t *leaving;                        /* servers that each is about to hand over */
     const struct recovery_server **servers; /* in order of urgency */
+    const char **groups;                    /* of which a server was placed in this plan */
+    size_t group_count;
+    size_t *mates; /* beside `hosts`, for the server that is looked at */
     struct recovery_action *ret;
     size_t count, max;
 };
@@ -459,23 +462,67 @@ static void forget_servers(struct plan *plan)
     }
 }
 
-static int find_place(const struct plan *plan, const struct recovery_server *server, bool moving,
+/* Where the other members of the server's group are and are about to be. To be together counts only
+ * where they stay: nobody can follow them to where they leave, as this one does. */
+static void count_mates(const struct plan *plan, const struct recovery_server *server)
+{
+    bool together =
+        server->policy == PLACEMENT_AFFINITY || server->policy == PLACEMENT_SOFT_AFFINITY;
+
+    memset(plan->mates, 0, plan->in->host_count * sizeof(*plan->mates));
+    for (size_t i = 0; i < plan->in->server_count; i++) {
+        const struct recovery_server *other = &plan->in->servers[i];
+        int now = host_index(plan, other->host), next = host_index(plan, other->move_to);
+
+        if (other == server || other->power == SERVER_DELETED || !given(other->group) ||
+            strcmp(other->group, server->group) != 0)
+            continue;
+        if (next >= 0)
+            plan->mates[next]++;
+        if (now >= 0 && now != next &&
+            !(together && (next >= 0 || plan->hosts[now]->draining || is_gone(plan->hosts[now]))))
+            plan->mates[now]++;
+    }
+}
+
+static bool group_waits(const struct plan *plan, const struct recovery_server *server)
+{
+    for (size_t i = 0; given(server->group) && i < plan->group_count; i++) {
+        if (strcmp(plan->groups[i], server->group) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What may be given up so that there is a place at all. */
+enum wish { WISH_NOTHING, WISH_ZONE, WISH_ZONE_AND_POLICY };
+
+static int find_place(struct plan *plan, const struct recovery_server *server, enum wish wish,
                       char *why)
 {
     struct placement_options options = {.vcpu_ratio = plan->options.vcpu_ratio,
                                         .host_reserved_mb = plan->options.host_reserved_mb};
     struct placement_request request = {.vcpus = server->vcpus,
                                         .ram_mb = server->ram_mb,
-                                        .zone = server->zone,
-                                        .avoid_host = server->host};
-    int at = placement_choose(plan->places, plan->in->host_count, &options, &request, why);
+                                        .avoid_host = server->host,
+                                        .policy = server->policy};
+    int at = -ENOSPC;
 
-    if (at < 0 && moving && given(server->zone)) {
-        request.zone = NULL;
-        at = placement_choose(plan->places, plan->in->host_count, &options, &request, why);
+    if (given(server->group)) {
+        count_mates(plan, server);
+        request.mates = plan->mates;
+    }
+    for (int policy = 0; policy <= (wish == WISH_ZONE_AND_POLICY) && at < 0; policy++) {
+        request.policy = policy ? placement_policy_soften(server->policy) : server->policy;
+        for (int zone = 0; zone <= (wish >= WISH_ZONE) && at < 0; zone++) {
+            request.zone = zone ? NULL : server->zone;
+            at = placement_choose(plan->places, plan->in->host_count, &options, &request, why);
+        }
     }
     if (at >= 0)
         placement_take(&plan->places[at], &request);
+    if (at >= 0 && given(server->group))
+        plan->groups[plan->group_count++] = server->group;
     return at;
 }
 
@@ -501,9 +548,9 @@ static void plan_servers(struct plan *plan)
         char why[PLACEMENT_WHY_SIZE];
         int at;
 
-        if (!needs_place(plan, server))
+        if (!needs_place(plan, server) || group_waits(plan, server))
             continue;
-        at = find_place(plan, server, moving, why);
+        at = find_place(plan, server, moving ? WISH_ZONE_AND_POLICY : WISH_NOTHING, why);
         if (at < 0 && server->faulted)
             continue;
         action = emit(plan,
@@ -553,12 +600,12 @@ static void plan_leaving(struct plan *plan)
         struct recovery_action *action;
         char why[PLACEMENT_WHY_SIZE];
 
-        if (!may_leave(plan, server) || on_its_way(plan, server))
+        if (!may_leave(plan, server) || on_its_way(plan, server) || group_waits(plan, server))
             continue;
         if (!given(server->move_to) &&
             (!plan->hosts[from]->draining || plan->leaving[from] >= plan->options.leave_max))
             continue;
-        to = find_place(plan, server, true, why);
+        to = find_place(plan, server, WISH_ZONE, why);
         if (to < 0 && !given(server->move_to))
             continue;
         action = emit(plan, RECOVERY_SERVER_LEAVE, server->id);
@@ -659,15 +706,18 @@ static int set_up(struct plan *plan)
 {
     const struct recovery_input *in = plan->in;
     size_t hosts = in->host_count ? in->host_count : 1;
+    size_t servers = in->server_count ? in->server_count : 1;
 
     plan->hosts = calloc(hosts, sizeof(*plan->hosts));
     plan->places = calloc(hosts, sizeof(*plan->places));
     plan->routers = calloc(hosts, sizeof(*plan->routers));
     plan->dhcp = calloc(hosts, sizeof(*plan->dhcp));
     plan->leaving = calloc(hosts, sizeof(*plan->leaving));
-    plan->servers = calloc(in->server_count ? in->server_count : 1, sizeof(*plan->servers));
+    plan->mates = calloc(hosts, sizeof(*plan->mates));
+    plan->servers = calloc(servers, sizeof(*plan->servers));
+    plan->groups = calloc(servers, sizeof(*plan->groups));
     if (!plan->hosts || !plan->places || !plan->routers || !plan->dhcp || !plan->leaving ||
-        !plan->servers)
+        !plan->mates || !plan->servers || !plan->groups)
         return -ENOMEM;
     for (size_t i = 0; i < in->host_count; i++)
         plan->hosts[i] = &in->hosts[i];
@@ -703,6 +753,8 @@ int recovery_plan(const struct recovery_input *input, struct recovery_action *re
     free(plan.routers);
     free(plan.dhcp);
     free(plan.leaving);
+    free(plan.mates);
+    free(plan.groups);
     free(plan.servers);
     return rc;
 }

@@ -13,6 +13,9 @@
  *  - A fenced host that holds a lease of its present epoch and is heard again is up.
  *  - Servers leave a fenced host without a lease only. On a move the zone is a wish, no condition:
  *    being back matters more. Routers and modules leave at `lost`.
+ *  - Server groups: a hard policy decides where a server may begin. On a move it is kept if it can
+ * be and is a wish if not; one that leaves a draining host stays rather than break it. Of each
+ * group one server is placed in one plan: where the next one goes depends on it.
  *  - Draining: a place is chosen first, then the host shuts the server down and hands it over, a
  *    few at a time. One that is on its way goes on when draining ends; when its new host fails it
  *    gets another one, or stays. Paused servers stay. Routers and DHCP leave at once.
@@ -26,6 +29,7 @@
 #define VLING_HA_RECOVERY_H
 
 #include "ha/liveness.h"
+#include "ha/placement.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -66,8 +70,10 @@ struct recovery_server {
     int64_t vcpus, ram_mb;
     int priority; /* higher first */
     int64_t created_ms;
-    const char *zone; /* cabinet asked for */
-    bool faulted;     /* has a fault already: tried again, but not told again */
+    const char *zone;             /* cabinet asked for */
+    const char *group;            /* NULL or "": none */
+    enum placement_policy policy; /* of the group */
+    bool faulted;                 /* has a fault already: tried again, but not told again */
 };
 
 struct recovery_router {

@@ -37,6 +37,10 @@ static const struct field server_fields[] = {
      .type = FIELD_STR,
      .flags = FIELD_NULL | FIELD_INDEX,
      .doc = "asked for; a zone is a cabinet"},
+    {.name = "server_group_id",
+     .type = FIELD_ID,
+     .flags = FIELD_NULL | FIELD_INDEX | FIELD_INTERNAL,
+     .doc = "whose policy places it; null: none"},
     {.name = "host_id",
      .type = FIELD_ID,
      .flags = FIELD_NULL | FIELD_INDEX,
@@ -163,4 +167,31 @@ const struct resource resource_keypair = {
     .plural = "keypairs",
     RESOURCE_FIELDS(keypair_fields),
     .doc = "A user's SSH public key.",
+};
+
+static const char *const policies[] = {"affinity", "anti-affinity", "soft-affinity",
+                                       "soft-anti-affinity", NULL};
+
+/* Its members are the servers whose server_group_id it is. */
+static const struct field server_group_fields[] = {
+    {.name = "id", .type = FIELD_STR},
+    {.name = "name",
+     .type = FIELD_STR,
+     .flags = FIELD_REQUIRED | FIELD_CREATE | FIELD_INDEX,
+     .min = 1},
+    {.name = "policy",
+     .type = FIELD_STR,
+     .flags = FIELD_REQUIRED | FIELD_CREATE,
+     .choices = policies},
+    {.name = "project_id", .type = FIELD_ID, .flags = FIELD_INDEX},
+    {.name = "user_id", .type = FIELD_ID, .flags = FIELD_INDEX},
+    {.name = "created_at", .type = FIELD_TIME, .flags = FIELD_INDEX},
+};
+
+const struct resource resource_server_group = {
+    .table = "server_group",
+    .singular = "server_group",
+    .plural = "server_groups",
+    RESOURCE_FIELDS(server_group_fields),
+    .doc = "Servers that are to be on one host, or each on a host of its own.",
 };

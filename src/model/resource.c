@@ -30,6 +30,7 @@ const struct resource *const resource_all[] = {
     &resource_server_state,
     &resource_flavor,
     &resource_keypair,
+    &resource_server_group,
     &resource_network,
     &resource_subnet,
     &resource_port,

@@ -14,7 +14,7 @@ extern const struct resource resource_domain, resource_project, resource_user, r
 extern const struct resource resource_image;
 /* compute.c */
 extern const struct resource resource_server, resource_server_state, resource_flavor,
-    resource_keypair;
+    resource_keypair, resource_server_group;
 /* network.c */
 extern const struct resource resource_network, resource_subnet, resource_port, resource_router,
     resource_floatingip, resource_security_group, resource_security_group_rule, resource_ip,

@@ -12,6 +12,7 @@
 struct duties_input {
     struct recovery_input input;
     json_t *rows[5]; /* hosts, servers, routers, networks, modules */
+    json_t *groups;  /* of servers */
 };
 
 static const char *const api_module = "api-vip";
@@ -66,7 +67,20 @@ static enum server_power power_of(const char *name)
     return strcmp(name, "paused") == 0 ? SERVER_PAUSED : SERVER_RUNNING;
 }
 
-static void read_servers(json_t *rows, struct recovery_server *to)
+static enum placement_policy policy_of(const json_t *groups, const char *id)
+{
+    const json_t *group;
+    size_t i;
+
+    json_array_foreach(groups, i, group)
+    {
+        if (strcmp(json_str(group, "id", ""), id) == 0)
+            return placement_policy_parse(json_str(group, "policy", NULL));
+    }
+    return PLACEMENT_NO_POLICY; /* the group was deleted, its servers stay */
+}
+
+static void read_servers(json_t *rows, const json_t *groups, struct recovery_server *to)
 {
     json_t *row;
     size_t i;
@@ -86,6 +100,8 @@ static void read_servers(json_t *rows, struct recovery_server *to)
         to[i].priority = (int)strtol(priority, NULL, 10);
         to[i].created_ms = clock_parse_iso(json_str(row, "created_at", ""));
         to[i].zone = json_str(row, "availability_zone", NULL);
+        to[i].group = json_str(row, "server_group_id", NULL);
+        to[i].policy = to[i].group ? policy_of(groups, to[i].group) : PLACEMENT_NO_POLICY;
         to[i].faulted = json_is_object(json_object_get(row, "fault"));
     }
 }
@@ -148,6 +164,7 @@ struct duties_input *duties_input_read(struct node *node)
     in->rows[2] = mirror_select(node->mirror, "router", "ORDER BY id", "");
     in->rows[3] = mirror_select(node->mirror, "network", "WHERE external = 0 ORDER BY id", "");
     in->rows[4] = mirror_select(node->mirror, "module", "ORDER BY id", "");
+    in->groups = mirror_select(node->mirror, "server_group", "ORDER BY id", "");
     for (int i = 0; i < 5; i++) {
         n[i] = json_array_size(in->rows[i]);
         arrays[i] = calloc(n[i] + 1, sizes[i]);
@@ -155,7 +172,7 @@ struct duties_input *duties_input_read(struct node *node)
             abort();
     }
     read_hosts(node, in->rows[0], arrays[0]);
-    read_servers(in->rows[1], arrays[1]);
+    read_servers(in->rows[1], in->groups, arrays[1]);
     read_networks(node->mirror, in->rows[3], arrays[3]);
     read_rest(in, arrays[2], arrays[4]);
     in->input = (struct recovery_input){
@@ -191,6 +208,7 @@ void duties_input_free(struct duties_input *in)
     free((void *)in->input.modules);
     for (int i = 0; i < 5; i++)
         json_decref(in->rows[i]);
+    json_decref(in->groups);
     free(in);
 }
 
@@ -236,6 +254,25 @@ static void txn_host(struct node *node, struct store_txn *txn, json_t *row,
     mirror_txn_update(txn, "host", row);
 }
 
+/* Members of a group are placed one after the other: of two controllers that chose places at the
+ * same time, each without the other's choice, one has to choose again. */
+static void take_group_turn(struct node *node, struct store_txn *txn, const json_t *server)
+{
+    const char *group = json_str(server, "server_group_id", NULL);
+    json_t *guard;
+    int64_t revision;
+    char now[32];
+
+    if (!group)
+        return;
+    json_decref(mirror_get(node->mirror, "guard", group, &revision));
+    store_txn_expect(txn, "guard", group, revision);
+    guard =
+        json_pack("{s:s, s:s}", "id", group, "at", clock_iso(clock_wall_ms(), now, sizeof(now)));
+    store_txn_put(txn, "guard", group, guard);
+    json_decref(guard);
+}
+
 /* Puts a server on a host. A move needs the proof that the old host's copy writes no more, in the
  * same transaction: the lease is gone and the host's row is still the one that was decided on. */
 static void txn_server(struct node *node, struct store_txn *txn, json_t *row,
@@ -251,6 +288,7 @@ static void txn_server(struct node *node, struct store_txn *txn, json_t *row,
     }
     json_decref(mirror_get(node->mirror, "host", a->host, &revision));
     store_txn_expect(txn, "host", a->host, revision);
+    take_group_turn(node, txn, row);
     json_put_str(row, "host_id", a->host);
     json_put_int(row, "generation", a->generation);
     json_object_set_new(row, "fault", json_null());
@@ -267,6 +305,7 @@ static void txn_server(struct node *node, struct store_txn *txn, json_t *row,
 static void txn_leave(struct node *node, struct store_txn *txn, json_t *row,
                       const struct recovery_action *a)
 {
+    take_group_turn(node, txn, row);
     json_put_str(row, "move_to", a->host);
     event_add(txn, &node->config, "info", "server.leaving", a->object, "%s is drained: to %s",
               a->from, a->host);

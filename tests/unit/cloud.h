@@ -520,7 +520,7 @@ static inline int cloud_wipe(void **state)
         "server",  "server_state", "port",    "floatingip",
         "router",  "subnet",       "network", "security_group_rule",
         "ip",      "vni",          "guard",   "security_group",
-        "keypair", "image",        "host"};
+        "keypair", "image",        "host",    "server_group"};
 
     microversion = NULL;
     for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)

@@ -387,8 +387,8 @@ static void placement_table(void **state)
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         assert_int_equal(placement_choose(hosts, 4, &options, &rows[i].request, why), rows[i].want);
-    assert_string_equal(why, "No valid host was found: of 4 hosts, 1 without the role compute, "
-                             "1 not up, 2 without enough vcpus");
+    assert_string_equal(why, "No valid host was found. There are 4 hosts: 1 without the role "
+                             "compute, 1 not up, 2 without enough vcpus");
     placement_take(&hosts[1], &(struct placement_request){.ram_mb = 1500});
     assert_int_equal(placement_choose(hosts, 4, &options, &rows[0].request, why), 0);
     hosts[0].disabled = true;
