@@ -128,6 +128,19 @@ static void print_losses(const json_t *losses)
     json_decref(shown);
 }
 
+/* What the hosts themselves complain of. */
+static void print_alerts(const json_t *hosts)
+{
+    const json_t *host;
+    size_t i;
+
+    json_array_foreach(hosts, i, host)
+    {
+        if (json_str(host, "alert", NULL))
+            printf("%s: %s\n", json_str(host, "id", "?"), json_str(host, "alert", ""));
+    }
+}
+
 static void print_status(json_t *status)
 {
     const json_t *store = json_object_get(status, "store");
@@ -152,6 +165,7 @@ static void print_status(json_t *status)
     printf("\nHosts\n");
     put_ages(json_object_get(status, "hosts"));
     cli_print_rows(CLI_TABLE, json_object_get(status, "hosts"), host_columns);
+    print_alerts(json_object_get(status, "hosts"));
     printf("\nWho holds what\n");
     put_ages(json_object_get(status, "modules"));
     cli_print_rows(CLI_TABLE, json_object_get(status, "modules"), module_columns);

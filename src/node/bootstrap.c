@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "node/backup.h"
 #include "node/node.h"
+#include "node/space.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -106,13 +107,16 @@ void bootstrap_host_row(struct node *node)
         json_put_str(row, "reason", "new");
     }
     fill(node, row);
+    txn = store_txn_new();
+    space_alert(node, row, txn);
     if (!before || !json_equal(row, before)) {
-        txn = store_txn_new();
         if (before)
             mirror_txn_update(txn, "host", row);
         else
             store_txn_create(txn, "host", node->config.host, row);
         store_commit(node->store, txn, COMMIT_TIMEOUT_MS, on_host_written, node);
+    } else {
+        store_txn_free(txn);
     }
     json_decref(before);
     json_decref(row);

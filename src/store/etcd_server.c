@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,6 +33,7 @@
 #define REFUSED_MS 10000
 #define UNKNOWN_PAUSE_MS 2000 /* the others want to be together for 5 s before they change */
 #define REFUSALS_MAX 10
+#define FULL_BYTES ((uint64_t)1024 * 1024)
 #define QUOTA_BYTES ((int64_t)2 * 1024 * 1024 * 1024)
 
 struct etcd_server {
@@ -217,6 +219,14 @@ static void free_handle(uv_handle_t *handle)
     free(handle);
 }
 
+/* Neither etcd nor its log can write then, so that it ends again and again; its data are fine. */
+static bool is_full(const struct etcd_server *s)
+{
+    struct statvfs st;
+
+    return statvfs(s->data_dir, &st) == 0 && (uint64_t)st.f_bavail * st.f_frsize < FULL_BYTES;
+}
+
 /* What etcd logged since it was started looks like damage of its files. */
 static bool says_damage(const struct etcd_server *s)
 {
@@ -266,7 +276,10 @@ static void died(struct etcd_server *s, const char *how)
     if (clock_now_ms() - s->started_ms > HEALTHY_MS)
         s->pause_ms = PAUSE_MIN_MS;
     s->quick_deaths = clock_now_ms() - s->started_ms < SETTLED_MS ? s->quick_deaths + 1 : 0;
-    if (s->quick_deaths >= QUICK_DEATHS && says_damage(s))
+    if (is_full(s))
+        log_error("the disk of %s is full: free some space, etcd then goes on by itself",
+                  s->data_dir);
+    else if (s->quick_deaths >= QUICK_DEATHS && says_damage(s))
         put_aside(s);
     log_warn("etcd %s; starting it again in %d ms (its log: %s)", how, s->pause_ms, s->log_file);
     s->pid = 0;
