@@ -25,6 +25,7 @@ struct http_call {
     enum call_state state;
     bool cancelled;
     bool too_big;
+    int copies; /* of the request that were sent, or begun */
     void (*piece)(void *arg, const void *bytes, size_t size);
     http_answer_cb *done;
     void *arg;
@@ -233,10 +234,9 @@ static int errno_of(CURLcode code)
 static void call_complete(struct http_call *call, CURLcode code)
 {
     struct http_answer answer = {.body = "", .why = ""};
-    long status = 0, request_size = 0;
+    long status = 0;
 
     curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_getinfo(call->easy, CURLINFO_REQUEST_SIZE, &request_size);
     if (call->cancelled) {
         answer.rc = -ECANCELED;
         answer.why = "cancelled";
@@ -246,12 +246,13 @@ static void call_complete(struct http_call *call, CURLcode code)
     } else if (code != CURLE_OK) {
         answer.rc = errno_of(code);
         answer.why = call->why[0] ? call->why : curl_easy_strerror(code);
-        answer.sent_none = request_size == 0;
+        answer.sent_none = call->copies == 0;
     } else {
         answer.status = (unsigned)status;
         answer.body = buf_text(&call->answer);
         answer.size = call->answer.len;
     }
+    answer.sent_again = call->copies > 1;
     call_finish(call, &answer);
 }
 
@@ -272,6 +273,16 @@ static size_t on_body(char *bytes, size_t one, size_t count, void *arg)
         return 0;
     }
     return size;
+}
+
+/* Before each copy of the request: curl repeats by itself what it sent on a connection that the
+ * peer had closed. */
+static int on_copy(void *arg, char *peer, char *own, int peer_port, int own_port)
+{
+    struct http_call *call = arg;
+
+    call->copies++;
+    return CURL_PREREQFUNC_OK;
 }
 
 static void call_start(struct http_call *call)
@@ -365,6 +376,8 @@ static void set_options(struct http_call *call, const struct http_call_options *
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->why);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
+    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_copy);
+    curl_easy_setopt(easy, CURLOPT_PREREQDATA, call);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)options->timeout_ms);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
     curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);

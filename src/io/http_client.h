@@ -23,8 +23,10 @@ struct http_client *http_client_new(uv_loop_t *loop, const struct http_client_op
 void http_client_free(struct http_client *client);
 
 struct http_answer {
-    int rc;         /* 0, or -errno: no (complete) answer */
-    bool sent_none; /* rc < 0 and certainly nothing of the request reached the peer */
+    int rc;          /* 0, or -errno: no (complete) answer */
+    bool sent_none;  /* rc < 0 and certainly nothing of the request reached the peer */
+    bool sent_again; /* it was sent on a kept connection that died, and again on a new one: an
+                      * earlier copy may reach the peer, too, and later */
     unsigned status;
     const char *body;
     size_t size;

@@ -207,6 +207,8 @@ static void op_answered(void *arg, const struct http_answer *answer)
     }
     if (!answer->sent_none)
         op->reached = true;
+    if (answer->sent_again)
+        op->open_copies = true;
     if (answer->rc < 0) {
         if (!answer->sent_none)
             op->open_copies = true;

@@ -27,7 +27,17 @@ static void say(int fd, const char *text)
         return;
 }
 
-/* Answers by the path: /ok, /echo, /pieces, /silent, /cut. */
+/* The next request on the connection is taken, too, and left without an answer. */
+static void keep_then_drop(int fd)
+{
+    char request[4096];
+
+    say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nkept");
+    if (recv(fd, request, sizeof(request), 0) <= 0)
+        return;
+}
+
+/* Answers by the path: /ok, /keep, /pieces, /silent, /cut. */
 static void serve_one(int fd)
 {
     char request[4096];
@@ -42,6 +52,8 @@ static void serve_one(int fd)
     }
     if (strstr(request, " /ok "))
         say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
+    else if (strstr(request, " /keep "))
+        keep_then_drop(fd);
     else if (strstr(request, " /missing "))
         say(fd, "HTTP/1.1 404 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno");
     else if (strstr(request, " /cut "))
@@ -105,7 +117,7 @@ static int teardown(void **state)
 
 struct got {
     int done, rc;
-    bool sent_none;
+    bool sent_none, sent_again;
     unsigned status;
     char body[64];
     int pieces;
@@ -119,6 +131,7 @@ static void on_done(void *arg, const struct http_answer *answer)
     got->done++;
     got->rc = answer->rc;
     got->sent_none = answer->sent_none;
+    got->sent_again = answer->sent_again;
     got->status = answer->status;
     snprintf(got->body, sizeof(got->body), "%s", answer->body);
 }
@@ -196,6 +209,20 @@ static void failures_are_told_apart(void **state)
     assert_int_equal(wrong.rc, -EINVAL);
 }
 
+static void a_second_copy_is_told(void **state)
+{
+    struct got kept = {0}, again = {0};
+
+    call("/keep", &kept, 2000, false, 0, port);
+    run(&kept);
+    assert_string_equal(kept.body, "kept");
+    assert_false(kept.sent_again);
+    call("/ok", &again, 2000, false, 0, port);
+    run(&again);
+    assert_string_equal(again.body, "hello"); /* on another connection */
+    assert_true(again.sent_again);
+}
+
 static void streams_come_in_pieces(void **state)
 {
     struct got got = {0}, ended = {0};
@@ -234,6 +261,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_come),
         cmocka_unit_test(failures_are_told_apart),
+        cmocka_unit_test(a_second_copy_is_told),
         cmocka_unit_test(streams_come_in_pieces),
         cmocka_unit_test(cancel_and_free_answer_everything),
     };
