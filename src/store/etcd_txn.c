@@ -1,13 +1,13 @@
 /* Transactions that commit at most once, whatever happens to their answers.
  *
- * Each process of a writer registers a random `boot`; registering removes the keys of the earlier
- * boots. A transaction takes a free slot and is guarded: it commits only while the boot is
- * registered and the slot's key has the revision that we know, and it writes its own nonce into the
- * slot. So a copy that arrives later or twice fails, and a failed copy tells by the slot's content
- * whether another one was committed; repeating is safe. Where the transaction did not commit but a
- * copy may still be on its way, the slot is fenced (written anew under the same guard) before
- * anything but success is reported. Without boots, a late copy from a dead process could meet a
- * slot at the revision it expects.
+ * Each process of a writer registers a random `boot`, once; registering removes the keys of the
+ * earlier boots for good. A transaction takes a free slot and is guarded: it commits only while the
+ * boot is registered and the slot's key has the revision that we know, and it writes its own nonce
+ * into the slot. So a copy that arrives later or twice fails, and a failed copy tells by the slot's
+ * content whether another one was committed; repeating is safe. Where the transaction did not
+ * commit but a copy may still be on its way, the slot is fenced (written anew under the same guard)
+ * before anything but success is reported. Without boots, a late copy from a dead process could
+ * meet a slot at the revision it expects.
  */
 #include "store/etcd.h"
 
@@ -42,6 +42,7 @@ struct etcd_txn {
     int slot; /* -1: none */
     char boot[ID_HEX_SIZE], nonce[ID_HEX_SIZE], fence[ID_HEX_SIZE];
     int verdict; /* once it is known that it never commits */
+    bool fences; /* else the slot is only read */
     bool answered;
     struct etcd_alarm alarm; /* its deadline */
     struct etcd_alarm retry; /* of the fence */
@@ -70,6 +71,12 @@ int etcd_txns_open(struct etcd *etcd)
 }
 
 /* ---- keys ---- */
+
+/* Written at each registration. */
+static void writer_key(const struct etcd *etcd, char key[ETCD_KEY_SIZE])
+{
+    snprintf(key, ETCD_KEY_SIZE, "%s%s", ETCD_WRITER_PREFIX, etcd->writer);
+}
 
 static void boot_key(const struct etcd *etcd, const char *boot, char key[ETCD_KEY_SIZE])
 {
@@ -153,10 +160,14 @@ static void on_deadline(void *arg)
 
 /* ---- registering this process ---- */
 
+static void begin_register(struct etcd *etcd);
+
 static void on_registered(void *arg, const struct etcd_reply *reply)
 {
     struct etcd *etcd = arg;
     struct etcd_txns *txns = etcd->txns;
+    const json_t *boot = json_object_get(
+        json_array_get(json_object_get(reply->json, "responses"), 0), "response_range");
 
     txns->registering = false;
     if (reply->rc == -ECANCELED)
@@ -165,40 +176,75 @@ static void on_registered(void *arg, const struct etcd_reply *reply)
         log_error("store: etcd refused the registration of %s: %s", etcd->writer, reply->why);
         return;
     }
+    if (!json_is_true(json_object_get(reply->json, "succeeded")) &&
+        json_array_size(json_object_get(boot, "kvs")) == 0) {
+        begin_register(etcd); /* another process was registered between reading and this */
+        return;
+    }
     txns->registered = true;
     for (int i = 0; i < SLOTS; i++)
         txns->slots[i].revision = 0;
     pump(etcd);
 }
 
-/* Deletes the writer's keys on both sides of the new boot's and puts that, once. */
-static void register_boot(struct etcd *etcd)
+/* Deletes the writer's keys on both sides of the new boot's and puts that, if nobody registered
+ * since `revision`: a copy that arrives after a later boot's must not bring this one back. */
+static void register_boot(struct etcd *etcd, int64_t revision)
 {
-    char key[ETCD_KEY_SIZE], prefix[ETCD_KEY_SIZE], behind[ETCD_KEY_SIZE], end[ETCD_KEY_SIZE];
+    char writer[ETCD_KEY_SIZE], key[ETCD_KEY_SIZE], bound[ETCD_KEY_SIZE];
     struct buf body;
 
-    etcd->txns->registering = true;
     id_hex(etcd->txns->boot);
+    writer_key(etcd, writer);
     boot_key(etcd, etcd->txns->boot, key);
-    snprintf(prefix, sizeof(prefix), "%s%s/", ETCD_WRITER_PREFIX, etcd->writer);
-    snprintf(behind, sizeof(behind), "%s%s/%s0", ETCD_WRITER_PREFIX, etcd->writer,
-             etcd->txns->boot);
-    snprintf(end, sizeof(end), "%s%s0", ETCD_WRITER_PREFIX, etcd->writer);
     buf_init(&body, BODY_MAX);
-    buf_str(&body, "{\"compare\":[{\"target\":\"VERSION\",\"version\":\"0\",");
-    etcd_put_key(&body, "key", key);
+    buf_printf(&body, "{\"compare\":[{\"target\":\"MOD\",\"mod_revision\":\"%lld\",",
+               (long long)revision);
+    etcd_put_key(&body, "key", writer);
     buf_str(&body, "}],\"success\":[{\"request_delete_range\":{");
-    etcd_put_key(&body, "key", prefix);
+    snprintf(bound, sizeof(bound), "%s%s/", ETCD_WRITER_PREFIX, etcd->writer);
+    etcd_put_key(&body, "key", bound);
     buf_str(&body, ",");
     etcd_put_key(&body, "range_end", key);
     buf_str(&body, "}},{\"request_delete_range\":{");
-    etcd_put_key(&body, "key", behind);
+    snprintf(bound, sizeof(bound), "%s%s/%s0", ETCD_WRITER_PREFIX, etcd->writer, etcd->txns->boot);
+    etcd_put_key(&body, "key", bound);
     buf_str(&body, ",");
-    etcd_put_key(&body, "range_end", end);
+    snprintf(bound, sizeof(bound), "%s%s0", ETCD_WRITER_PREFIX, etcd->writer);
+    etcd_put_key(&body, "range_end", bound);
     buf_str(&body, "}},{\"request_put\":{");
+    etcd_put_key(&body, "key", key);
+    buf_str(&body, "}},{\"request_put\":{");
+    etcd_put_key(&body, "key", writer);
+    buf_str(&body, "}}],\"failure\":[{\"request_range\":{");
     etcd_put_key(&body, "key", key);
     buf_str(&body, "}}]}");
     etcd_op_start(etcd, "/v3/kv/txn", &body, INT64_MAX, on_registered, etcd);
+}
+
+static void on_writer_read(void *arg, const struct etcd_reply *reply)
+{
+    struct etcd *etcd = arg;
+
+    if (reply->rc < 0)
+        etcd->txns->registering = false;
+    else
+        register_boot(
+            etcd, etcd_int(json_array_get(json_object_get(reply->json, "kvs"), 0), "mod_revision"));
+}
+
+static void begin_register(struct etcd *etcd)
+{
+    char key[ETCD_KEY_SIZE];
+    struct buf body;
+
+    etcd->txns->registering = true;
+    writer_key(etcd, key);
+    buf_init(&body, BODY_MAX);
+    buf_str(&body, "{");
+    etcd_put_key(&body, "key", key);
+    buf_str(&body, "}");
+    etcd_op_start(etcd, "/v3/kv/range", &body, INT64_MAX, on_writer_read, etcd);
 }
 
 static void boot_lost(struct etcd_txn *t)
@@ -360,7 +406,8 @@ static void on_fenced(void *arg, const struct etcd_reply *reply)
         /* The store is full, say: nothing can be fenced until it is not. */
         etcd_alarm_set(t->etcd, &t->retry, clock_now_ms() + RETRY_MS, send_fence, t);
     } else if (json_is_true(json_object_get(reply->json, "succeeded"))) {
-        slot_moved(t, reply->revision);
+        if (t->fences)
+            slot_moved(t, reply->revision);
         finish(t, t->verdict, 0);
     } else {
         on_guard_failed(t, reply);
@@ -375,55 +422,23 @@ static void send_fence(void *arg)
     buf_init(&body, BODY_MAX);
     put_guard(&body, t);
     buf_str(&body, "],\"success\":[");
-    put_slot(&body, t, t->fence);
+    if (t->fences)
+        put_slot(&body, t, t->fence);
     buf_str(&body, "],");
     put_failure(&body, t);
     etcd_op_start(t->etcd, "/v3/kv/txn", &body, INT64_MAX, on_fenced, t);
 }
 
-/* The slot as it is, when the only copy was answered with "no space": etcd may have applied it. */
-static void on_slot_read(void *arg, const struct etcd_reply *reply)
-{
-    struct etcd_txn *t = arg;
-    const json_t *kv;
-    char *value;
-    bool mine;
-
-    if (reply->rc < 0) {
-        finish(t, reply->rc == -ECANCELED ? -ECANCELED : -EINPROGRESS, 0);
-        return;
-    }
-    kv = json_array_get(json_object_get(reply->json, "kvs"), 0);
-    value = kv ? etcd_base64_decode(json_str(kv, "value", ""), NULL) : NULL;
-    mine = value && strcmp(value, t->nonce) == 0;
-    free(value);
-    if (mine)
-        slot_moved(t, etcd_int(kv, "mod_revision"));
-    finish(t, mine ? 0 : t->verdict, mine ? etcd_int(kv, "mod_revision") : 0);
-}
-
-static void read_slot(struct etcd_txn *t)
-{
-    char key[ETCD_KEY_SIZE];
-    struct buf body;
-
-    slot_key(t, key);
-    buf_init(&body, BODY_MAX);
-    buf_str(&body, "{");
-    etcd_put_key(&body, "key", key);
-    buf_str(&body, "}");
-    etcd_op_start(t->etcd, "/v3/kv/range", &body, INT64_MAX, on_slot_read, t);
-}
-
-/* It was not committed so far; makes sure that it never will be, then reports `verdict`. */
+/* It was not committed so far; makes sure that it never will be, then reports `verdict`. A store
+ * that is full takes no fence, but the slot is looked at: etcd may have applied what it answered
+ * with "no space". */
 static void resolve(struct etcd_txn *t, int verdict, bool open_copies)
 {
     t->verdict = verdict;
     t->state = TXN_RESOLVING;
-    if (open_copies)
+    t->fences = open_copies;
+    if (open_copies || verdict == -ENOSPC)
         send_fence(t);
-    else if (verdict == -ENOSPC)
-        read_slot(t);
     else
         finish(t, verdict, 0);
 }
@@ -503,7 +518,7 @@ static void pump(struct etcd *etcd)
     while (!etcd->closing && (t = next_waiting(txns))) {
         if (!txns->registered) {
             if (!txns->registering)
-                register_boot(etcd);
+                begin_register(etcd);
             return;
         }
         slot = free_slot(txns);
