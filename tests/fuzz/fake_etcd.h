@@ -1,0 +1,299 @@
+/* One etcd as the store sees it: what the JSON gateway of etcd 3.4 answers to the requests that the
+ * store makes, over a history of all versions of all keys. It is linearizable by itself; what may
+ * go wrong on the way to it and back is the target's business. Included once, after fake_world.h.
+ */
+#ifndef VLING_TESTS_FUZZ_FAKE_ETCD_H
+#define VLING_TESTS_FUZZ_FAKE_ETCD_H
+
+#include "base/json.h"
+#include "fake_world.h"
+#include "store/etcd.h"
+
+#define VERSIONS_MAX 4000
+#define FAKE_PAGE 3 /* rows in an answer, so that there are several pages */
+
+struct version {
+    char *key, *key64, *value64; /* the last two as the gateway writes them */
+    int64_t mod;
+    bool deleted;
+};
+
+static struct {
+    struct version versions[VERSIONS_MAX];
+    size_t count;
+    int64_t revision, compacted;
+    bool full;
+} fake;
+
+/* The target is told of each transaction that changed something: versions[first] and those behind
+ * it. */
+static void fake_committed(size_t first);
+
+static void fake_begin(void)
+{
+    memset(&fake, 0, sizeof(fake));
+    fake.revision = 1;
+}
+
+static void fake_end(void)
+{
+    for (size_t i = 0; i < fake.count; i++) {
+        free(fake.versions[i].key);
+        free(fake.versions[i].key64);
+        free(fake.versions[i].value64);
+    }
+}
+
+/* ---- reading ---- */
+
+/* Is the key within "key" (alone) or "key" to "range_end" of the request? The bounds may end with a
+ * zero byte. */
+static bool fake_within(const json_t *request, const char *key)
+{
+    size_t from_size, to_size = 0, size = strlen(key);
+    char *from = etcd_base64_decode(json_str(request, "key", ""), &from_size);
+    const char *end = json_str(request, "range_end", NULL);
+    char *to = end ? etcd_base64_decode(end, &to_size) : NULL;
+    bool within;
+    int low, high;
+
+    must(from && (to || !end));
+    low = memcmp(key, from, size < from_size ? size : from_size);
+    low = low ? low : (size > from_size) - (size < from_size);
+    if (!end) {
+        within = low == 0;
+    } else {
+        high = memcmp(key, to, size < to_size ? size : to_size);
+        within = low >= 0 && (high < 0 || (high == 0 && size < to_size) ||
+                              (to_size == 1 && to[0] == '\0')); /* to the end of all keys */
+    }
+    free(from);
+    free(to);
+    return within;
+}
+
+static int by_key(const void *one, const void *other)
+{
+    const struct version *const *a = one, *const *b = other;
+
+    return strcmp((*a)->key, (*b)->key);
+}
+
+/* What the request names, as it was at `revision`, in the order of keys. */
+static size_t fake_range(const json_t *request, int64_t revision, const struct version **ret)
+{
+    size_t count = 0, living = 0;
+
+    for (size_t i = fake.count; i-- > 0;) {
+        const struct version *version = &fake.versions[i];
+        size_t k = 0;
+
+        if (version->mod > revision || !fake_within(request, version->key))
+            continue;
+        while (k < count && strcmp(ret[k]->key, version->key) != 0)
+            k++;
+        if (k == count)
+            ret[count++] = version;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (!ret[i]->deleted)
+            ret[living++] = ret[i];
+    qsort(ret, living, sizeof(ret[0]), by_key);
+    return living;
+}
+
+static int64_t fake_mod(const char *key64, bool *ret_there)
+{
+    for (size_t i = fake.count; i-- > 0;) {
+        if (strcmp(fake.versions[i].key64, key64) == 0) {
+            *ret_there = !fake.versions[i].deleted;
+            return *ret_there ? fake.versions[i].mod : 0;
+        }
+    }
+    *ret_there = false;
+    return 0;
+}
+
+/* ---- answers ---- */
+
+static json_t *fake_number(int64_t value)
+{
+    return json_sprintf("%lld", (long long)value);
+}
+
+static json_t *fake_header(void)
+{
+    return json_pack("{s:s, s:s, s:o, s:s}", "cluster_id", "1", "member_id", "2", "revision",
+                     fake_number(fake.revision), "raft_term", "2");
+}
+
+static json_t *fake_kv(const struct version *version)
+{
+    if (version->deleted)
+        return json_pack("{s:s, s:o}", "key", version->key64, "mod_revision",
+                         fake_number(version->mod));
+    return json_pack("{s:s, s:o, s:s}", "key", version->key64, "mod_revision",
+                     fake_number(version->mod), "value", version->value64);
+}
+
+static json_t *fake_error(int code, const char *why)
+{
+    return json_pack("{s:s, s:s, s:i}", "error", why, "message", why, "code", code);
+}
+
+static json_t *do_range(const json_t *request, bool paged)
+{
+    static const struct version *found[VERSIONS_MAX];
+    int64_t revision = etcd_int(request, "revision");
+    json_t *answer, *kvs;
+    size_t count;
+
+    if (revision > 0 && revision < fake.compacted)
+        return fake_error(ETCD_OUT_OF_RANGE, "etcdserver: mvcc: required revision compacted");
+    count = fake_range(request, revision > 0 ? revision : fake.revision, found);
+    answer = json_pack("{s:o, s:o}", "header", fake_header(), "count", fake_number((int64_t)count));
+    if (json_is_true(json_object_get(request, "count_only")))
+        return answer;
+    kvs = json_array();
+    for (size_t i = 0; i < count && (!paged || i < FAKE_PAGE); i++)
+        json_array_append_new(kvs, fake_kv(found[i]));
+    if (count > json_array_size(kvs))
+        json_object_set_new(answer, "more", json_true());
+    if (json_array_size(kvs) > 0)
+        json_object_set(answer, "kvs", kvs);
+    json_decref(kvs);
+    return answer;
+}
+
+/* ---- transactions ---- */
+
+static bool fake_holds(const json_t *compare)
+{
+    bool there;
+    int64_t mod = fake_mod(json_str(compare, "key", ""), &there);
+
+    if (strcmp(json_str(compare, "target", ""), "MOD") == 0)
+        return mod == etcd_int(compare, "mod_revision");
+    must(strcmp(json_str(compare, "target", ""), "VERSION") == 0);
+    must(etcd_int(compare, "version") == 0);
+    return there == (strcmp(json_str(compare, "result", "EQUAL"), "GREATER") == 0);
+}
+
+static void fake_add(const char *key64, const char *value64)
+{
+    struct version *version = &fake.versions[fake.count++];
+
+    must(fake.count <= VERSIONS_MAX);
+    *version = (struct version){.key = etcd_base64_decode(key64, NULL),
+                                .key64 = strdup(key64),
+                                .value64 = value64 ? strdup(value64) : NULL,
+                                .mod = fake.revision + 1,
+                                .deleted = !value64};
+    must(version->key);
+}
+
+static json_t *do_one(const json_t *op)
+{
+    static const struct version *found[VERSIONS_MAX];
+    const json_t *request = json_object_get(op, "request_range");
+    size_t count;
+
+    if (request)
+        return json_pack("{s:o}", "response_range", do_range(request, false));
+    request = json_object_get(op, "request_put");
+    if (request) {
+        fake_add(json_str(request, "key", ""), json_str(request, "value", ""));
+        return json_pack("{s:{}}", "response_put");
+    }
+    request = json_object_get(op, "request_delete_range");
+    must(request);
+    count = fake_range(request, fake.revision, found);
+    for (size_t i = 0; i < count; i++)
+        fake_add(found[i]->key64, NULL);
+    return json_pack("{s:{}}", "response_delete_range");
+}
+
+static json_t *do_txn(const json_t *request)
+{
+    json_t *responses = json_array(), *answer;
+    const json_t *each;
+    size_t first = fake.count, i;
+    bool success = true;
+
+    json_array_foreach(json_object_get(request, "compare"), i, each)
+    {
+        success = success && fake_holds(each);
+    }
+    json_array_foreach(json_object_get(request, success ? "success" : "failure"), i, each)
+    {
+        json_array_append_new(responses, do_one(each));
+    }
+    if (fake.count > first) {
+        fake_committed(first);
+        fake.revision++;
+    }
+    answer = json_pack("{s:o, s:o}", "header", fake_header(), "responses", responses);
+    if (success)
+        json_object_set_new(answer, "succeeded", json_true());
+    return answer;
+}
+
+/* Carries a request out. The answer is the caller's; a refusal has the member "code". */
+static json_t *fake_do(const char *url, const char *text)
+{
+    json_t *request = json_parse(text, strlen(text), NULL, 0), *answer;
+
+    must(request);
+    if (strstr(url, "/v3/kv/range"))
+        answer = do_range(request, json_object_get(request, "limit"));
+    else if (strstr(url, "/v3/kv/txn"))
+        answer = do_txn(request);
+    else
+        answer = fake_error(ETCD_NOT_FOUND, "Not Found");
+    json_decref(request);
+    return answer;
+}
+
+/* ---- watches: all keys, from a revision on ---- */
+
+/* The lines for the revisions from `call->from` up to `to`; empty if there are none. */
+static void fake_watch(struct http_call *call, int64_t to, struct buf *ret)
+{
+    json_t *request, *events = json_array(), *result;
+    char *text;
+
+    if (call->from == 0) {
+        request = json_parse(call->body, strlen(call->body), NULL, 0);
+        call->from = etcd_int(json_object_get(request, "create_request"), "start_revision");
+        json_decref(request);
+        must(call->from > 0);
+        buf_str(ret, "{\"result\":{\"header\":{\"revision\":\"1\"},\"created\":true}}\n");
+    }
+    if (call->from < fake.compacted) {
+        buf_printf(ret, "{\"result\":{\"canceled\":true,\"compact_revision\":\"%lld\"}}\n",
+                   (long long)fake.compacted);
+        json_decref(events);
+        return;
+    }
+    for (size_t i = 0; i < fake.count; i++) {
+        const struct version *version = &fake.versions[i];
+
+        if (version->mod >= call->from && version->mod <= to)
+            json_array_append_new(
+                events, version->deleted
+                            ? json_pack("{s:s, s:o}", "type", "DELETE", "kv", fake_kv(version))
+                            : json_pack("{s:o}", "kv", fake_kv(version)));
+    }
+    if (json_array_size(events) > 0) {
+        result = json_pack("{s:{s:o, s:O}}", "result", "header", fake_header(), "events", events);
+        text = json_dumps(result, JSON_COMPACT);
+        buf_printf(ret, "%s\n", text);
+        free(text);
+        json_decref(result);
+    }
+    if (to >= call->from)
+        call->from = to + 1;
+    json_decref(events);
+}
+
+#endif
