@@ -197,6 +197,7 @@ static const struct {
     {"os-console-output", "ConsoleOutput"},
     {"os-hypervisors", "Hypervisors"},
     {"os-keypairs", "Keypairs"},
+    {"os-quota-class-sets", "QuotaClasses"},
     {"os-quota-sets", "Quotas"},
     {"os-scheduler-hints", "SchedulerHints"},
     {"os-security-groups", "SecurityGroups"},
@@ -391,8 +392,13 @@ static const struct api_route routes[] = {
     ROUTE("GET", "os-hypervisors/{id}", compute_hypervisor_show, API_ADMIN),
     ROUTE("GET", "os-services", compute_services, API_ADMIN),
     ROUTE("GET", "limits", compute_limits, 0),
-    ROUTE("GET", "os-quota-sets/{id}", compute_quota, 0),
-    ROUTE("GET", "os-quota-sets/{id}/defaults", compute_quota, 0),
+    ROUTE("GET", "os-quota-sets/{id}", compute_quota_show, 0),
+    ROUTE("PUT", "os-quota-sets/{id}", compute_quota_update, API_ADMIN),
+    ROUTE("DELETE", "os-quota-sets/{id}", compute_quota_delete, API_ADMIN),
+    ROUTE("GET", "os-quota-sets/{id}/defaults", compute_quota_defaults, 0),
+    ROUTE("GET", "os-quota-sets/{id}/detail", compute_quota_detail, 0),
+    ROUTE("GET", "os-quota-class-sets/{id}", compute_quota_class_show, API_ADMIN),
+    ROUTE("PUT", "os-quota-class-sets/{id}", compute_quota_class_update, API_ADMIN),
     ROUTE("GET", "os-simple-tenant-usage/{id}", compute_usage, 0),
 };
 

@@ -21,7 +21,6 @@
 #include "model/server.h"
 
 #define MV(minor) (200 + (minor))
-#define METADATA_MAX 128
 
 /* ---- compute.c ---- */
 
@@ -82,7 +81,8 @@ struct compute_request {
 /* 0; or negative after an error. compute_request_free() in both cases. */
 int compute_request_read(struct api_req *req, struct compute_request *request);
 void compute_request_free(struct compute_request *request);
-/* Is it an object of at most METADATA_MAX texts? 0 or negative after an error. */
+/* Is it an object of as many texts as the quota metadata_items allows? 0 or negative after an
+ * error. */
 int compute_check_metadata(struct api_req *req, const json_t *metadata);
 
 /* ---- compute_flavors.c ---- */
@@ -128,6 +128,8 @@ api_handler compute_flavor_list, compute_flavor_detail, compute_flavor_show, com
 api_handler compute_key_list, compute_key_show, compute_key_create, compute_key_delete;
 api_handler compute_zones, compute_zones_detail, compute_hypervisors, compute_hypervisors_detail,
     compute_hypervisor_statistics, compute_hypervisor_show, compute_services;
-api_handler compute_limits, compute_quota, compute_usage;
+api_handler compute_limits, compute_usage, compute_quota_show, compute_quota_defaults,
+    compute_quota_detail, compute_quota_update, compute_quota_delete, compute_quota_class_show,
+    compute_quota_class_update;
 
 #endif

@@ -1,6 +1,7 @@
-/* Limits, quotas and usage. No quota is enforced yet, so all that count things are -1: unlimited.
- */
+/* Limits, quotas and usage:
+ * https://docs.openstack.org/api-ref/compute/#quota-sets-os-quota-sets */
 #include "api/compute.h"
+#include "api/quota.h"
 
 #include "base/json.h"
 #include <stdio.h>
@@ -8,67 +9,150 @@
 #include <string.h>
 #include <time.h>
 
-#define UNLIMITED (-1)
+/* ---- limits ---- */
+
+static const struct {
+    const char *name;
+    const struct resource *limits;
+    const char *quota;
+} absolute_limits[] = {
+    {"maxTotalInstances", &resource_compute_quota, "instances"},
+    {"maxTotalCores", &resource_compute_quota, "cores"},
+    {"maxTotalRAMSize", &resource_compute_quota, "ram"},
+    {"maxServerMeta", &resource_compute_quota, "metadata_items"},
+    {"maxImageMeta", &resource_compute_quota, "metadata_items"},
+    {"maxPersonality", &resource_compute_quota, "injected_files"},
+    {"maxPersonalitySize", &resource_compute_quota, "injected_file_content_bytes"},
+    {"maxTotalKeypairs", &resource_compute_quota, "key_pairs"},
+    {"maxServerGroups", &resource_compute_quota, "server_groups"},
+    {"maxServerGroupMembers", &resource_compute_quota, "server_group_members"},
+    {"maxTotalFloatingIps", &resource_network_quota, "floatingip"},
+    {"maxSecurityGroups", &resource_network_quota, "security_group"},
+    {"maxSecurityGroupRules", &resource_network_quota, "security_group_rule"},
+};
 
 void compute_limits(struct api_req *req)
 {
+    static const char *const counted[][2] = {{"totalFloatingIpsUsed", "floatingip"},
+                                             {"totalSecurityGroupsUsed", "security_group"},
+                                             {"totalServerGroupsUsed", "server_group"}};
     const char *asked = api_query(req, "tenant_id");
     const char *project = asked && req->auth.admin ? asked : req->auth.project_id;
     struct compute_use use = compute_use_of(req, "project_id", project);
     json_t *absolute = json_object();
-    static const struct {
-        const char *name;
-        int value;
-    } fixed[] = {
-        {"maxTotalInstances", UNLIMITED},
-        {"maxTotalCores", UNLIMITED},
-        {"maxTotalRAMSize", UNLIMITED},
-        {"maxServerMeta", METADATA_MAX},
-        {"maxImageMeta", METADATA_MAX},
-        {"maxPersonality", 0},
-        {"maxPersonalitySize", 0},
-        {"maxTotalKeypairs", UNLIMITED},
-        {"maxServerGroups", 0},
-        {"maxServerGroupMembers", 0},
-        {"maxTotalFloatingIps", UNLIMITED},
-        {"maxSecurityGroups", UNLIMITED},
-        {"maxSecurityGroupRules", UNLIMITED},
-    };
 
-    for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
-        json_put_int(absolute, fixed[i].name, fixed[i].value);
+    for (size_t i = 0; i < sizeof(absolute_limits) / sizeof(absolute_limits[0]); i++)
+        json_put_int(
+            absolute, absolute_limits[i].name,
+            quota_limit(req, absolute_limits[i].limits, project, absolute_limits[i].quota));
     json_put_int(absolute, "totalRAMUsed", use.ram_mb);
     json_put_int(absolute, "totalCoresUsed", use.vcpus);
     json_put_int(absolute, "totalInstancesUsed", use.servers);
-    json_put_int(absolute, "totalFloatingIpsUsed",
-                 mirror_count(req->db, "floatingip", "WHERE project_id = ?", "s", project));
-    json_put_int(absolute, "totalSecurityGroupsUsed",
-                 mirror_count(req->db, "security_group", "WHERE project_id = ?", "s", project));
-    json_put_int(absolute, "totalServerGroupsUsed", 0);
+    for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++)
+        json_put_int(absolute, counted[i][0],
+                     mirror_count(req->db, counted[i][1], "WHERE project_id = ?", "s", project));
     api_reply(req, 200, json_pack("{s:{s:[], s:o}}", "limits", "rate", "absolute", absolute));
 }
 
-void compute_quota(struct api_req *req)
-{
-    static const char *const counted[] = {
-        "cores",     "fixed_ips", "floating_ips",         "instances",
-        "key_pairs", "ram",       "security_group_rules", "security_groups"};
-    const char *project = api_param(req, "id");
-    json_t *set;
+/* ---- quotas ---- */
 
-    if (!api_owns(req, project)) {
-        api_fail(req, 403, NULL,
-                 "Policy doesn't allow os_compute_api:os-quota-sets:show to be "
-                 "performed.");
+static bool may_see_quota(struct api_req *req)
+{
+    if (api_owns(req, api_param(req, "id")))
+        return true;
+    api_fail(req, 403, NULL,
+             "Policy doesn't allow os_compute_api:os-quota-sets:show to be performed.");
+    return false;
+}
+
+static void reply_set(struct api_req *req, const char *singular, const char *id, json_t *set)
+{
+    if (id)
+        json_put_str(set, "id", id);
+    api_reply(req, 200, json_pack("{s:o}", singular, set));
+}
+
+void compute_quota_show(struct api_req *req)
+{
+    const char *project = api_param(req, "id");
+
+    if (may_see_quota(req))
+        reply_set(req, "quota_set", project, quota_limits(req, &resource_compute_quota, project));
+}
+
+void compute_quota_defaults(struct api_req *req)
+{
+    if (may_see_quota(req))
+        reply_set(req, "quota_set", api_param(req, "id"),
+                  quota_limits(req, &resource_compute_quota, QUOTA_DEFAULT));
+}
+
+void compute_quota_detail(struct api_req *req)
+{
+    const char *project = api_param(req, "id");
+
+    if (may_see_quota(req))
+        reply_set(req, "quota_set", project,
+                  quota_details(req, &resource_compute_quota, project, "in_use"));
+}
+
+/* Is it about a project that is there, and about all of it? */
+static int check_project(struct api_req *req, const char *project)
+{
+    json_t *row = mirror_get(req->db, "project", project, NULL);
+    bool there = row != NULL;
+
+    json_decref(row);
+    if (http_query(req->http, "user_id"))
+        return compute_bad(req, "There are no quotas of single users of a project here");
+    return there ? 0 : compute_bad(req, "Project ID %.64s is not a valid project.", project);
+}
+
+void compute_quota_update(struct api_req *req)
+{
+    const char *project = api_param(req, "id");
+    json_t *body = api_body_object(req, "quota_set"), *wanted, *set = NULL;
+    bool force = json_bool(body, "force", false);
+
+    if (!body || check_project(req, project) < 0)
+        return;
+    wanted = json_copy(body);
+    json_object_del(wanted, "force");
+    if (quota_set(req, &resource_compute_quota, project, wanted, !force, &set) == 0)
+        reply_set(req, "quota_set", NULL, set);
+    json_decref(wanted);
+}
+
+void compute_quota_delete(struct api_req *req)
+{
+    const char *project = api_param(req, "id");
+
+    if (http_query(req->http, "user_id")) {
+        compute_bad(req, "There are no quotas of single users of a project here");
         return;
     }
-    set =
-        json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i}", "id", project,
-                  "injected_file_content_bytes", 0, "injected_file_path_bytes", 0, "injected_files",
-                  0, "metadata_items", METADATA_MAX, "server_group_members", 0, "server_groups", 0);
-    for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++)
-        json_put_int(set, counted[i], UNLIMITED);
-    api_reply(req, 200, json_pack("{s:o}", "quota_set", set));
+    if (strcmp(project, QUOTA_DEFAULT) != 0)
+        quota_reset(req, &resource_compute_quota, project);
+    api_reply(req, 202, NULL);
+}
+
+/* The class "default" is all projects that have no limits of their own. */
+void compute_quota_class_show(struct api_req *req)
+{
+    reply_set(req, "quota_class_set", api_param(req, "id"),
+              quota_limits(req, &resource_compute_quota, QUOTA_DEFAULT));
+}
+
+void compute_quota_class_update(struct api_req *req)
+{
+    json_t *body = api_body_object(req, "quota_class_set"), *set = NULL;
+
+    if (!body)
+        return;
+    if (strcmp(api_param(req, "id"), QUOTA_DEFAULT) != 0)
+        compute_bad(req, "There is no quota class but 'default'");
+    else if (quota_set(req, &resource_compute_quota, QUOTA_DEFAULT, body, false, &set) == 0)
+        reply_set(req, "quota_class_set", NULL, set);
 }
 
 /* ---- usage ---- */

@@ -1,6 +1,7 @@
 /* What a client may ask for in a new server:
  * https://docs.openstack.org/api-ref/compute/#create-server */
 #include "api/compute.h"
+#include "api/quota.h"
 
 #include "base/id.h"
 #include "base/json.h"
@@ -19,11 +20,13 @@ int compute_check_metadata(struct api_req *req, const json_t *metadata)
 {
     const char *key;
     json_t *value;
+    int64_t most;
 
     if (!json_is_object(metadata))
         return compute_bad(req, "Invalid input for field/attribute metadata. It must be an object");
-    if (json_object_size(metadata) > METADATA_MAX) {
-        api_fail(req, 403, NULL, "Maximum number of metadata items exceeds %d", METADATA_MAX);
+    most = quota_limit(req, &resource_compute_quota, req->auth.project_id, "metadata_items");
+    if ((int64_t)json_object_size(metadata) > most) {
+        api_fail(req, 403, NULL, "Maximum number of metadata items exceeds %lld", (long long)most);
         return -EPERM;
     }
     json_object_foreach((json_t *)metadata, key, value)

@@ -3,6 +3,7 @@
  * A group is a row of its own that never changes; its members are the servers that name it. So a
  * server that goes leaves its group by itself, and a new one only needs that the group is there. */
 #include "api/compute.h"
+#include "api/quota.h"
 
 #include "base/id.h"
 #include "base/json.h"
@@ -157,6 +158,7 @@ void compute_servergroup_delete(struct api_req *req)
     store_txn_expect(req->txn, "server_group", id, json_int(row, "_rev", 0));
     store_txn_delete(req->txn, "server_group", id);
     store_txn_delete(req->txn, "guard", id);
+    quota_forget(req, id);
     api_reply(req, 204, NULL);
     json_decref(row);
 }

@@ -3,6 +3,7 @@
  * The four differ in a row of `kinds` only. A name is unique in its domain: whoever creates the row
  * of table taken_name that is its hash owns it, also when two controllers are asked at once. */
 #include "api/identity.h"
+#include "api/quota.h"
 
 #include "base/id.h"
 #include "base/json.h"
@@ -283,6 +284,7 @@ static bool drop_row(struct api_req *req, const struct kind *kind, const json_t 
     const char *id = json_str(row, "id", "");
 
     drop_name(req, kind, row);
+    quota_forget(req, id);
     store_txn_expect(req->txn, kind->resource->table, id, json_int(row, "_rev", 0));
     store_txn_delete(req->txn, kind->resource->table, id);
     return assignments_drop(req, kind->assignments, id);

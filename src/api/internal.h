@@ -35,8 +35,10 @@ struct api_call {
     char body_why[160]; /* the body is no JSON because ... */
     int attempts;
     int64_t deadline_ms;
-    bool answered;    /* before the handler could run */
-    bool stream_open; /* stream_begin() succeeded and the upload was not yet handled */
+    char turn[96];              /* what it commits in turn with others; "" if nothing */
+    struct api_call *next_turn; /* in the queue of those that take turns */
+    bool answered;              /* before the handler could run */
+    bool stream_open;           /* stream_begin() succeeded and the upload was not yet handled */
 };
 
 static inline struct api_call *api_call_of(struct api_req *req)

@@ -1,5 +1,5 @@
 /* Neutron v2.0: https://docs.openstack.org/api-ref/network/v2/ Discovery, errors, and what is not a
- * kind of row: extensions, agents, zones, quotas, tags. */
+ * kind of row: extensions, agents, zones, tags. */
 #include "api/network.h"
 
 #include "base/json.h"
@@ -73,6 +73,10 @@ static const struct {
      "Extension that indicates that project_id field is "
      "enabled."},
     {"provider", "Provider Network", "Expose mapping of virtual networks to physical networks"},
+    {"quota-check-limit", "Quota engine limit check",
+     "Support for checking the resource usage before applying a new quota limit"},
+    {"quota_details", "Quota details management support",
+     "Expose functions for quotas usage statistics per project"},
     {"quotas", "Quota management support", "Expose functions for quotas management per tenant"},
     {"router", "Neutron L3 Router",
      "Router abstraction for basic L3 forwarding between L2 Neutron "
@@ -231,66 +235,6 @@ static void zone_list(struct api_req *req)
     }
     json_decref(hosts);
     api_reply(req, 200, json_pack("{s:o}", "availability_zones", list));
-}
-
-/* ---- quotas: nothing is limited by project, which Neutron writes as -1 ---- */
-
-static const struct {
-    const char *name, *table;
-} counted[] = {
-    {"network", "network"},
-    {"subnet", "subnet"},
-    {"port", "port"},
-    {"router", "router"},
-    {"floatingip", "floatingip"},
-    {"security_group", "security_group"},
-    {"security_group_rule", "security_group_rule"},
-};
-
-static bool may_see_quota(struct api_req *req)
-{
-    if (api_owns(req, api_param(req, "id")))
-        return true;
-    return net_admin_only(req, "The quota of another project") == 0;
-}
-
-static void quota_show(struct api_req *req)
-{
-    json_t *quota = json_object();
-
-    if (!may_see_quota(req)) {
-        json_decref(quota);
-        return;
-    }
-    for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++)
-        json_put_int(quota, counted[i].name, -1);
-    json_put_int(quota, "subnetpool", 0);
-    json_put_int(quota, "rbac_policy", 0);
-    api_reply(req, 200, json_pack("{s:o}", "quota", quota));
-}
-
-static void quota_details(struct api_req *req)
-{
-    json_t *quota = json_object();
-
-    if (!may_see_quota(req)) {
-        json_decref(quota);
-        return;
-    }
-    for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++) {
-        int64_t used = mirror_count(req->db, counted[i].table, "WHERE project_id = ?", "s",
-                                    api_param(req, "id"));
-
-        json_object_set_new(
-            quota, counted[i].name,
-            json_pack("{s:i, s:I, s:i}", "limit", -1, "used", (json_int_t)used, "reserved", 0));
-    }
-    api_reply(req, 200, json_pack("{s:o}", "quota", quota));
-}
-
-static void quota_list(struct api_req *req)
-{
-    api_reply(req, 200, json_pack("{s:[]}", "quotas"));
 }
 
 /* ---- tags ---- */
@@ -477,11 +421,13 @@ static const struct api_route routes[] = {
     ROUTE("GET", "agents", agent_list, API_ADMIN),
     ROUTE("GET", "agents/{id}", agent_show, API_ADMIN),
     ROUTE("GET", "availability_zones", zone_list, 0),
-    ROUTE("GET", "quotas", quota_list, API_ADMIN),
-    ROUTE("GET", "quotas/{id}", quota_show, 0),
-    ROUTE("GET", "quotas/{id}/default", quota_show, 0),
-    ROUTE("GET", "quotas/{id}/details.json", quota_details, 0),
-    ROUTE("GET", "quotas/{id}/details", quota_details, 0),
+    ROUTE("GET", "quotas", net_quota_list, API_ADMIN),
+    ROUTE("GET", "quotas/{id}", net_quota_show, 0),
+    ROUTE("PUT", "quotas/{id}", net_quota_update, API_ADMIN),
+    ROUTE("DELETE", "quotas/{id}", net_quota_delete, API_ADMIN),
+    ROUTE("GET", "quotas/{id}/default", net_quota_default, 0),
+    ROUTE("GET", "quotas/{id}/details.json", net_quota_details, 0),
+    ROUTE("GET", "quotas/{id}/details", net_quota_details, 0),
     ROUTE("GET", "subnetpools", empty_list, 0),
     ROUTE("GET", "address-groups", empty_list, 0),
     ROUTE("GET", "address-scopes", empty_list, 0),

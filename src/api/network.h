@@ -4,7 +4,8 @@
  *             network_core.c  rows, views and lists of all kinds
  *             network_nets.c  networks; network_subnets.c subnets and DHCP ports
  *             network_alloc.c addresses; network_ports.c ports; network_routers.c routers;
- *             network_floating.c floating IPs; network_security.c security groups and rules
+ *             network_floating.c floating IPs; network_security.c security groups and rules;
+ *             network_quotas.c quotas
  * Changes.    A handler reads a row with net_get(), changes it and gives it to net_put(): so
  * several changes of one row in a request add up, and the revision it was read at is expected.
  * Races.      "Nobody uses it" is a statement about rows that do not exist, which no precondition
@@ -123,6 +124,8 @@ api_handler net_router_create, net_router_list, net_router_show, net_router_upda
 api_handler net_floating_create, net_floating_list, net_floating_show, net_floating_update,
     net_floating_delete;
 api_handler net_group_create, net_group_list, net_group_show, net_group_update, net_group_delete;
+api_handler net_quota_list, net_quota_show, net_quota_default, net_quota_details, net_quota_update,
+    net_quota_delete;
 api_handler net_rule_create, net_rule_list, net_rule_show, net_rule_delete;
 
 #endif

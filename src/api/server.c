@@ -6,6 +6,7 @@
  *
  * Each step ends by starting the next one; a step that fails answers and goes to `send`. */
 #include "api/internal.h"
+#include "api/quota.h"
 
 #include "base/clock.h"
 #include "base/id.h"
@@ -31,8 +32,9 @@ struct api {
     struct api_options options; /* its strings are copies */
     struct listener listeners[API_SERVICES];
     size_t listener_count;
-    size_t calls;   /* not yet answered */
-    size_t working; /* calls that wait for a worker */
+    size_t calls;           /* not yet answered */
+    size_t working;         /* calls that wait for a worker */
+    struct api_call *turns; /* those that take turns, as they came; the first of a name has it */
     bool stopping;
 };
 
@@ -79,10 +81,13 @@ static void clear_auth(struct api_req *req)
     memset(&req->auth, 0, sizeof(req->auth));
 }
 
+static void leave_turn(struct api_call *call);
+
 static void call_free(struct api_call *call)
 {
     struct api *api = call->req.api;
 
+    leave_turn(call);
     clear_answer(&call->req);
     clear_auth(&call->req);
     json_decref(call->req.body);
@@ -244,10 +249,13 @@ static void on_committed(void *arg, int rc, int64_t revision)
     if (call->req.after_commit && (rc == 0 || rc == -EINPROGRESS))
         call->req.after_commit(&call->req, rc);
     if (rc == 0) {
+        leave_turn(call);
         mirror_wait(call->req.db, revision, time_left(call), on_mirrored, call);
         return;
     }
-    if (rc == -EAGAIN && ++call->attempts < API_RETRIES) {
+    /* Whoever has a turn competes with the other controllers only, and goes on while there is time.
+     */
+    if (rc == -EAGAIN && (call->turn[0] ? time_left(call) > 1 : ++call->attempts < API_RETRIES)) {
         take_barrier(call);
         return;
     }
@@ -266,6 +274,43 @@ static void on_committed(void *arg, int rc, int64_t revision)
                       "The replicated store cannot be reached. Nothing was changed. Retry.");
 }
 
+/* ---- turns ---- */
+
+/* May it commit now? If not, it comes back when those before it are through. */
+static bool take_turn(struct api_call *call)
+{
+    struct api_call **at = &call->req.api->turns;
+    bool mine = true;
+
+    for (; *at && *at != call; at = &(*at)->next_turn)
+        mine = mine && strcmp((*at)->turn, call->turn) != 0;
+    *at = call;
+    return mine;
+}
+
+static void leave_turn(struct api_call *call)
+{
+    struct api *api = call->req.api;
+    struct api_call **at = &api->turns, *next;
+    bool mine = true;
+
+    for (; *at && *at != call; at = &(*at)->next_turn)
+        mine = mine && strcmp((*at)->turn, call->turn) != 0;
+    if (!*at)
+        return;
+    next = *at = call->next_turn;
+    call->next_turn = NULL;
+    while (next && strcmp(next->turn, call->turn) != 0)
+        next = next->next_turn;
+    if (!next || !mine)
+        return;
+    next->deadline_ms = clock_now_ms() + API_TIMEOUT_MS;
+    if (api->stopping)
+        fail_and_send(next, 503, "The service is shutting down.");
+    else
+        take_barrier(next);
+}
+
 static void commit_or_finish(struct api_call *call)
 {
     struct api_req *req = &call->req;
@@ -279,6 +324,8 @@ static void commit_or_finish(struct api_call *call)
         fail_and_send(call, 503, "There is no store here: this service is read-only.");
         return;
     }
+    if (call->turn[0] && !take_turn(call))
+        return;
     req->txn = NULL; /* the store frees it */
     store_commit(req->api->options.store, txn, time_left(call), on_committed, call);
 }
@@ -342,9 +389,19 @@ static bool admit(struct api_call *call)
     return true;
 }
 
+/* Holds what the handler wants to write against the quotas. */
+static void hold_against_quotas(struct api_call *call, size_t headers)
+{
+    if (quota_admit(&call->req, call->turn, sizeof(call->turn)))
+        return;
+    while (json_array_size(call->headers) > headers) /* Location of what is not made */
+        json_array_remove(call->headers, json_array_size(call->headers) - 1);
+}
+
 static void run(struct api_call *call)
 {
     struct api_req *req = &call->req;
+    size_t headers;
 
     clear_answer(req);
     clear_auth(req);
@@ -354,11 +411,14 @@ static void run(struct api_call *call)
         send_answer(call);
         return;
     }
+    headers = json_array_size(call->headers);
     req->route->handler(req);
     if (call->job) {
         start_work(call);
         return;
     }
+    if (req->status < 400 && !store_txn_empty(req->txn))
+        hold_against_quotas(call, headers);
     if (req->status == 0 && !req->peer.host[0])
         api_fail(req, 500, NULL, "The handler gave no answer.");
     commit_or_finish(call);

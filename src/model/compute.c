@@ -30,7 +30,11 @@ static const struct field server_fields[] = {
      .flags = FIELD_NULL | FIELD_INTERNAL,
      .max = 65535,
      .doc = "base64"},
-    {.name = "metadata", .type = FIELD_OBJECT, .flags = CU, .max = 128, .fallback = "{}"},
+    {.name = "metadata",
+     .type = FIELD_OBJECT,
+     .flags = CU,
+     .max = SERVER_METADATA_MAX,
+     .fallback = "{}"},
     {.name = "security_groups", .type = FIELD_LIST, .doc = "names or ids given at create"},
     {.name = "config_drive", .type = FIELD_BOOL},
     {.name = "availability_zone",
@@ -70,6 +74,17 @@ const struct resource resource_server = {
     .singular = "server",
     .plural = "servers",
     RESOURCE_FIELDS(server_fields),
+    .quotas =
+        (const struct quota_use[]){
+            {.name = "cores", .owner = "project_id", .amount = "flavor.vcpus"},
+            {.name = "instances", .owner = "project_id"},
+            {.name = "ram", .owner = "project_id", .amount = "flavor.ram"},
+            {.name = "server_group_members",
+             .owner = "server_group_id",
+             .refusal = "Quota exceeded, too many servers in group"},
+            {.name = NULL},
+        },
+    .limits = &resource_compute_quota,
     .doc = "A virtual server (VPS), as wanted.",
 };
 
@@ -166,6 +181,14 @@ const struct resource resource_keypair = {
     .singular = "keypair",
     .plural = "keypairs",
     RESOURCE_FIELDS(keypair_fields),
+    .quotas =
+        (const struct quota_use[]){
+            {.name = "key_pairs",
+             .owner = "user_id",
+             .refusal = "Quota exceeded, too many key pairs."},
+            {.name = NULL},
+        },
+    .limits = &resource_compute_quota,
     .doc = "A user's SSH public key.",
 };
 
@@ -193,5 +216,57 @@ const struct resource resource_server_group = {
     .singular = "server_group",
     .plural = "server_groups",
     RESOURCE_FIELDS(server_group_fields),
+    .quotas =
+        (const struct quota_use[]){
+            {.name = "server_groups",
+             .owner = "project_id",
+             .refusal = "Quota exceeded, too many server groups."},
+            {.name = NULL},
+        },
+    .limits = &resource_compute_quota,
     .doc = "Servers that are to be on one host, or each on a host of its own.",
+};
+
+/* id = the project's, or "default" for the class of those that have none of their own. Only what
+ * was set is stored. Nothing is limited (-1) until an operator says so: a create under a limit
+ * waits for the other ones of its project. */
+#define LIMIT(quantity)                                                                            \
+    {                                                                                              \
+        .name = quantity, .type = FIELD_INT, .flags = CU, .min = -1, .max = INT32_MAX,             \
+        .fallback = "-1"                                                                           \
+    }
+#define FIXED(quantity, value, why)                                                                \
+    {                                                                                              \
+        .name = quantity, .type = FIELD_INT, .fallback = value, .doc = why                         \
+    }
+
+static const struct field compute_quota_fields[] = {
+    {.name = "id", .type = FIELD_STR},
+    LIMIT("cores"),
+    FIXED("fixed_ips", "-1", "limited by the network service's port"),
+    FIXED("floating_ips", "-1", "limited by the network service"),
+    FIXED("injected_file_content_bytes", "0", "not offered"),
+    FIXED("injected_file_path_bytes", "0", "not offered"),
+    FIXED("injected_files", "0", "not offered"),
+    LIMIT("instances"),
+    LIMIT("key_pairs"),
+    {.name = "metadata_items",
+     .type = FIELD_INT,
+     .flags = CU,
+     .max = SERVER_METADATA_MAX,
+     .fallback = "128",
+     .doc = "of one server"},
+    LIMIT("ram"),
+    FIXED("security_group_rules", "-1", "limited by the network service"),
+    FIXED("security_groups", "-1", "limited by the network service"),
+    LIMIT("server_group_members"),
+    LIMIT("server_groups"),
+};
+
+const struct resource resource_compute_quota = {
+    .table = "compute_quota",
+    .singular = "quota_set",
+    .plural = "quota_sets",
+    RESOURCE_FIELDS(compute_quota_fields),
+    .doc = "How much of the compute service a project may have.",
 };

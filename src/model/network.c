@@ -53,6 +53,7 @@ const struct resource resource_network = {
     .singular = "network",
     .plural = "networks",
     RESOURCE_FIELDS(network_fields),
+    RESOURCE_COUNTS("network", resource_network_quota),
     .doc = "A tenant's or an external layer 2 network.",
 };
 
@@ -86,6 +87,7 @@ const struct resource resource_subnet = {
     .singular = "subnet",
     .plural = "subnets",
     RESOURCE_FIELDS(subnet_fields),
+    RESOURCE_COUNTS("subnet", resource_network_quota),
     .doc = "Addresses of a network.",
 };
 
@@ -138,6 +140,7 @@ const struct resource resource_port = {
     .singular = "port",
     .plural = "ports",
     RESOURCE_FIELDS(port_fields),
+    RESOURCE_COUNTS("port", resource_network_quota),
     .doc = "A connection to a network: MAC and IP addresses.",
 };
 
@@ -163,6 +166,7 @@ const struct resource resource_router = {
     .singular = "router",
     .plural = "routers",
     RESOURCE_FIELDS(router_fields),
+    RESOURCE_COUNTS("router", resource_network_quota),
     .doc = "Joins subnets; NAT and floating IPs to an external network.",
 };
 
@@ -187,6 +191,7 @@ const struct resource resource_floatingip = {
     .singular = "floatingip",
     .plural = "floatingips",
     RESOURCE_FIELDS(floatingip_fields),
+    RESOURCE_COUNTS("floatingip", resource_network_quota),
     .doc = "An external address that leads to a port.",
 };
 
@@ -200,6 +205,7 @@ const struct resource resource_security_group = {
     .singular = "security_group",
     .plural = "security_groups",
     RESOURCE_FIELDS(security_group_fields),
+    RESOURCE_COUNTS("security_group", resource_network_quota),
     .doc = "What traffic a port lets in and out.",
 };
 
@@ -234,6 +240,7 @@ const struct resource resource_security_group_rule = {
     .singular = "security_group_rule",
     .plural = "security_group_rules",
     RESOURCE_FIELDS(security_group_rule_fields),
+    RESOURCE_COUNTS("security_group_rule", resource_network_quota),
     .doc = "One thing that a security group lets through.",
 };
 
@@ -281,4 +288,37 @@ const struct resource resource_guard = {
     RESOURCE_FIELDS(guard_fields),
     .doc = "Keeps a network, security group, port or router from going while somebody begins to "
            "use it.",
+};
+
+/* id = the project's. Only what was set is stored; what is missing has the default, which is
+ * "unlimited" (-1): a create under a limit waits for the other ones of its project. */
+#define LIMIT(quantity)                                                                            \
+    {                                                                                              \
+        .name = quantity, .type = FIELD_INT, .flags = CU, .min = -1, .max = INT32_MAX,             \
+        .fallback = "-1"                                                                           \
+    }
+#define NEVER_ANY(quantity)                                                                        \
+    {                                                                                              \
+        .name = quantity, .type = FIELD_INT, .fallback = "0", .doc = "not offered"                 \
+    }
+
+static const struct field network_quota_fields[] = {
+    {.name = "id", .type = FIELD_STR},
+    LIMIT("network"),
+    LIMIT("subnet"),
+    LIMIT("port"),
+    LIMIT("router"),
+    LIMIT("floatingip"),
+    LIMIT("security_group"),
+    LIMIT("security_group_rule"),
+    NEVER_ANY("subnetpool"),
+    NEVER_ANY("rbac_policy"),
+};
+
+const struct resource resource_network_quota = {
+    .table = "network_quota",
+    .singular = "quota",
+    .plural = "quotas",
+    RESOURCE_FIELDS(network_quota_fields),
+    .doc = "How much of the network a project may have.",
 };

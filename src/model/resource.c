@@ -31,6 +31,7 @@ const struct resource *const resource_all[] = {
     &resource_flavor,
     &resource_keypair,
     &resource_server_group,
+    &resource_compute_quota,
     &resource_network,
     &resource_subnet,
     &resource_port,
@@ -41,6 +42,7 @@ const struct resource *const resource_all[] = {
     &resource_ip,
     &resource_vni,
     &resource_guard,
+    &resource_network_quota,
     NULL,
 };
 

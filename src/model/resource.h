@@ -51,14 +51,28 @@ struct field {
     const char *doc;
 };
 
+/* A quantity that a project may be limited in, and what a row adds to it. */
+struct quota_use {
+    const char *name;    /* "cores": a field of the resource that holds the limits */
+    const char *owner;   /* indexed field of the row: whose rows are summed up, "project_id" */
+    const char *amount;  /* where in the row, "flavor.vcpus"; NULL: 1 */
+    const char *refusal; /* the service's own words when there is too much; NULL: the usual ones */
+};
+
 struct resource {
     const char *table;
     const char *singular, *plural; /* in the API's bodies */
     const struct field *fields;
     size_t field_count;
+    const struct quota_use *quotas; /* what the rows count towards; the last one has no name */
+    const struct resource *limits;  /* where these limits stand */
     const char *doc;
 };
 
+/* Each row counts as one towards the project's limit `quota`. */
+#define RESOURCE_COUNTS(quota, where)                                                              \
+    .quotas = (const struct quota_use[]){{.name = quota, .owner = "project_id"}, {.name = NULL}},  \
+    .limits = &(where)
 #define RESOURCE_FIELDS(array) .fields = array, .field_count = sizeof(array) / sizeof((array)[0])
 
 /* All resources of the program, NULL-terminated. */

@@ -14,10 +14,11 @@ extern const struct resource resource_domain, resource_project, resource_user, r
 extern const struct resource resource_image;
 /* compute.c */
 extern const struct resource resource_server, resource_server_state, resource_flavor,
-    resource_keypair, resource_server_group;
+    resource_keypair, resource_server_group, resource_compute_quota;
+#define SERVER_METADATA_MAX 128 /* items */
 /* network.c */
 extern const struct resource resource_network, resource_subnet, resource_port, resource_router,
     resource_floatingip, resource_security_group, resource_security_group_rule, resource_ip,
-    resource_vni, resource_guard;
+    resource_vni, resource_guard, resource_network_quota;
 
 #endif

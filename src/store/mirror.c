@@ -512,22 +512,46 @@ json_t *mirror_select_json(struct mirror *mirror, const char *table, const char 
     return collect(mirror, stmt);
 }
 
-int64_t mirror_count(struct mirror *mirror, const char *table, const char *where, const char *types,
-                     ...)
+static int64_t number_of(struct mirror *mirror, const char *what, const char *table,
+                         const char *where, const char *types, va_list ap)
 {
-    sqlite3_stmt *stmt = prepare(mirror, "COUNT(*)", table, where);
-    int64_t count = 0;
-    va_list ap;
+    sqlite3_stmt *stmt = prepare(mirror, what, table, where);
+    int64_t number = 0;
 
     if (!stmt)
         return 0;
-    va_start(ap, types);
     bind_list(stmt, types, ap);
-    va_end(ap);
     if (sqlite3_step(stmt) == SQLITE_ROW)
-        count = sqlite3_column_int64(stmt, 0);
+        number = sqlite3_column_int64(stmt, 0);
     sqlite3_finalize(stmt);
+    return number;
+}
+
+int64_t mirror_count(struct mirror *mirror, const char *table, const char *where, const char *types,
+                     ...)
+{
+    int64_t count;
+    va_list ap;
+
+    va_start(ap, types);
+    count = number_of(mirror, "COUNT(*)", table, where, types, ap);
+    va_end(ap);
     return count;
+}
+
+int64_t mirror_sum(struct mirror *mirror, const char *table, const char *path, const char *where,
+                   const char *types, ...)
+{
+    char what[STORE_NAME_MAX + 64] = "COUNT(*)";
+    int64_t sum;
+    va_list ap;
+
+    if (path)
+        snprintf(what, sizeof(what), "SUM(json_extract(body, '$.%s'))", path);
+    va_start(ap, types);
+    sum = number_of(mirror, what, table, where, types, ap);
+    va_end(ap);
+    return sum;
 }
 
 void mirror_txn_update(struct store_txn *txn, const char *table, json_t *row)

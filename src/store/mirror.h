@@ -58,6 +58,10 @@ json_t *mirror_select_json(struct mirror *mirror, const char *table, const char 
 int64_t mirror_count(struct mirror *mirror, const char *table, const char *where, const char *types,
                      ...);
 
+/* The sum of what stands at `path` ("flavor.ram") in the rows that match; NULL: 1 for each. */
+int64_t mirror_sum(struct mirror *mirror, const char *table, const char *path, const char *where,
+                   const char *types, ...);
+
 /* Helper for writers: expects the revision that `row` had when it was read ("_rev"), removes
  * "_rev", and puts it. */
 void mirror_txn_update(struct store_txn *txn, const char *table, json_t *row);
