@@ -19,13 +19,13 @@ listed() {
 
 # refused STATUS COMMAND...: fails, and says so with that HTTP status or text.
 refused() {
-    text=$1
+    words=$1
     shift
     if openstack "$@" >"$work/out" 2>&1; then
         cat "$work/out"
         return 1
     fi
-    grep -q -- "$text" "$work/out" || { cat "$work/out"; return 1; }
+    grep -q -- "$words" "$work/out" || { cat "$work/out"; return 1; }
 }
 
 identity() {
