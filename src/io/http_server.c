@@ -97,6 +97,23 @@ static bool has_more_room(struct http_server *server)
     return server->connections < before;
 }
 
+/* When the end of the line comes together with the last bytes, libmicrohttpd takes the bytes and
+ * does not look for more, and a body that will never be whole would keep its sink until the
+ * connection counts as idle. Shut down, the line shows once more that it has ended. */
+static void end_cut_bodies(struct http_server *server)
+{
+    for (struct http_request *request = server->requests; request; request = request->next) {
+        const union MHD_ConnectionInfo *info =
+            request->handled || !request->connection
+                ? NULL
+                : MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        char byte;
+
+        if (info && recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+            shutdown(info->connect_fd, SHUT_RDWR);
+    }
+}
+
 static void pump(struct http_server *server)
 {
     MHD_UNSIGNED_LONG_LONG timeout_ms;
@@ -105,6 +122,7 @@ static void pump(struct http_server *server)
     server->again = false;
     uv_idle_stop(&server->idle);
     MHD_run(server->daemon);
+    end_cut_bodies(server);
     server->running = false;
     if (server->stopping)
         stop_now(server);

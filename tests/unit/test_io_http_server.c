@@ -352,6 +352,26 @@ static void test_clients_that_go_away(void **state)
     assert_int_equal(aborted, before + 1);
 }
 
+/* The rest of a body, and at once the end: that is seen now, not when the line counts as idle. */
+static void test_a_body_that_is_cut(void **state)
+{
+    int before = aborted, fd = dial(), idle = dial();
+    struct pollfd waits[] = {{.events = POLLIN}, {.fd = idle, .events = POLLIN}};
+
+    say(idle, "GET / HT");
+    usleep(100000);
+    say(fd, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nabc");
+    shutdown(fd, SHUT_WR);
+    waits[0].fd = fd;
+    assert_int_equal(poll(waits, 2, 8000), 1);
+    assert_int_not_equal(waits[0].revents, 0);
+    for (int tries = 0; tries < 50 && aborted == before; tries++)
+        usleep(100000);
+    assert_int_equal(aborted, before + 1);
+    close(fd);
+    close(idle);
+}
+
 static void test_an_idle_client_is_cut(void **state)
 {
     char byte;
@@ -496,6 +516,7 @@ int main(void)
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_garbage),
         cmocka_unit_test(test_clients_that_go_away),
+        cmocka_unit_test(test_a_body_that_is_cut),
         cmocka_unit_test(test_an_idle_client_is_cut),
         cmocka_unit_test(test_connections_are_bounded),
         cmocka_unit_test(test_one_client_cannot_take_all),
