@@ -424,9 +424,13 @@ static void step(struct work *work, const json_t *server, const struct guest_inf
 /* A guest here that no row gives to this host: an old copy. Its disk belongs to somebody else. */
 static void destroy_stray(struct work *work)
 {
+    char path[400];
+
     log_warn("guest %s does not belong here (any more): destroying this copy", work->id);
     work->busy = true;
     work->action = GUEST_DO_DESTROY;
+    drive_path(work->agent->node, work->id, path, sizeof(path));
+    remove(path);
     work->agent->node->compute_ops->destroy(work->agent->node->compute, work->id, on_done, work);
 }
 

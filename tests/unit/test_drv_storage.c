@@ -194,6 +194,19 @@ static void test_ids_are_no_paths(void **state)
 
 /* ---- disks ---- */
 
+static void test_what_a_killed_maker_left_goes_with_the_next(void **state)
+{
+    int fd;
+
+    upload("image");
+    assert_int_equal(mkdir(below("disks/server"), 0711), 0);
+    fd = open(below("disks/server/.root.0123"), O_WRONLY | O_CREAT, 0600);
+    assert_int_equal(write(fd, "half", 4), 4);
+    close(fd);
+    assert_int_equal(create("server", "image", "raw", 0).rc, 0);
+    assert_int_equal(count("disks/server"), 1);
+}
+
 static void test_a_disk_has_the_images_bytes_and_the_flavors_size(void **state)
 {
     char *bytes = content(), *read_back = malloc(IMAGE_SIZE), found[256], format[16];
@@ -327,6 +340,7 @@ int main(void)
         TEST(test_an_image_is_there_after_commit_only),
         TEST(test_an_aborted_upload_leaves_nothing),
         TEST(test_ids_are_no_paths),
+        TEST(test_what_a_killed_maker_left_goes_with_the_next),
         TEST(test_a_disk_has_the_images_bytes_and_the_flavors_size),
         TEST(test_a_disk_that_is_there_is_left_alone),
         TEST(test_a_damaged_image_is_refused),

@@ -27,8 +27,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STALE_SECONDS (6 * 3600)
-
 struct storage_upload {
     struct storage_driver *driver;
     char id[64], temp[PATH_MAX];
@@ -52,7 +50,7 @@ bool storage_dir_safe_name(const char *name)
     return true;
 }
 
-void storage_dir_sweep(const char *folder, const char *prefix)
+void storage_dir_sweep(const char *folder, const char *prefix, int age)
 {
     DIR *dir = opendir(folder);
     struct dirent *entry;
@@ -63,8 +61,7 @@ void storage_dir_sweep(const char *folder, const char *prefix)
         if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
             continue;
         snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-        if (lstat(path, &st) == 0 && S_ISREG(st.st_mode) &&
-            time(NULL) - st.st_mtime > STALE_SECONDS)
+        if (lstat(path, &st) == 0 && S_ISREG(st.st_mode) && time(NULL) - st.st_mtime >= age)
             unlink(path);
     }
     if (dir)
@@ -112,7 +109,7 @@ static struct storage_driver *dir_open(uv_loop_t *loop, const json_t *config, st
     snprintf(path, sizeof(path), "%s/images", d->path);
     rc = n < (int)sizeof(d->path) ? file_mkdirs(path, 0755) : -ENAMETOOLONG;
     if (rc == 0) {
-        storage_dir_sweep(path, ".upload-");
+        storage_dir_sweep(path, ".upload-", STORAGE_DIR_STALE);
         snprintf(path, sizeof(path), "%s/disks", d->path);
         rc = file_mkdirs(path, 0755);
     }
@@ -164,7 +161,7 @@ static struct storage_upload *upload_begin(struct storage_driver *d, const char 
     u->driver = d;
     snprintf(u->id, sizeof(u->id), "%s", image_id);
     snprintf(folder, sizeof(folder), "%s/images", d->path);
-    storage_dir_sweep(folder, ".upload-");
+    storage_dir_sweep(folder, ".upload-", STORAGE_DIR_STALE);
     id_hex(nonce);
     snprintf(u->temp, sizeof(u->temp), "%s/images/.upload-%s.%s", d->path, image_id, nonce);
     u->fd = open(u->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);

@@ -15,8 +15,9 @@ bool storage_dir_safe_name(const char *name);
 int storage_dir_sync(const char *folder);
 /* Gives the complete file `temp` its name `target`; -EEXIST if there is one, which stays. */
 int storage_dir_publish(const char *temp, const char *target);
-/* Removes what crashed writers left behind, long after any writer would have ended. */
-void storage_dir_sweep(const char *folder, const char *prefix);
+/* Removes what crashed writers left behind: files of that age (seconds) and older. */
+#define STORAGE_DIR_STALE (6 * 3600) /* long after any writer would have ended */
+void storage_dir_sweep(const char *folder, const char *prefix, int age);
 
 /* disk.c; see struct storage_ops */
 void storage_dir_disk_create(struct storage_driver *driver, const char *server_id,

@@ -299,7 +299,7 @@ static void run(uv_work_t *work)
     job->rc = make_folder(job);
     if (job->rc < 0)
         return;
-    storage_dir_sweep(job->folder, ".root.");
+    storage_dir_sweep(job->folder, ".root.", STORAGE_DIR_STALE);
     job->rc = copy_image(job, &size);
     if (job->rc == 0)
         job->rc = grow(job, size);
@@ -307,6 +307,8 @@ static void run(uv_work_t *work)
         job->rc = publish(job);
     if (job->rc < 0)
         unlink(job->temp);
+    else /* nobody needs another copy any more, least of all one whose maker was killed */
+        storage_dir_sweep(job->folder, ".root.", 0);
 }
 
 static void after(uv_work_t *work, int status)
