@@ -104,7 +104,7 @@ void json_clean(char *text)
     }
 }
 
-static bool depth_ok(const char *text, size_t size)
+bool json_depth_ok(const char *text, size_t size)
 {
     int depth = 0;
     bool in_string = false;
@@ -134,7 +134,7 @@ json_t *json_parse(const char *text, size_t size, char *ret_why, size_t why_size
     json_error_t error;
     json_t *value;
 
-    if (!depth_ok(text, size)) {
+    if (!json_depth_ok(text, size)) {
         if (ret_why)
             snprintf(ret_why, why_size, "nested deeper than %d levels", JSON_DEPTH_MAX);
         return NULL;

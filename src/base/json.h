@@ -29,6 +29,9 @@ void json_clean(char *text);
 /* Is it UTF-8 as a JSON text may hold it? */
 bool json_is_text(const char *text);
 
+/* Does the text nest no deeper than JSON_DEPTH_MAX, so that json_parse will take it again? */
+bool json_depth_ok(const char *text, size_t size);
+
 /* Parses `size` bytes, rejecting depth over JSON_DEPTH_MAX, duplicate keys, zero bytes and trailing
  * ones. Returns a new reference or NULL and, in `ret_why` (if not NULL), a one-line reason. */
 json_t *json_parse(const char *text, size_t size, char *ret_why, size_t why_size);

@@ -1,6 +1,7 @@
 #include "store/engine.h"
 
 #include "base/id.h"
+#include "base/json.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -140,7 +141,7 @@ static void put(struct store_txn *txn, const char *table, const char *id, json_t
     change->text = json_dumps(row, JSON_COMPACT);
     change->size = change->text ? strlen(change->text) : 0;
     txn->size += change->size;
-    if (!change->text)
+    if (!change->text || !json_depth_ok(change->text, change->size))
         mistake(txn, -EINVAL);
     else if (change->size > STORE_ROW_SIZE_MAX || txn->size > STORE_TXN_SIZE_MAX)
         mistake(txn, -EMSGSIZE);
