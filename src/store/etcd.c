@@ -198,6 +198,7 @@ static void op_answered(void *arg, const struct http_answer *answer)
 {
     struct etcd_op *op = arg;
     struct etcd_reply reply = {0};
+    const json_t *result, *header;
     json_t *json;
 
     op->call = NULL;
@@ -218,15 +219,16 @@ static void op_answered(void *arg, const struct http_answer *answer)
         return;
     }
     json = json_parse(answer->body, answer->size, NULL, 0);
+    result = json_object_get(json, "result"); /* so do streams, also with "error" */
+    header = json_object_get(result ? result : json, "header");
+    reply.revision = etcd_int(header, "revision");
+    reply.term = etcd_int(header, "raft_term");
     if (json_is_object(json_object_get(json, "error"))) {
-        op_refused(op, json_object_get(json, "error")); /* so do streams */
-    } else if (answer->status != 200 || !json_is_object(json)) {
-        op_refused(op, json);
+        op_refused(op, json_object_get(json, "error"));
+    } else if (answer->status != 200 || reply.revision <= 0) {
+        op_refused(op, json); /* or it is not etcd's */
     } else {
-        const json_t *result = json_object_get(json, "result");
-
         reply.json = json;
-        reply.revision = etcd_int(json_object_get(result ? result : json, "header"), "revision");
         etcd_endpoint_ok(op->etcd, op->endpoint, reply.revision);
         op_finish(op, &reply);
     }

@@ -44,7 +44,8 @@ struct etcd_reply {
     const char *why; /* etcd's message */
     json_t *json;    /* rc 0; borrowed */
     int endpoint;
-    int64_t revision; /* header.revision, 0 if there is none */
+    int64_t revision; /* header.revision */
+    int64_t term;     /* header.raft_term */
     bool open_copies; /* a copy of the request may still take effect */
     bool reached;     /* some copy was sent, at least in part */
 };
@@ -128,7 +129,8 @@ struct etcd_changes {
     struct store_change *list;
     size_t count, cap;
 };
-/* Adds the pair if its key is a row's or a lease's. */
+/* Adds the pair if its key is a row's or a lease's. A row that cannot be read (nobody who uses this
+ * room writes one) is as one that was deleted. */
 void etcd_changes_add(struct etcd_changes *changes, const json_t *kv, bool deleted);
 void etcd_changes_free(struct etcd_changes *changes);
 

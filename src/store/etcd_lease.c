@@ -24,6 +24,7 @@ struct etcd_barriers {
     struct barrier *waiting, *served;
     struct etcd_alarm alarm;
     bool reading;
+    int64_t term; /* in which the last read was answered */
 };
 
 static void serve(struct etcd *etcd);
@@ -105,6 +106,7 @@ static void on_read(void *arg, const struct etcd_reply *reply)
 
     etcd->barriers->reading = false;
     etcd->barriers->served = NULL;
+    etcd->barriers->term = reply->term;
     if (reply->rc == -ECANCELED) {
         answer_all(&served, -ECANCELED, 0);
         return;
@@ -169,6 +171,7 @@ struct lease_call {
     json_t *row;
     int64_t lease;
     int64_t deadline_ms;
+    int64_t term; /* in which it was renewed */
     int rc;
     store_lease_cb *cb;
     void *arg;
@@ -283,7 +286,11 @@ void etcd_lease_take(struct store *store, const char *name, json_t *row, int ttl
 
 static void on_confirmed(void *arg, int rc, int64_t revision)
 {
-    lease_call_end(arg, rc);
+    struct lease_call *call = arg;
+
+    if (rc == 0 && call->etcd->barriers->term != call->term)
+        rc = -ETIMEDOUT;
+    lease_call_end(call, rc);
 }
 
 static void on_renewed(void *arg, const struct etcd_reply *reply)
@@ -299,7 +306,9 @@ static void on_renewed(void *arg, const struct etcd_reply *reply)
         lease_call_end(call, -ENOENT);
     } else {
         /* A leader that was cut off a moment ago still renews, alone, while another one counts
-         * already. A linearizable read tells that it was not. */
+         * already. A linearizable read in the same term tells that there was no other: whoever is
+         * elected later gives the lease its whole time again. */
+        call->term = reply->term;
         etcd_barrier(&call->etcd->store, left > 0 ? (int)left : 0, on_confirmed, call);
     }
 }
