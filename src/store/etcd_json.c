@@ -8,6 +8,18 @@
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
+/* -1: not in the alphabet. */
+static int six_bits(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
 void etcd_put_base64(struct buf *b, const char *name, const void *bytes, size_t size)
 {
     const unsigned char *in = bytes;
@@ -46,13 +58,13 @@ char *etcd_base64_decode(const char *text, size_t *ret_size)
     if (!out)
         return NULL;
     for (size_t i = 0; i < len; i++) {
-        const char *at = text[i] ? strchr(alphabet, text[i]) : NULL;
+        int six = six_bits(text[i]);
 
-        if (!at) {
+        if (six < 0) {
             free(out);
             return NULL;
         }
-        word = word << 6 | (unsigned)(at - alphabet);
+        word = word << 6 | (unsigned)six;
         bits += 6;
         if (bits >= 8) {
             bits -= 8;
@@ -88,33 +100,45 @@ const char *etcd_row_key(char key[ETCD_KEY_SIZE], const char *table, const char 
     return key;
 }
 
-/* Splits a key into table and id (new strings). Returns false for other keys. */
-static bool split_key(const char *key, char **ret_table, char **ret_id)
+/* Splits a key that etcd_row_key made into table and id (new strings). Returns false for others. */
+static bool split_key(const char *key, size_t size, char **ret_table, char **ret_id)
 {
-    const char *slash;
+    const char *table = STORE_LEASE_TABLE, *slash = table + strlen(table), *id;
+    char again[ETCD_KEY_SIZE];
 
     if (strncmp(key, ETCD_LEASE_PREFIX, strlen(ETCD_LEASE_PREFIX)) == 0) {
-        *ret_table = strdup(STORE_LEASE_TABLE);
-        *ret_id = strdup(key + strlen(ETCD_LEASE_PREFIX));
-        return true;
+        id = key + strlen(ETCD_LEASE_PREFIX);
+    } else if (strncmp(key, ETCD_ROW_PREFIX, strlen(ETCD_ROW_PREFIX)) == 0) {
+        table = key + strlen(ETCD_ROW_PREFIX);
+        slash = strchr(table, '/');
+        if (!slash)
+            return false;
+        id = slash + 1;
+    } else {
+        return false;
     }
-    if (strncmp(key, ETCD_ROW_PREFIX, strlen(ETCD_ROW_PREFIX)) != 0)
-        return false;
-    key += strlen(ETCD_ROW_PREFIX);
-    slash = strchr(key, '/');
-    if (!slash)
-        return false;
-    *ret_table = strndup(key, (size_t)(slash - key));
-    *ret_id = strdup(slash + 1);
-    return true;
+    *ret_table = strndup(table, (size_t)(slash - table));
+    *ret_id = strdup(id);
+    if (!*ret_table || !*ret_id)
+        abort();
+    if (strlen(key) == size && store_name_ok(*ret_table) && store_name_ok(*ret_id) &&
+        strcmp(etcd_row_key(again, *ret_table, *ret_id), key) == 0)
+        return true;
+    free(*ret_table);
+    free(*ret_id);
+    return false;
 }
 
 static json_t *value_of(const json_t *kv, const char *key)
 {
     size_t size = 0;
-    char *text = etcd_base64_decode(json_str(kv, "value", ""), &size), why[160] = "no base64";
+    char *text = etcd_base64_decode(json_str(kv, "value", ""), &size), why[160] = "no JSON object";
     json_t *row = text ? json_parse(text, size, why, sizeof(why)) : NULL;
 
+    if (row && !json_is_object(row)) {
+        json_decref(row);
+        row = NULL;
+    }
     if (!row)
         log_error("store: the row at %s cannot be read: %s", key, why);
     free(text);
@@ -138,23 +162,16 @@ static struct store_change *changes_grow(struct etcd_changes *changes)
 
 void etcd_changes_add(struct etcd_changes *changes, const json_t *kv, bool deleted)
 {
-    char *key = etcd_base64_decode(json_str(kv, "key", ""), NULL), *table, *id;
+    size_t size;
+    char *key = etcd_base64_decode(json_str(kv, "key", ""), &size), *table, *id;
     struct store_change *change;
-    json_t *row = NULL;
 
-    if (key && split_key(key, &table, &id)) {
-        if (!deleted)
-            row = value_of(kv, key);
-        if (deleted || row) {
-            change = changes_grow(changes);
-            change->table = table;
-            change->id = id;
-            change->row = row;
-            change->revision = etcd_int(kv, "mod_revision");
-        } else {
-            free(table);
-            free(id);
-        }
+    if (key && split_key(key, size, &table, &id)) {
+        change = changes_grow(changes);
+        change->table = table;
+        change->id = id;
+        change->row = deleted ? NULL : value_of(kv, key);
+        change->revision = etcd_int(kv, "mod_revision");
     }
     free(key);
 }

@@ -118,6 +118,7 @@ static void on_page(void *arg, const struct etcd_reply *reply)
     struct etcd_watch *watch = arg;
     json_t *kvs, *kv;
     char *last = NULL;
+    bool more;
     size_t i;
 
     if (watch->etcd->closing) {
@@ -136,11 +137,14 @@ static void on_page(void *arg, const struct etcd_reply *reply)
     {
         etcd_changes_add(&watch->loaded, kv, false);
     }
-    if (json_is_true(json_object_get(reply->json, "more")) && json_array_size(kvs) > 0)
+    more = json_is_true(json_object_get(reply->json, "more"));
+    if (more && json_array_size(kvs) > 0)
         last = etcd_base64_decode(
             json_str(json_array_get(kvs, json_array_size(kvs) - 1), "key", ""), NULL);
     if (last)
         load_page(watch, last);
+    else if (more)
+        load_again(watch);
     else
         loaded_all(watch);
     free(last);
@@ -232,7 +236,7 @@ static void on_line(struct etcd_watch *watch, const char *text, size_t size)
 static void on_piece(void *arg, const void *bytes, size_t size)
 {
     struct etcd_watch *watch = arg;
-    size_t begin = 0;
+    size_t begin = 0, fresh = watch->line.len; /* no line ends before that */
     const char *end;
 
     if (watch->etcd->closing || watch->cancelled)
@@ -246,12 +250,12 @@ static void on_piece(void *arg, const void *bytes, size_t size)
         return;
     }
     while (!watch->cancelled && begin < watch->line.len &&
-           (end = memchr(watch->line.data + begin, '\n', watch->line.len - begin))) {
+           (end = memchr(watch->line.data + fresh, '\n', watch->line.len - fresh))) {
         size_t len = (size_t)(end - watch->line.data) - begin;
 
         if (len > 0)
             on_line(watch, watch->line.data + begin, len);
-        begin += len + 1;
+        begin = fresh = begin + len + 1;
     }
     buf_consume(&watch->line, begin);
     if (watch->line.len == 0 && watch->line.cap > 1024 * 1024)
@@ -283,6 +287,7 @@ static void on_probe(void *arg, const struct etcd_reply *reply)
     if (reply->rc == 0 && reply->revision < watch->revision) {
         log_warn("store: etcd went back from revision %lld to %lld; loading everything",
                  (long long)watch->revision, (long long)reply->revision);
+        watch->etcd->seen_revision = reply->revision; /* or it would seem to lag for ever */
         watch->reload = true;
         stop_call(watch);
     } else if (reply->rc != 0 && reply->endpoint == watch->endpoint) {

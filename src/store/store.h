@@ -99,7 +99,7 @@ struct store_change {
 
 struct store_watcher {
     /* Everything at `revision` follows (first start, or history was compacted away): drop what you
-     * have; `changes` are all rows. */
+     * have; `changes` are all rows (with no `row`: one that cannot be read). */
     void (*reset)(void *arg, int64_t revision, const struct store_change *changes, size_t n);
     /* The changes of one or more whole transactions, in order, up to and including `revision`.
      * n == 0: progress only, nothing changed up to `revision`. */
