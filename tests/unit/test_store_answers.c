@@ -1,0 +1,260 @@
+/* The etcd engine and answers that a real etcd gives only in rare moments, in a world where the
+ * test is the peer and time is a number. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../fuzz/fake_world.h"
+
+#include "base/json.h"
+#include "base/log.h"
+#include "store/store.h"
+
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#define WAIT_MS 5000
+
+struct result {
+    int calls, rc;
+    int64_t value;
+};
+
+/* What the watcher saw. */
+struct seen {
+    int resets, changes;
+    size_t rows;
+    char last[32]; /* the id that changed last, with '-' before it if it has no row */
+};
+
+static struct store *store;
+
+static void world_lost(const struct http_call *call)
+{
+}
+
+static void on_result(void *arg, int rc, int64_t value)
+{
+    struct result *result = arg;
+
+    result->calls++;
+    result->rc = rc;
+    result->value = value;
+}
+
+/* Answers the oldest request whose address ends like that. */
+static void answer(const char *path, const char *text)
+{
+    for (struct http_call *call = world_calls; call; call = call->next) {
+        size_t size = strlen(call->url), end = strlen(path);
+
+        if (size < end || strcmp(call->url + size - end, path) != 0)
+            continue;
+        if (strcmp(path, "/v3/watch") == 0)
+            call->piece(call->arg, text, strlen(text));
+        else
+            world_answer(call, 200, text, strlen(text));
+        world_turn();
+        return;
+    }
+    fail_msg("nobody asks %s", path);
+}
+
+static void wait_for_next(void)
+{
+    world_ms = world_next_ms();
+    world_turn();
+}
+
+static int setup(void **state)
+{
+    static uv_loop_t loop;
+    const char *endpoints[] = {"http://a", "http://b", NULL};
+    struct store_etcd_options options = {.endpoints = endpoints, .writer = "c1"};
+
+    log_set_level((enum log_level)0);
+    world_begin();
+    store = store_open_etcd(&loop, &options, NULL);
+    return store ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    store_close(store);
+    world_turn();
+    return world_calls ? -1 : 0;
+}
+
+/* ---- leases ---- */
+
+static void a_renewal_counts_in_its_term_only(void **state)
+{
+    struct result first = {0}, second = {0}, third = {0};
+
+    store_lease_renew(store, 77, WAIT_MS, on_result, &first);
+    answer("/v3/lease/keepalive",
+           "{\"result\":{\"header\":{\"revision\":\"9\",\"raft_term\":\"2\"},\"TTL\":\"4\"}}");
+    assert_int_equal(first.calls, 0);
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"9\",\"raft_term\":\"2\"}}");
+    assert_int_equal(first.calls, 1);
+    assert_int_equal(first.rc, 0);
+
+    store_lease_renew(store, 77, WAIT_MS, on_result, &second);
+    answer("/v3/lease/keepalive", /* of a leader that does not know that it is none any more */
+           "{\"result\":{\"header\":{\"revision\":\"9\",\"raft_term\":\"2\"},\"TTL\":\"4\"}}");
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"9\",\"raft_term\":\"3\"}}");
+    assert_int_equal(second.calls, 1);
+    assert_int_equal(second.rc, -ETIMEDOUT);
+
+    store_lease_renew(store, 77, WAIT_MS, on_result, &third);
+    answer("/v3/lease/keepalive", "{\"result\":{\"header\":{\"revision\":\"9\"}}}");
+    assert_int_equal(third.calls, 1);
+    assert_int_equal(third.rc, -ENOENT);
+}
+
+/* ---- transactions ---- */
+
+static void commit(struct result *result)
+{
+    struct store_txn *txn = store_txn_new();
+    json_t *row = json_pack("{s:s}", "name", "one");
+
+    store_txn_create(txn, "server", "one", row);
+    store_commit(store, txn, WAIT_MS, on_result, result);
+    json_decref(row);
+}
+
+static void what_is_not_etcds_decides_nothing(void **state)
+{
+    static const char *const others[] = {
+        "{}", "{\"succeeded\":true}", "{\"succeeded\":false}", "[]", "<html>", "{\"header\":{}}",
+        ""};
+    struct result result = {0};
+
+    commit(&result);
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"4\"}}");
+    answer("/v3/kv/txn", "{\"header\":{\"revision\":\"5\"},\"succeeded\":true}");
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        answer("/v3/kv/txn", others[i]);
+        assert_int_equal(result.calls, 0);
+        wait_for_next();
+    }
+    answer("/v3/kv/txn", "{\"header\":{\"revision\":\"6\"},\"succeeded\":true}");
+    assert_int_equal(result.calls, 1);
+    assert_int_equal(result.rc, 0);
+    assert_int_equal(result.value, 6);
+}
+
+static void a_second_process_registers_between(void **state)
+{
+    struct result result = {0};
+
+    commit(&result);
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"4\"}}");
+    answer("/v3/kv/txn",
+           "{\"header\":{\"revision\":\"5\"},\"responses\":[{\"response_range\":{}}]}");
+    answer("/v3/kv/range",
+           "{\"header\":{\"revision\":\"5\"},\"kvs\":[{\"key\":\"YQ==\",\"mod_revision\":\"5\"}]}");
+    assert_non_null(strstr(world_calls->body, "\"mod_revision\":\"5\""));
+    answer("/v3/kv/txn", /* its first copy was carried out */
+           "{\"header\":{\"revision\":\"6\"},"
+           "\"responses\":[{\"response_range\":{\"kvs\":[{\"key\":\"YQ==\"}]}}]}");
+    answer("/v3/kv/txn", "{\"header\":{\"revision\":\"7\"},\"succeeded\":true}");
+    assert_int_equal(result.calls, 1);
+    assert_int_equal(result.rc, 0);
+}
+
+static void a_row_too_deep_to_be_read_is_not_written(void **state)
+{
+    struct store_txn *txn = store_txn_new();
+    struct result result = {0};
+    json_t *row = json_object();
+
+    for (int i = 0; i < JSON_DEPTH_MAX; i++)
+        row = json_pack("{s:o}", "deep", row);
+    store_txn_put(txn, "server", "one", row);
+    store_commit(store, txn, WAIT_MS, on_result, &result);
+    json_decref(row);
+    world_turn();
+    assert_int_equal(result.calls, 1);
+    assert_int_equal(result.rc, -EINVAL);
+}
+
+/* ---- the feed ---- */
+
+static void on_reset(void *arg, int64_t revision, const struct store_change *changes, size_t n)
+{
+    struct seen *seen = arg;
+
+    seen->resets++;
+    seen->rows = n;
+}
+
+static void on_changed(void *arg, int64_t revision, const struct store_change *changes, size_t n)
+{
+    struct seen *seen = arg;
+
+    seen->changes += (int)n;
+    for (size_t i = 0; i < n; i++)
+        snprintf(seen->last, sizeof(seen->last), "%s%s", changes[i].row ? "" : "-", changes[i].id);
+}
+
+/* /vling/row/server/a and .../b, with the values {} and [1]. */
+#define KEY_A "L3ZsaW5nL3Jvdy9zZXJ2ZXIvYQ=="
+#define KEY_B "L3ZsaW5nL3Jvdy9zZXJ2ZXIvYg=="
+#define OBJECT "e30="
+#define LIST "WzFd"
+
+static void half_a_load_is_none(void **state)
+{
+    struct seen seen = {0};
+    struct store_watcher watcher = {on_reset, on_changed, &seen};
+
+    store_watch(store, &watcher);
+    answer("/v3/kv/range",
+           "{\"header\":{\"revision\":\"5\"},\"more\":true,\"kvs\":[{\"key\":\"" KEY_A
+           "\",\"mod_revision\":\"4\",\"value\":\"" OBJECT "\"}]}");
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"6\"},\"more\":true}");
+    assert_int_equal(seen.resets, 0);
+    wait_for_next();
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"6\"},\"kvs\":[{\"key\":\"" KEY_B
+                           "\",\"mod_revision\":\"5\",\"value\":\"" OBJECT "\"}]}");
+    assert_int_equal(seen.resets, 1);
+    assert_int_equal(seen.rows, 1);
+}
+
+static void a_row_that_cannot_be_read_is_gone(void **state)
+{
+    struct seen seen = {0};
+    struct store_watcher watcher = {on_reset, on_changed, &seen};
+
+    store_watch(store, &watcher);
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"5\"}}");
+    answer("/v3/watch", "{\"result\":{\"events\":[{\"kv\":{\"key\":\"" KEY_A
+                        "\",\"mod_revision\":\"6\",\"value\":\"" OBJECT "\"}}]}}\n");
+    assert_string_equal(seen.last, "a");
+    answer("/v3/watch", "{\"result\":{\"events\":[{\"kv\":{\"key\":\"" KEY_A
+                        "\",\"mod_revision\":\"7\",\"value\":\"" LIST "\"}}]}}\n{\"result\":");
+    assert_string_equal(seen.last, "-a");
+    answer("/v3/watch", "{\"events\":[{\"kv\":{\"key\":\"" KEY_B "\",\"mod_revision\":\"8\",");
+    assert_string_equal(seen.last, "-a");
+    answer("/v3/watch", "\"value\":\"" OBJECT "\"}}]}}\n");
+    assert_string_equal(seen.last, "b");
+    assert_int_equal(seen.changes, 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_renewal_counts_in_its_term_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_not_etcds_decides_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_second_process_registers_between, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_row_too_deep_to_be_read_is_not_written, setup, teardown),
+        cmocka_unit_test_setup_teardown(half_a_load_is_none, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_row_that_cannot_be_read_is_gone, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
