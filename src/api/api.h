@@ -48,11 +48,17 @@ enum api_flag {
 
 typedef void api_handler(struct api_req *req);
 
+#define API_STATUSES_MAX 2
+
 struct api_route {
     const char *method;
     const char *path; /* "/v2.1/servers/{id}/action": {} matches one segment, see api_param */
     api_handler *handler;
     unsigned flags;
+    /* What it can answer when all is well; none: 200, to POST 201, to DELETE 204. */
+    unsigned short statuses[API_STATUSES_MAX];
+    const struct resource *resource; /* whose rows it is about, where the handler asks for that */
+    const char *doc; /* for the reference: what method, path and flags do not say; or NULL */
     /* API_STREAM only: called when the headers are here and the token was checked against the
      * mirror as it is (no barrier). Chooses where the body goes and keeps its state in req->stream;
      * the handler runs after the body, as usual, perhaps more than once. Non-zero after api_fail():
@@ -140,10 +146,6 @@ void api_fail_err(struct api_req *req, const struct err *err);
 bool api_owns(const struct api_req *req, const char *project_id);
 /* The member `singular` of the body as an object, or NULL after answering 400. */
 json_t *api_body_object(struct api_req *req, const char *singular);
-
-/* The row as the requester sees it: filters by "project_id" for non-administrators. NULL after
- * answering 404 with "<what> <id> could not be found". New reference with "_rev". */
-json_t *api_row(struct api_req *req, const struct resource *resource, const char *id);
 
 /* List in SQL: filters from the query (fields flagged FIELD_INDEX under their API names, repeated
  * keys are OR), sort_key/sort_dir, limit/marker. `where` adds conditions ("project_id = ?"), its

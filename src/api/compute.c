@@ -337,9 +337,9 @@ static void error(struct api_req *req, const char *type, const char *message)
 
 /* ---- the service ---- */
 
-#define ROUTE(how, where, function, bits)                                                          \
+#define ROUTE(how, where, function, bits, ...)                                                     \
     {                                                                                              \
-        .method = how, .path = "/v2.1/" where, .handler = function, .flags = bits                  \
+        .method = how, .path = "/v2.1/" where, .handler = function, .flags = bits, __VA_ARGS__     \
     }
 
 static const struct api_route routes[] = {
@@ -348,15 +348,16 @@ static const struct api_route routes[] = {
     ROUTE("GET", "extensions", extension_list, API_NO_DB),
     ROUTE("GET", "extensions/{id}", extension_show, API_NO_DB),
     ROUTE("GET", "servers", compute_server_list, 0),
-    ROUTE("POST", "servers", compute_server_create, 0),
+    ROUTE("POST", "servers", compute_server_create, 0, .statuses = {202}),
     ROUTE("GET", "servers/detail", compute_server_detail, 0),
     ROUTE("GET", "servers/{id}", compute_server_show, 0),
     ROUTE("PUT", "servers/{id}", compute_server_update, 0),
     ROUTE("DELETE", "servers/{id}", compute_server_delete, 0),
-    ROUTE("POST", "servers/{id}/action", compute_server_action, API_READER),
+    ROUTE("POST", "servers/{id}/action", compute_server_action, API_READER, .statuses = {200, 202},
+          .doc = "those that change nothing for readers, too"),
     ROUTE("GET", "servers/{id}/metadata", compute_metadata_show, 0),
     ROUTE("PUT", "servers/{id}/metadata", compute_metadata_replace, 0),
-    ROUTE("POST", "servers/{id}/metadata", compute_metadata_merge, 0),
+    ROUTE("POST", "servers/{id}/metadata", compute_metadata_merge, 0, .statuses = {200}),
     ROUTE("GET", "servers/{id}/metadata/{key}", compute_meta_show, 0),
     ROUTE("PUT", "servers/{id}/metadata/{key}", compute_meta_put, 0),
     ROUTE("DELETE", "servers/{id}/metadata/{key}", compute_meta_delete, 0),
@@ -367,23 +368,26 @@ static const struct api_route routes[] = {
     ROUTE("GET", "os-security-groups", compute_group_list, 0),
     ROUTE("GET", "os-security-groups/{id}", compute_group_show, 0),
     ROUTE("GET", "os-server-groups", compute_servergroup_list, 0),
-    ROUTE("POST", "os-server-groups", compute_servergroup_create, 0),
+    ROUTE("POST", "os-server-groups", compute_servergroup_create, 0, .statuses = {200}),
     ROUTE("GET", "os-server-groups/{id}", compute_servergroup_show, 0),
     ROUTE("DELETE", "os-server-groups/{id}", compute_servergroup_delete, 0),
     ROUTE("GET", "flavors", compute_flavor_list, 0),
-    ROUTE("POST", "flavors", compute_flavor_create, API_ADMIN),
+    ROUTE("POST", "flavors", compute_flavor_create, API_ADMIN, .statuses = {200}),
     ROUTE("GET", "flavors/detail", compute_flavor_detail, 0),
     ROUTE("GET", "flavors/{id}", compute_flavor_show, 0),
-    ROUTE("DELETE", "flavors/{id}", compute_flavor_delete, API_ADMIN),
+    ROUTE("DELETE", "flavors/{id}", compute_flavor_delete, API_ADMIN, .statuses = {202}),
     ROUTE("GET", "flavors/{id}/os-extra_specs", compute_specs_show, 0),
-    ROUTE("POST", "flavors/{id}/os-extra_specs", compute_specs_merge, API_ADMIN),
+    ROUTE("POST", "flavors/{id}/os-extra_specs", compute_specs_merge, API_ADMIN, .statuses = {200}),
     ROUTE("GET", "flavors/{id}/os-extra_specs/{key}", compute_spec_show, 0),
     ROUTE("PUT", "flavors/{id}/os-extra_specs/{key}", compute_spec_put, API_ADMIN),
-    ROUTE("DELETE", "flavors/{id}/os-extra_specs/{key}", compute_spec_delete, API_ADMIN),
+    ROUTE("DELETE", "flavors/{id}/os-extra_specs/{key}", compute_spec_delete, API_ADMIN,
+          .statuses = {200}),
     ROUTE("GET", "os-keypairs", compute_key_list, 0),
-    ROUTE("POST", "os-keypairs", compute_key_create, API_READER),
+    ROUTE("POST", "os-keypairs", compute_key_create, API_READER, .statuses = {200, 201},
+          .doc = "201 from 2.2 on"),
     ROUTE("GET", "os-keypairs/{id}", compute_key_show, 0),
-    ROUTE("DELETE", "os-keypairs/{id}", compute_key_delete, API_READER),
+    ROUTE("DELETE", "os-keypairs/{id}", compute_key_delete, API_READER, .statuses = {202, 204},
+          .doc = "204 from 2.2 on"),
     ROUTE("GET", "os-availability-zone", compute_zones, 0),
     ROUTE("GET", "os-availability-zone/detail", compute_zones_detail, API_ADMIN),
     ROUTE("GET", "os-hypervisors", compute_hypervisors, API_ADMIN),
@@ -392,14 +396,18 @@ static const struct api_route routes[] = {
     ROUTE("GET", "os-hypervisors/{id}", compute_hypervisor_show, API_ADMIN),
     ROUTE("GET", "os-services", compute_services, API_ADMIN),
     ROUTE("GET", "limits", compute_limits, 0),
-    ROUTE("GET", "os-quota-sets/{id}", compute_quota_show, 0),
+    ROUTE("GET", "os-quota-sets/{id}", compute_quota_show, 0,
+          .doc = "one's own project; administrators: all"),
     ROUTE("PUT", "os-quota-sets/{id}", compute_quota_update, API_ADMIN),
-    ROUTE("DELETE", "os-quota-sets/{id}", compute_quota_delete, API_ADMIN),
-    ROUTE("GET", "os-quota-sets/{id}/defaults", compute_quota_defaults, 0),
-    ROUTE("GET", "os-quota-sets/{id}/detail", compute_quota_detail, 0),
+    ROUTE("DELETE", "os-quota-sets/{id}", compute_quota_delete, API_ADMIN, .statuses = {202}),
+    ROUTE("GET", "os-quota-sets/{id}/defaults", compute_quota_defaults, 0,
+          .doc = "one's own project; administrators: all"),
+    ROUTE("GET", "os-quota-sets/{id}/detail", compute_quota_detail, 0,
+          .doc = "one's own project; administrators: all"),
     ROUTE("GET", "os-quota-class-sets/{id}", compute_quota_class_show, API_ADMIN),
     ROUTE("PUT", "os-quota-class-sets/{id}", compute_quota_class_update, API_ADMIN),
-    ROUTE("GET", "os-simple-tenant-usage/{id}", compute_usage, 0),
+    ROUTE("GET", "os-simple-tenant-usage/{id}", compute_usage, 0,
+          .doc = "one's own project; administrators: all"),
 };
 
 const struct api_service_ops api_compute = {

@@ -8,10 +8,10 @@
 #define ADMIN API_ADMIN
 
 /* {"GET", list} {"POST", create} {"GET", show} {"PATCH", update} {"DELETE", delete} */
-#define ROWS(plural, list_flags)                                                                   \
+#define ROWS(plural, list_flags, who)                                                              \
     {.method = "GET", .path = "/v3/" #plural, .handler = plural##_list, .flags = list_flags},      \
         {.method = "POST", .path = "/v3/" #plural, .handler = plural##_create, .flags = ADMIN},    \
-        {.method = "GET", .path = "/v3/" #plural "/{id}", .handler = plural##_show},               \
+        {.method = "GET", .path = "/v3/" #plural "/{id}", .handler = plural##_show, .doc = who},   \
         {.method = "PATCH",                                                                        \
          .path = "/v3/" #plural "/{id}",                                                           \
          .handler = plural##_update,                                                               \
@@ -29,10 +29,12 @@
         {.method = "GET",                                                                          \
          .path = scope "/users/{user}/roles/{role}",                                               \
          .handler = grants_check,                                                                  \
+         .statuses = {204},                                                                        \
          .flags = ADMIN},                                                                          \
         {.method = "PUT",                                                                          \
          .path = scope "/users/{user}/roles/{role}",                                               \
          .handler = grants_put,                                                                    \
+         .statuses = {204},                                                                        \
          .flags = ADMIN},                                                                          \
     {                                                                                              \
         .method = "DELETE", .path = scope "/users/{user}/roles/{role}", .handler = grants_delete,  \
@@ -40,27 +42,46 @@
     }
 
 static const struct api_route routes[] = {
-    {.method = "GET", .path = "/", .handler = identity_versions, .flags = OPEN | API_NO_DB},
+    {.method = "GET",
+     .path = "/",
+     .handler = identity_versions,
+     .flags = OPEN | API_NO_DB,
+     .statuses = {300}},
     {.method = "GET", .path = "/v3", .handler = identity_version, .flags = OPEN | API_NO_DB},
-    {.method = "POST", .path = "/v3/auth/tokens", .handler = tokens_issue, .flags = OPEN},
+    {.method = "POST",
+     .path = "/v3/auth/tokens",
+     .handler = tokens_issue,
+     .flags = OPEN,
+     .doc = "with a password or a token"},
     {.method = "GET", .path = "/v3/auth/tokens", .handler = tokens_show},
     {.method = "DELETE", .path = "/v3/auth/tokens", .handler = tokens_revoke, .flags = API_READER},
     {.method = "GET", .path = "/v3/auth/catalog", .handler = catalog_list},
     {.method = "GET", .path = "/v3/auth/projects", .handler = auth_projects},
     {.method = "GET", .path = "/v3/auth/domains", .handler = auth_domains},
     {.method = "GET", .path = "/v3/auth/system", .handler = auth_system},
-    ROWS(domains, ADMIN),
-    ROWS(projects, ADMIN),
-    ROWS(users, ADMIN),
-    ROWS(roles, READ),
-    {.method = "POST", .path = "/v3/users/{id}/password", .handler = users_password, .flags = OPEN},
-    {.method = "GET", .path = "/v3/users/{id}/projects", .handler = users_projects},
+    ROWS(domains, ADMIN, "one's own; administrators: all"),
+    ROWS(projects, ADMIN, "with a role on it; administrators: all"),
+    ROWS(users, ADMIN, "oneself; administrators: all"),
+    ROWS(roles, READ, NULL),
+    {.method = "POST",
+     .path = "/v3/users/{id}/password",
+     .handler = users_password,
+     .flags = OPEN,
+     .statuses = {204},
+     .doc = "with the old password"},
+    {.method = "GET",
+     .path = "/v3/users/{id}/projects",
+     .handler = users_projects,
+     .doc = "one's own; administrators: all"},
     {.method = "GET", .path = "/v3/users/{id}/groups", .handler = groups_none},
     {.method = "GET", .path = "/v3/groups", .handler = groups_none, .flags = ADMIN},
     GRANTS("/v3/projects/{project}"),
     GRANTS("/v3/domains/{domain}"),
     GRANTS("/v3/system"),
-    {.method = "GET", .path = "/v3/role_assignments", .handler = assignments_list},
+    {.method = "GET",
+     .path = "/v3/role_assignments",
+     .handler = assignments_list,
+     .doc = "one's own; administrators: all"},
     {.method = "GET", .path = "/v3/services", .handler = catalog_services, .flags = ADMIN},
     {.method = "GET", .path = "/v3/services/{id}", .handler = catalog_service, .flags = ADMIN},
     {.method = "GET", .path = "/v3/endpoints", .handler = catalog_endpoints, .flags = ADMIN},

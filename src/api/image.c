@@ -333,14 +333,22 @@ static void error(struct api_req *req, const char *type, const char *message)
 
 /* ---- the service ---- */
 
-#define ROUTE(how, where, function, bits)                                                          \
+#define ROUTE(how, where, function, bits, ...)                                                     \
     {                                                                                              \
-        .method = how, .path = "/v2/" where, .handler = function, .flags = bits                    \
+        .method = how, .path = "/v2/" where, .handler = function, .flags = bits, __VA_ARGS__       \
     }
 
 static const struct api_route routes[] = {
-    {.method = "GET", .path = "/", .handler = versions, .flags = API_PUBLIC | API_NO_DB},
-    {.method = "GET", .path = "/versions", .handler = versions, .flags = API_PUBLIC | API_NO_DB},
+    {.method = "GET",
+     .path = "/",
+     .handler = versions,
+     .flags = API_PUBLIC | API_NO_DB,
+     .statuses = {300}},
+    {.method = "GET",
+     .path = "/versions",
+     .handler = versions,
+     .flags = API_PUBLIC | API_NO_DB,
+     .statuses = {300}},
     ROUTE("GET", "schemas/image", schema_image, API_NO_DB),
     ROUTE("GET", "schemas/images", schema_images, API_NO_DB),
     ROUTE("GET", "images", image_list, 0),
@@ -352,13 +360,14 @@ static const struct api_route routes[] = {
      .path = "/v2/images/{id}/file",
      .handler = image_upload,
      .flags = API_STREAM,
+     .statuses = {204},
      .stream_begin = image_upload_begin,
      .stream_end = image_upload_end},
-    ROUTE("GET", "images/{id}/file", image_download, 0),
-    ROUTE("PUT", "images/{id}/tags/{tag}", image_tag_put, 0),
+    ROUTE("GET", "images/{id}/file", image_download, 0, .statuses = {200, 204}),
+    ROUTE("PUT", "images/{id}/tags/{tag}", image_tag_put, 0, .statuses = {204}),
     ROUTE("DELETE", "images/{id}/tags/{tag}", image_tag_delete, 0),
-    ROUTE("POST", "images/{id}/actions/deactivate", image_deactivate, API_ADMIN),
-    ROUTE("POST", "images/{id}/actions/reactivate", image_reactivate, API_ADMIN),
+    ROUTE("POST", "images/{id}/actions/deactivate", image_deactivate, API_ADMIN, .statuses = {204}),
+    ROUTE("POST", "images/{id}/actions/reactivate", image_reactivate, API_ADMIN, .statuses = {204}),
 };
 
 const struct api_service_ops api_image = {

@@ -53,6 +53,9 @@ static inline struct api_call *api_call_of(struct api_req *req)
 int api_route_find(const struct api_service_ops *service, const char *method, const char *path,
                    struct api_req *req);
 
+/* What the route can answer when all is well; the number of statuses in `out`. */
+size_t api_route_statuses(const struct api_route *route, unsigned short out[API_STATUSES_MAX]);
+
 /* ---- auth.c ---- */
 
 /* Fills `req->auth` from the request's X-Auth-Token as of the mirror; true if the route may be

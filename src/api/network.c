@@ -23,25 +23,26 @@ static void versions(struct api_req *req)
                         "links", link_to(req, "/v2.0/")));
 }
 
+/* "security-groups": what the route lists the rows of, or NULL. */
+static const char *collection_of(const struct api_route *route)
+{
+    bool list = route->resource && strcmp(route->method, "GET") == 0 && !strchr(route->path, '{');
+
+    return list ? route->path + strlen("/v2.0/") : NULL;
+}
+
 static void resources(struct api_req *req)
 {
-    static const char *const names[][2] = {
-        {"network", "networks"},
-        {"subnet", "subnets"},
-        {"port", "ports"},
-        {"router", "routers"},
-        {"floatingip", "floatingips"},
-        {"security_group", "security-groups"},
-        {"security_group_rule", "security-group-rules"},
-    };
     json_t *list = json_array();
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        char path[64];
+    for (size_t i = 0; i < req->service->route_count; i++) {
+        const struct api_route *route = &req->service->routes[i];
+        const char *collection = collection_of(route);
 
-        snprintf(path, sizeof(path), "/v2.0/%s", names[i][1]);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", names[i][0], "collection",
-                                              names[i][1], "links", link_to(req, path)));
+        if (collection)
+            json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name",
+                                                  route->resource->singular, "collection",
+                                                  collection, "links", link_to(req, route->path)));
     }
     api_reply(req, 200, json_pack("{s:o}", "resources", list));
 }
@@ -239,46 +240,35 @@ static void zone_list(struct api_req *req)
 
 /* ---- tags ---- */
 
-static const struct {
-    const char *collection;
-    const struct net_kind *kind;
-} tagged[] = {
-    {"networks", &net_networks},
-    {"subnets", &net_subnets},
-    {"ports", &net_ports},
-    {"routers", &net_routers},
-    {"floatingips", &net_floatingips},
-    {"security-groups", &net_security_groups},
-    {"security-group-rules", &net_security_group_rules},
-};
-
-static json_t *tagged_row(struct api_req *req, const struct net_kind **ret_kind)
+static json_t *tagged_row(struct api_req *req, const char **ret_table)
 {
-    const char *collection = api_param(req, "collection");
+    for (size_t i = 0; i < req->service->route_count; i++) {
+        const struct api_route *route = &req->service->routes[i];
+        const struct net_kind kind = {.resource = route->resource};
+        const char *collection = collection_of(route);
 
-    for (size_t i = 0; i < sizeof(tagged) / sizeof(tagged[0]); i++) {
-        if (strcmp(tagged[i].collection, collection) != 0)
+        if (!collection || strcmp(collection, api_param(req, "collection")) != 0)
             continue;
-        *ret_kind = tagged[i].kind;
-        return strcmp(req->method, "GET") == 0 ? net_see(req, tagged[i].kind, api_param(req, "id"))
-                                               : net_own(req, tagged[i].kind, api_param(req, "id"));
+        *ret_table = route->resource->table;
+        return strcmp(req->method, "GET") == 0 ? net_see(req, &kind, api_param(req, "id"))
+                                               : net_own(req, &kind, api_param(req, "id"));
     }
     api_fail(req, 404, "HTTPNotFound", "The resource could not be found.");
     return NULL;
 }
 
-static void put_tags(struct api_req *req, const struct net_kind *kind, json_t *row, json_t *tags,
+static void put_tags(struct api_req *req, const char *table, json_t *row, json_t *tags,
                      unsigned status, json_t *reply)
 {
     json_object_set(row, "tags", tags);
-    net_put(req, kind->resource->table, row);
+    net_put(req, table, row);
     api_reply(req, status, reply);
 }
 
 static void tags_show(struct api_req *req)
 {
-    const struct net_kind *kind;
-    json_t *row = tagged_row(req, &kind);
+    const char *table;
+    json_t *row = tagged_row(req, &table);
 
     if (row)
         api_reply(req, 200, json_pack("{s:O}", "tags", json_object_get(row, "tags")));
@@ -287,8 +277,8 @@ static void tags_show(struct api_req *req)
 
 static void tags_put(struct api_req *req)
 {
-    const struct net_kind *kind;
-    json_t *row = tagged_row(req, &kind), *given = json_object_get(req->body, "tags"), *tag;
+    const char *table;
+    json_t *row = tagged_row(req, &table), *given = json_object_get(req->body, "tags"), *tag;
     json_t *tags = json_array();
     bool good = json_is_array(given) && json_array_size(given) <= TAGS_MAX;
     size_t i;
@@ -304,7 +294,7 @@ static void tags_put(struct api_req *req)
             json_array_append(tags, tag);
     }
     if (row && good)
-        put_tags(req, kind, row, tags, 200, json_pack("{s:O}", "tags", tags));
+        put_tags(req, table, row, tags, 200, json_pack("{s:O}", "tags", tags));
     else if (row)
         net_bad(req, "'tags' must be a list of at most 50 texts");
     json_decref(tags);
@@ -313,11 +303,11 @@ static void tags_put(struct api_req *req)
 
 static void tags_delete(struct api_req *req)
 {
-    const struct net_kind *kind;
-    json_t *row = tagged_row(req, &kind), *tags = json_array();
+    const char *table;
+    json_t *row = tagged_row(req, &table), *tags = json_array();
 
     if (row)
-        put_tags(req, kind, row, tags, 204, NULL);
+        put_tags(req, table, row, tags, 204, NULL);
     json_decref(tags);
     json_decref(row);
 }
@@ -325,8 +315,8 @@ static void tags_delete(struct api_req *req)
 /* GET: is it there? PUT: now it is. DELETE: now it is not. */
 static void tag_one(struct api_req *req)
 {
-    const struct net_kind *kind;
-    json_t *row = tagged_row(req, &kind), *tags, *tag;
+    const char *table;
+    json_t *row = tagged_row(req, &table), *tags, *tag;
     const char *name = api_param(req, "tag");
     bool there = false;
     size_t i;
@@ -343,12 +333,12 @@ static void tag_one(struct api_req *req)
     } else if (strcmp(req->method, "PUT") == 0) {
         if (!there)
             json_array_append_new(tags, json_string(name));
-        put_tags(req, kind, row, tags, 201, NULL);
+        put_tags(req, table, row, tags, 201, NULL);
     } else if (!there) {
         api_fail(req, 404, "TagNotFound", "Tag %.100s could not be found.", name);
     } else if (strcmp(req->method, "DELETE") == 0) {
         json_array_remove(tags, i - 1);
-        put_tags(req, kind, row, tags, 204, NULL);
+        put_tags(req, table, row, tags, 204, NULL);
     } else {
         api_reply(req, 204, NULL);
     }
@@ -388,54 +378,70 @@ static void error(struct api_req *req, const char *type, const char *message)
                            "detail", "");
 }
 
-#define ROUTE(how, where, function, bits)                                                          \
+#define ROUTE(how, where, function, bits, ...)                                                     \
     {                                                                                              \
-        .method = how, .path = "/v2.0/" where, .handler = function, .flags = bits                  \
+        .method = how, .path = "/v2.0/" where, .handler = function, .flags = bits, __VA_ARGS__     \
     }
-#define ROWS(path, name)                                                                           \
-    ROUTE("GET", path, net_##name##_list, 0), ROUTE("POST", path, net_##name##_create, 0),         \
-        ROUTE("GET", path "/{id}", net_##name##_show, 0),                                          \
-        ROUTE("DELETE", path "/{id}", net_##name##_delete, 0)
-#define UPDATE(path, name) ROUTE("PUT", path "/{id}", net_##name##_update, 0)
+#define ABOUT(how, where, function, table)                                                         \
+    ROUTE(how, where, function, 0, .resource = &resource_##table)
+#define READ(path, list, table)                                                                    \
+    ABOUT("GET", path, list, table), ABOUT("GET", path "/{id}", net_plain_show, table)
+#define MAKE(path, name, table)                                                                    \
+    ABOUT("POST", path, net_##name##_create, table),                                               \
+        ABOUT("DELETE", path "/{id}", net_##name##_delete, table)
+#define UPDATE(path, name, table) ABOUT("PUT", path "/{id}", net_##name##_update, table)
+/* A resource that needs nothing but its table. */
+#define PLAIN(path, table)                                                                         \
+    READ(path, net_plain_list, table), MAKE(path, plain, table), UPDATE(path, plain, table)
 
 static const struct api_route routes[] = {
     {.method = "GET", .path = "/", .handler = versions, .flags = API_PUBLIC | API_NO_DB},
     ROUTE("GET", "", resources, API_PUBLIC | API_NO_DB),
-    ROWS("networks", network),
-    UPDATE("networks", network),
-    ROWS("subnets", subnet),
-    UPDATE("subnets", subnet),
-    ROWS("ports", port),
-    UPDATE("ports", port),
-    ROWS("routers", router),
-    UPDATE("routers", router),
+    READ("networks", net_plain_list, network),
+    MAKE("networks", network, network),
+    UPDATE("networks", network, network),
+    READ("subnets", net_plain_list, subnet),
+    MAKE("subnets", subnet, subnet),
+    UPDATE("subnets", subnet, subnet),
+    READ("ports", net_port_list, port),
+    MAKE("ports", port, port),
+    UPDATE("ports", port, port),
+    READ("routers", net_plain_list, router),
+    MAKE("routers", router, router),
+    UPDATE("routers", router, router),
     ROUTE("PUT", "routers/{id}/add_router_interface", net_router_add_interface, 0),
     ROUTE("PUT", "routers/{id}/remove_router_interface", net_router_remove_interface, 0),
-    ROWS("floatingips", floating),
-    UPDATE("floatingips", floating),
-    ROWS("security-groups", group),
-    UPDATE("security-groups", group),
-    ROWS("security-group-rules", rule),
+    READ("floatingips", net_plain_list, floatingip),
+    MAKE("floatingips", floating, floatingip),
+    UPDATE("floatingips", floating, floatingip),
+    READ("security-groups", net_group_list, security_group),
+    MAKE("security-groups", group, security_group),
+    UPDATE("security-groups", group, security_group),
+    READ("security-group-rules", net_plain_list, security_group_rule),
+    MAKE("security-group-rules", rule, security_group_rule),
     ROUTE("GET", "extensions", extension_list, API_NO_DB),
     ROUTE("GET", "extensions/{id}", extension_show, API_NO_DB),
     ROUTE("GET", "agents", agent_list, API_ADMIN),
     ROUTE("GET", "agents/{id}", agent_show, API_ADMIN),
     ROUTE("GET", "availability_zones", zone_list, 0),
     ROUTE("GET", "quotas", net_quota_list, API_ADMIN),
-    ROUTE("GET", "quotas/{id}", net_quota_show, 0),
+    ROUTE("GET", "quotas/{id}", net_quota_show, 0, .doc = "one's own project; administrators: all"),
     ROUTE("PUT", "quotas/{id}", net_quota_update, API_ADMIN),
     ROUTE("DELETE", "quotas/{id}", net_quota_delete, API_ADMIN),
-    ROUTE("GET", "quotas/{id}/default", net_quota_default, 0),
-    ROUTE("GET", "quotas/{id}/details.json", net_quota_details, 0),
-    ROUTE("GET", "quotas/{id}/details", net_quota_details, 0),
+    ROUTE("GET", "quotas/{id}/default", net_quota_default, 0,
+          .doc = "one's own project; administrators: all"),
+    ROUTE("GET", "quotas/{id}/details.json", net_quota_details, 0,
+          .doc = "one's own project; administrators: all"),
+    ROUTE("GET", "quotas/{id}/details", net_quota_details, 0,
+          .doc = "one's own project; administrators: all"),
     ROUTE("GET", "subnetpools", empty_list, 0),
     ROUTE("GET", "address-groups", empty_list, 0),
     ROUTE("GET", "address-scopes", empty_list, 0),
     ROUTE("GET", "{collection}/{id}/tags", tags_show, 0),
     ROUTE("PUT", "{collection}/{id}/tags", tags_put, 0),
     ROUTE("DELETE", "{collection}/{id}/tags", tags_delete, 0),
-    ROUTE("GET", "{collection}/{id}/tags/{tag}", tag_one, 0),
-    ROUTE("PUT", "{collection}/{id}/tags/{tag}", tag_one, 0),
+    ROUTE("GET", "{collection}/{id}/tags/{tag}", tag_one, 0, .statuses = {204}),
+    ROUTE("PUT", "{collection}/{id}/tags/{tag}", tag_one, 0, .statuses = {201}),
     ROUTE("DELETE", "{collection}/{id}/tags/{tag}", tag_one, 0),
 };
 

@@ -5,7 +5,7 @@
  *             network_nets.c  networks; network_subnets.c subnets and DHCP ports
  *             network_alloc.c addresses; network_ports.c ports; network_routers.c routers;
  *             network_floating.c floating IPs; network_security.c security groups and rules;
- *             network_quotas.c quotas
+ *             network_quotas.c quotas; network_plain.c what needs no file of its own
  * Changes.    A handler reads a row with net_get(), changes it and gives it to net_put(): so
  * several changes of one row in a request add up, and the revision it was read at is expected.
  * Races.      "Nobody uses it" is a statement about rows that do not exist, which no precondition
@@ -22,9 +22,8 @@
 
 struct net_kind {
     const struct resource *resource;
-    const char *error;       /* "Network": NetworkNotFound */
-    const char *label;       /* "Network": "Network x could not be found." */
-    const char *seen_by_all; /* SQL: who else than the owner may see it; "0" for nobody */
+    const char *seen_by_all; /* SQL: which rows others than the owner see, too; NULL: none */
+    /* Adds to the view what no field says; NULL: nothing. */
     json_t *(*complete)(struct api_req *req, const json_t *row, json_t *view);
 };
 
@@ -113,19 +112,22 @@ int net_dhcp_sync(struct api_req *req, const json_t *network);
 int net_router_between(struct api_req *req, const char *subnet_id, const char *external_id,
                        char ret_id[64]);
 
+/* ---- network_plain.c ---- */
+
+/* For the resource that the route names: what its table tells all of, rows of a project that are
+ * changed by it alone. Those with a struct net_kind are shown by it. */
+api_handler net_plain_create, net_plain_list, net_plain_show, net_plain_update, net_plain_delete;
+
 /* ---- handlers ---- */
-api_handler net_network_create, net_network_list, net_network_show, net_network_update,
-    net_network_delete;
-api_handler net_subnet_create, net_subnet_list, net_subnet_show, net_subnet_update,
-    net_subnet_delete;
-api_handler net_port_create, net_port_list, net_port_show, net_port_update, net_port_delete;
-api_handler net_router_create, net_router_list, net_router_show, net_router_update,
-    net_router_delete, net_router_add_interface, net_router_remove_interface;
-api_handler net_floating_create, net_floating_list, net_floating_show, net_floating_update,
-    net_floating_delete;
-api_handler net_group_create, net_group_list, net_group_show, net_group_update, net_group_delete;
+api_handler net_network_create, net_network_update, net_network_delete;
+api_handler net_subnet_create, net_subnet_update, net_subnet_delete;
+api_handler net_port_create, net_port_list, net_port_update, net_port_delete;
+api_handler net_router_create, net_router_update, net_router_delete, net_router_add_interface,
+    net_router_remove_interface;
+api_handler net_floating_create, net_floating_update, net_floating_delete;
+api_handler net_group_create, net_group_list, net_group_update, net_group_delete;
 api_handler net_quota_list, net_quota_show, net_quota_default, net_quota_details, net_quota_update,
     net_quota_delete;
-api_handler net_rule_create, net_rule_list, net_rule_show, net_rule_delete;
+api_handler net_rule_create, net_rule_delete;
 
 #endif

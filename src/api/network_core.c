@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/id.h"
 #include "base/json.h"
+#include <ctype.h>
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -148,25 +149,31 @@ static bool is_open(struct api_req *req, const struct net_kind *kind, const json
     json_t *network = NULL;
     bool open;
 
-    if (kind == &net_subnets)
+    if (kind->resource == &resource_subnet)
         row = network = net_get(req, "network", json_str(row, "network_id", ""));
-    else if (kind != &net_networks)
+    else if (kind->resource != &resource_network)
         return false;
     open = json_bool(row, "shared", false) || json_bool(row, "external", false);
     json_decref(network);
     return open;
 }
 
-static void not_found(struct api_req *req, const struct net_kind *kind, const char *id)
+/* "Security group rule": the type is SecurityGroupRuleNotFound. */
+static void not_found(struct api_req *req, const struct resource *resource, const char *id)
 {
-    char type[96];
+    bool group = strncmp(resource->table, "security_group", 14) == 0, up = false;
+    char title[64], type[80];
+    size_t n = 0;
 
-    snprintf(type, sizeof(type), "%sNotFound", kind->error);
-    api_fail(req, 404, type,
-             kind == &net_security_groups || kind == &net_security_group_rules
-                 ? "%s %.100s does not exist"
-                 : "%s %.100s could not be found.",
-             kind->label, id);
+    resource_title(resource, title, sizeof(title));
+    for (const char *at = title; *at; at++) {
+        if (*at != ' ')
+            type[n++] = up ? (char)toupper((unsigned char)*at) : *at;
+        up = *at == ' ';
+    }
+    snprintf(type + n, sizeof(type) - n, "NotFound");
+    api_fail(req, 404, type, group ? "%s %.100s does not exist" : "%s %.100s could not be found.",
+             title, id);
 }
 
 json_t *net_see(struct api_req *req, const struct net_kind *kind, const char *id)
@@ -176,7 +183,7 @@ json_t *net_see(struct api_req *req, const struct net_kind *kind, const char *id
     if (row && (api_owns(req, json_str(row, "project_id", "")) || is_open(req, kind, row)))
         return row;
     json_decref(row);
-    not_found(req, kind, id ? id : "");
+    not_found(req, kind->resource, id ? id : "");
     return NULL;
 }
 
@@ -514,7 +521,8 @@ void net_list(struct api_req *req, const struct net_kind *kind, const char *wher
         http_query_each(req->http, take_query, &query);
     buf_printf(&sql, "(%s)", where ? where : "1");
     if (!req->auth.admin) {
-        buf_printf(&sql, " AND (project_id = ? OR %s)", kind->seen_by_all);
+        buf_printf(&sql, " AND (project_id = ? OR %s)",
+                   kind->seen_by_all ? kind->seen_by_all : "0");
         json_array_append_new(all, json_string(req->auth.project_id));
     }
     add_in(&sql, all, "project_id", query.projects);

@@ -32,9 +32,6 @@ static json_t *complete(struct api_req *req, const json_t *row, json_t *view)
 
 const struct net_kind net_floatingips = {
     .resource = &resource_floatingip,
-    .error = "FloatingIP",
-    .label = "Floating IP",
-    .seen_by_all = "0",
     .complete = complete,
 };
 
@@ -217,16 +214,6 @@ void net_floating_create(struct api_req *req)
     if (row)
         net_reply(req, 201, &net_floatingips, row);
     json_decref(row);
-}
-
-void net_floating_list(struct api_req *req)
-{
-    net_list(req, &net_floatingips, NULL, NULL);
-}
-
-void net_floating_show(struct api_req *req)
-{
-    net_show(req, &net_floatingips);
 }
 
 void net_floating_update(struct api_req *req)

@@ -36,8 +36,6 @@ static json_t *complete(struct api_req *req, const json_t *row, json_t *view)
 
 const struct net_kind net_networks = {
     .resource = &resource_network,
-    .error = "Network",
-    .label = "Network",
     .seen_by_all = "shared = 1 OR external = 1",
     .complete = complete,
 };
@@ -131,16 +129,6 @@ static json_t *make(struct api_req *req, const json_t *body)
 void net_network_create(struct api_req *req)
 {
     net_post(req, &net_networks, make);
-}
-
-void net_network_list(struct api_req *req)
-{
-    net_list(req, &net_networks, NULL, NULL);
-}
-
-void net_network_show(struct api_req *req)
-{
-    net_show(req, &net_networks);
 }
 
 /* An external network stays external while routers and floating IPs are on it. */

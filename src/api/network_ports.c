@@ -77,9 +77,6 @@ static json_t *complete(struct api_req *req, const json_t *row, json_t *view)
 
 const struct net_kind net_ports = {
     .resource = &resource_port,
-    .error = "Port",
-    .label = "Port",
-    .seen_by_all = "0",
     .complete = complete,
 };
 
@@ -381,11 +378,6 @@ void net_port_list(struct api_req *req)
                    : NULL,
              params);
     json_decref(params);
-}
-
-void net_port_show(struct api_req *req)
-{
-    net_show(req, &net_ports);
 }
 
 static bool wants_same(const json_t *wanted, const json_t *have)

@@ -26,9 +26,6 @@ static json_t *complete(struct api_req *req, const json_t *row, json_t *view)
 
 const struct net_kind net_routers = {
     .resource = &resource_router,
-    .error = "Router",
-    .label = "Router",
-    .seen_by_all = "0",
     .complete = complete,
 };
 
@@ -183,16 +180,6 @@ static json_t *make(struct api_req *req, const json_t *body)
 void net_router_create(struct api_req *req)
 {
     net_post(req, &net_routers, make);
-}
-
-void net_router_list(struct api_req *req)
-{
-    net_list(req, &net_routers, NULL, NULL);
-}
-
-void net_router_show(struct api_req *req)
-{
-    net_show(req, &net_routers);
 }
 
 /* The next hop of a route must be on a network that the router is on. */

@@ -25,9 +25,6 @@ static json_t *complete_rule(struct api_req *req, const json_t *row, json_t *vie
 
 const struct net_kind net_security_group_rules = {
     .resource = &resource_security_group_rule,
-    .error = "SecurityGroupRule",
-    .label = "Security group rule",
-    .seen_by_all = "0",
     .complete = complete_rule,
 };
 
@@ -50,9 +47,6 @@ static json_t *complete_group(struct api_req *req, const json_t *row, json_t *vi
 
 const struct net_kind net_security_groups = {
     .resource = &resource_security_group,
-    .error = "SecurityGroup",
-    .label = "Security group",
-    .seen_by_all = "0",
     .complete = complete_group,
 };
 
@@ -197,11 +191,6 @@ void net_group_list(struct api_req *req)
                               net_view(req, &net_security_groups, row));
     }
     json_decref(row);
-}
-
-void net_group_show(struct api_req *req)
-{
-    net_show(req, &net_security_groups);
 }
 
 static bool is_default(const json_t *row)
@@ -426,16 +415,6 @@ static json_t *make_rule(struct api_req *req, const json_t *body)
 void net_rule_create(struct api_req *req)
 {
     net_post(req, &net_security_group_rules, make_rule);
-}
-
-void net_rule_list(struct api_req *req)
-{
-    net_list(req, &net_security_group_rules, NULL, NULL);
-}
-
-void net_rule_show(struct api_req *req)
-{
-    net_show(req, &net_security_group_rules);
 }
 
 void net_rule_delete(struct api_req *req)

@@ -21,8 +21,6 @@ static json_t *complete(struct api_req *req, const json_t *row, json_t *view)
 
 const struct net_kind net_subnets = {
     .resource = &resource_subnet,
-    .error = "Subnet",
-    .label = "Subnet",
     .seen_by_all = "network_id IN (SELECT id FROM network WHERE shared = 1 OR external = 1)",
     .complete = complete,
 };
@@ -325,16 +323,6 @@ static json_t *make(struct api_req *req, const json_t *body)
 void net_subnet_create(struct api_req *req)
 {
     net_post(req, &net_subnets, make);
-}
-
-void net_subnet_list(struct api_req *req)
-{
-    net_list(req, &net_subnets, NULL, NULL);
-}
-
-void net_subnet_show(struct api_req *req)
-{
-    net_show(req, &net_subnets);
 }
 
 /* A gateway address that a router holds stays. */

@@ -122,47 +122,6 @@ json_t *api_body_object(struct api_req *req, const char *singular)
     return NULL;
 }
 
-/* "security_group" -> "SecurityGroupNotFound" */
-static void not_found_type(const char *singular, char *out, size_t size)
-{
-    bool up = true;
-    size_t n = 0;
-
-    if (strcmp(singular, "floatingip") == 0)
-        singular = "floating_IP";
-    for (; *singular && n + 1 < size; singular++) {
-        if (*singular == '_') {
-            up = true;
-            continue;
-        }
-        out[n++] = up ? (char)toupper((unsigned char)*singular) : *singular;
-        up = false;
-    }
-    out[n] = '\0';
-    strncat(out, "NotFound", size - n - 1);
-}
-
-json_t *api_row(struct api_req *req, const struct resource *resource, const char *id)
-{
-    int64_t rev = 0;
-    json_t *row = mirror_get(req->db, resource->table, id, &rev);
-    char type[96], what[64];
-
-    if (row &&
-        (!json_object_get(row, "project_id") || api_owns(req, json_str(row, "project_id", "")))) {
-        json_put_int(row, "_rev", rev);
-        return row;
-    }
-    json_decref(row);
-    not_found_type(resource->singular, type, sizeof(type));
-    snprintf(what, sizeof(what), "%s", resource->singular);
-    what[0] = (char)toupper((unsigned char)what[0]);
-    for (char *at = what; *at; at++)
-        *at = *at == '_' ? ' ' : *at;
-    api_fail(req, 404, type, "%s %.100s could not be found.", what, id);
-    return NULL;
-}
-
 void api_event(struct api_req *req, const char *severity, const char *kind, const char *object,
                const char *format, ...)
 {

@@ -65,3 +65,16 @@ int api_route_find(const struct api_service_ops *service, const char *method, co
     req->param_count = 0;
     return rc;
 }
+
+size_t api_route_statuses(const struct api_route *route, unsigned short out[API_STATUSES_MAX])
+{
+    size_t n = 0;
+
+    for (; n < API_STATUSES_MAX && route->statuses[n]; n++)
+        out[n] = route->statuses[n];
+    if (n == 0)
+        out[n++] = strcmp(route->method, "POST") == 0     ? 201
+                   : strcmp(route->method, "DELETE") == 0 ? 204
+                                                          : 200;
+    return n;
+}

@@ -6,9 +6,13 @@ static const char *const host_states[] = {"joining", "up", "suspect", "lost", "f
 static const struct field host_fields[] = {
     {.name = "id", .type = FIELD_STR, .doc = "host name"},
     {.name = "cabinet", .type = FIELD_STR, .flags = FIELD_INDEX, .doc = "failure domain"},
-    {.name = "roles", .type = FIELD_LIST, .doc = "controller, compute, network, storage"},
+    {.name = "roles",
+     .type = FIELD_LIST,
+     .of = FIELD_STR,
+     .doc = "controller, compute, network, storage"},
     {.name = "mgmt_ip", .type = FIELD_IP, .doc = "management plane"},
     {.name = "tenant_ip", .type = FIELD_IP, .doc = "tenant plane: the VXLAN end point"},
+    {.name = "storage_ip", .type = FIELD_IP, .flags = FIELD_NULL, .doc = "storage plane"},
     {.name = "state",
      .type = FIELD_STR,
      .flags = FIELD_INDEX,
@@ -24,9 +28,9 @@ static const struct field host_fields[] = {
      .doc = "what an operator should look after, as the host sees it"},
     {.name = "disabled", .type = FIELD_BOOL, .doc = "no new servers here (maintenance)"},
     {.name = "draining", .type = FIELD_BOOL, .doc = "what runs here is moved elsewhere"},
-    {.name = "vcpus", .type = FIELD_INT},
-    {.name = "ram_mb", .type = FIELD_INT},
-    {.name = "disk_gb", .type = FIELD_INT},
+    {.name = "vcpus", .type = FIELD_INT, .doc = "of the machine"},
+    {.name = "ram_mb", .type = FIELD_INT, .doc = "of the machine"},
+    {.name = "disk_gb", .type = FIELD_INT, .doc = "of the machine"},
     {.name = "accel", .type = FIELD_STR, .doc = "kvm or tcg, as probed"},
     {.name = "version", .type = FIELD_STR, .doc = "of vlingd"},
     {.name = "planes", .type = FIELD_OBJECT, .doc = "plane -> up or down, as the host sees it"},
@@ -42,11 +46,14 @@ const struct resource resource_host = {
 
 static const struct field module_fields[] = {
     {.name = "id", .type = FIELD_STR, .doc = "e.g. api-vip"},
-    {.name = "master", .type = FIELD_ID, .flags = FIELD_INDEX | FIELD_NULL},
-    {.name = "standby", .type = FIELD_ID, .flags = FIELD_NULL},
-    {.name = "backup", .type = FIELD_ID, .flags = FIELD_NULL},
+    {.name = "master",
+     .type = FIELD_ID,
+     .flags = FIELD_INDEX | FIELD_NULL,
+     .doc = "host that does it"},
+    {.name = "standby", .type = FIELD_ID, .flags = FIELD_NULL, .doc = "host that does it next"},
+    {.name = "backup", .type = FIELD_ID, .flags = FIELD_NULL, .doc = "host after that"},
     {.name = "generation", .type = FIELD_INT, .doc = "grows with every change of master"},
-    {.name = "since", .type = FIELD_TIME},
+    {.name = "since", .type = FIELD_TIME, .doc = "of the master"},
 };
 
 const struct resource resource_module = {
@@ -79,7 +86,7 @@ const struct resource resource_event = {
 };
 
 static const struct field setting_fields[] = {
-    {.name = "id", .type = FIELD_STR},
+    {.name = "id", .type = FIELD_STR, .doc = "name"},
     {.name = "value", .type = FIELD_ANY},
 };
 
@@ -93,7 +100,7 @@ const struct resource resource_setting = {
 
 static const struct field lease_fields[] = {
     {.name = "id", .type = FIELD_STR, .doc = "host/<name>"},
-    {.name = "epoch", .type = FIELD_INT},
+    {.name = "epoch", .type = FIELD_INT, .doc = "of the host"},
     {.name = "boot", .type = FIELD_STR, .doc = "random for each life of the holder"},
 };
 

@@ -22,9 +22,16 @@ static const struct field server_fields[] = {
     {.name = "flavor",
      .type = FIELD_OBJECT,
      .doc = "copy: id name vcpus ram disk ephemeral swap extra_specs"},
-    {.name = "flavor_id", .type = FIELD_ID, .flags = FIELD_INDEX},
-    {.name = "key_name", .type = FIELD_STR, .flags = FIELD_NULL},
-    {.name = "public_key", .type = FIELD_STR, .flags = FIELD_NULL | FIELD_INTERNAL, .max = 16384},
+    {.name = "flavor_id",
+     .type = FIELD_ID,
+     .flags = FIELD_INDEX,
+     .doc = "of the flavor it was made from"},
+    {.name = "key_name", .type = FIELD_STR, .flags = FIELD_NULL, .doc = "of the key pair"},
+    {.name = "public_key",
+     .type = FIELD_STR,
+     .flags = FIELD_NULL | FIELD_INTERNAL,
+     .max = 16384,
+     .doc = "as it was at create"},
     {.name = "user_data",
      .type = FIELD_STR,
      .flags = FIELD_NULL | FIELD_INTERNAL,
@@ -34,9 +41,10 @@ static const struct field server_fields[] = {
      .type = FIELD_OBJECT,
      .flags = CU,
      .max = SERVER_METADATA_MAX,
-     .fallback = "{}"},
+     .fallback = "{}",
+     .doc = "of texts"},
     {.name = "security_groups", .type = FIELD_LIST, .doc = "names or ids given at create"},
-    {.name = "config_drive", .type = FIELD_BOOL},
+    {.name = "config_drive", .type = FIELD_BOOL, .doc = "has one"},
     {.name = "availability_zone",
      .type = FIELD_STR,
      .flags = FIELD_NULL | FIELD_INDEX,
@@ -51,15 +59,26 @@ static const struct field server_fields[] = {
      .doc = "planner's choice; null: not placed yet"},
     {.name = "generation",
      .type = FIELD_INT,
+     .flags = FIELD_INTERNAL,
      .doc = "grows with each move; older writers are void"},
     {.name = "move_to",
      .type = FIELD_ID,
      .flags = FIELD_NULL | FIELD_INTERNAL,
      .doc = "planner's: where its host is to hand it over to; null: it stays"},
-    {.name = "power", .type = FIELD_STR, .flags = FIELD_INDEX, .choices = powers, .doc = "wanted"},
-    {.name = "reboot_serial", .type = FIELD_INT, .doc = "grows with each reboot asked for"},
-    {.name = "reboot_hard", .type = FIELD_BOOL},
-    {.name = "locked", .type = FIELD_BOOL},
+    {.name = "power",
+     .type = FIELD_STR,
+     .flags = FIELD_INDEX | FIELD_INTERNAL,
+     .choices = powers,
+     .doc = "wanted"},
+    {.name = "reboot_serial",
+     .type = FIELD_INT,
+     .flags = FIELD_INTERNAL,
+     .doc = "grows with each reboot asked for"},
+    {.name = "reboot_hard",
+     .type = FIELD_BOOL,
+     .flags = FIELD_INTERNAL,
+     .doc = "the last reboot asked for"},
+    {.name = "locked", .type = FIELD_BOOL, .doc = "true: only administrators change the server"},
     {.name = "launch_index", .type = FIELD_INT, .doc = "among those of one request"},
     {.name = "fault",
      .type = FIELD_OBJECT,
@@ -71,6 +90,7 @@ static const struct field server_fields[] = {
 
 const struct resource resource_server = {
     .table = "server",
+    .service = "compute",
     .singular = "server",
     .plural = "servers",
     RESOURCE_FIELDS(server_fields),
@@ -85,6 +105,13 @@ const struct resource resource_server = {
             {.name = NULL},
         },
     .limits = &resource_compute_quota,
+    .form =
+        "Create takes Nova's imageRef, flavorRef, networks, key_name, security_groups, user_data, "
+        "config_drive, availability_zone, metadata, description, min_count, max_count and the "
+        "scheduler hint group. The form shown is Nova's: status, task, power state, addresses, "
+        "fault, image, flavor, host and links, made from this row, its server_state and its ports. "
+        "Filters: name, status, image, flavor, ip, ip6, uuid, availability_zone; of administrators "
+        "also host, user_id and all_tenants with tenant_id.",
     .doc = "A virtual server (VPS), as wanted.",
 };
 
@@ -96,10 +123,10 @@ static const struct field server_state_fields[] = {
     {.name = "generation",
      .type = FIELD_INT,
      .doc = "which of the server's generations this tells of"},
-    {.name = "power", .type = FIELD_STR, .flags = FIELD_INDEX, .choices = observed},
+    {.name = "power", .type = FIELD_STR, .flags = FIELD_INDEX, .choices = observed, .doc = "seen"},
     {.name = "reboot_serial", .type = FIELD_INT, .doc = "last reboot done"},
     {.name = "fault", .type = FIELD_OBJECT, .flags = FIELD_NULL, .doc = "code, message, created"},
-    {.name = "launched_at", .type = FIELD_TIME, .flags = FIELD_NULL},
+    {.name = "launched_at", .type = FIELD_TIME, .flags = FIELD_NULL, .doc = "first began to run"},
     {.name = "updated_at", .type = FIELD_TIME},
 };
 
@@ -138,27 +165,44 @@ static const struct field flavor_fields[] = {
      .type = FIELD_INT,
      .flags = FIELD_CREATE,
      .max = 1048576,
-     .fallback = "0"},
-    {.name = "swap", .type = FIELD_INT, .flags = FIELD_CREATE, .max = 1048576, .fallback = "0"},
-    {.name = "rxtx_factor", .type = FIELD_ANY, .flags = FIELD_CREATE, .fallback = "1.0"},
+     .fallback = "0",
+     .doc = "GiB, kept as given"},
+    {.name = "swap",
+     .type = FIELD_INT,
+     .flags = FIELD_CREATE,
+     .max = 1048576,
+     .fallback = "0",
+     .doc = "MiB, kept as given"},
+    {.name = "rxtx_factor",
+     .type = FIELD_ANY,
+     .flags = FIELD_CREATE,
+     .fallback = "1.0",
+     .doc = "kept as given"},
     {.name = "is_public",
      .json = "os-flavor-access:is_public",
      .type = FIELD_BOOL,
      .flags = FIELD_CREATE,
-     .fallback = "true"},
+     .fallback = "true",
+     .doc = "false: only administrators see it"},
     {.name = "disabled",
      .json = "OS-FLV-DISABLED:disabled",
      .type = FIELD_BOOL,
      .fallback = "false"},
     {.name = "description", .type = FIELD_STR, .flags = CU | FIELD_NULL, .max = 65535},
-    {.name = "extra_specs", .type = FIELD_OBJECT, .flags = FIELD_INTERNAL, .fallback = "{}"},
+    {.name = "extra_specs",
+     .type = FIELD_OBJECT,
+     .flags = FIELD_INTERNAL,
+     .fallback = "{}",
+     .doc = "kept as given"},
 };
 
 const struct resource resource_flavor = {
     .table = "flavor",
+    .service = "compute",
     .singular = "flavor",
     .plural = "flavors",
     RESOURCE_FIELDS(flavor_fields),
+    .form = "Links are added. Filters: is_public (administrators), minRam, minDisk.",
     .doc = "A size of server.",
 };
 
@@ -170,14 +214,19 @@ static const struct field keypair_fields[] = {
      .flags = FIELD_REQUIRED | FIELD_CREATE | FIELD_INDEX,
      .min = 1},
     {.name = "user_id", .type = FIELD_ID, .flags = FIELD_INDEX},
-    {.name = "type", .type = FIELD_STR, .flags = FIELD_CREATE, .fallback = "\"ssh\""},
-    {.name = "public_key", .type = FIELD_STR, .flags = FIELD_CREATE, .max = 16384},
-    {.name = "fingerprint", .type = FIELD_STR},
+    {.name = "type", .type = FIELD_STR, .flags = FIELD_CREATE, .fallback = "\"ssh\"", .doc = "ssh"},
+    {.name = "public_key",
+     .type = FIELD_STR,
+     .flags = FIELD_CREATE,
+     .max = 16384,
+     .doc = "none given: a pair is made"},
+    {.name = "fingerprint", .type = FIELD_STR, .doc = "MD5 of the key"},
     {.name = "created_at", .type = FIELD_TIME},
 };
 
 const struct resource resource_keypair = {
     .table = "keypair",
+    .service = "compute",
     .singular = "keypair",
     .plural = "keypairs",
     RESOURCE_FIELDS(keypair_fields),
@@ -189,6 +238,7 @@ const struct resource resource_keypair = {
             {.name = NULL},
         },
     .limits = &resource_compute_quota,
+    .form = "Without public_key a pair is made, and private_key is shown this once.",
     .doc = "A user's SSH public key.",
 };
 
@@ -213,6 +263,7 @@ static const struct field server_group_fields[] = {
 
 const struct resource resource_server_group = {
     .table = "server_group",
+    .service = "compute",
     .singular = "server_group",
     .plural = "server_groups",
     RESOURCE_FIELDS(server_group_fields),
@@ -224,6 +275,8 @@ const struct resource resource_server_group = {
             {.name = NULL},
         },
     .limits = &resource_compute_quota,
+    .form = "The policy stands in the list policies; members lists the servers. Administrators "
+            "list those of everybody with all_projects.",
     .doc = "Servers that are to be on one host, or each on a host of its own.",
 };
 
@@ -265,6 +318,8 @@ static const struct field compute_quota_fields[] = {
 
 const struct resource resource_compute_quota = {
     .table = "compute_quota",
+    .service = "compute",
+    .title = "quota",
     .singular = "quota_set",
     .plural = "quota_sets",
     RESOURCE_FIELDS(compute_quota_fields),

@@ -15,16 +15,31 @@ static const struct field domain_fields[] = {
      .flags = CU | FIELD_NULL,
      .max = 65535,
      .fallback = "\"\""},
-    {.name = "enabled", .type = FIELD_BOOL, .flags = CU | FIELD_INDEX, .fallback = "true"},
-    {.name = "options", .type = FIELD_OBJECT, .flags = CU, .fallback = "{}"},
-    {.name = "tags", .type = FIELD_LIST, .flags = CU, .fallback = "[]"},
+    {.name = "enabled",
+     .type = FIELD_BOOL,
+     .flags = CU | FIELD_INDEX,
+     .fallback = "true",
+     .doc = "false: nobody of it gets in"},
+    {.name = "options",
+     .type = FIELD_OBJECT,
+     .flags = CU,
+     .fallback = "{}",
+     .doc = "kept as given"},
+    {.name = "tags",
+     .type = FIELD_LIST,
+     .of = FIELD_STR,
+     .flags = CU,
+     .fallback = "[]",
+     .doc = "kept as given"},
 };
 
 const struct resource resource_domain = {
     .table = "domain",
+    .service = "identity",
     .singular = "domain",
     .plural = "domains",
     RESOURCE_FIELDS(domain_fields),
+    .form = "Links are added. What the table does not know is ignored, as Keystone does.",
     .doc = "A name space of projects and users.",
 };
 
@@ -39,23 +54,46 @@ static const struct field project_fields[] = {
      .type = FIELD_ID,
      .flags = FIELD_CREATE | FIELD_INDEX,
      .fallback = "\"default\""},
-    {.name = "parent_id", .type = FIELD_ID, .flags = FIELD_CREATE | FIELD_NULL | FIELD_INDEX},
-    {.name = "is_domain", .type = FIELD_BOOL, .flags = FIELD_CREATE, .fallback = "false"},
+    {.name = "parent_id",
+     .type = FIELD_ID,
+     .flags = FIELD_CREATE | FIELD_NULL | FIELD_INDEX,
+     .doc = "the project above it; its domain's if it has none"},
+    {.name = "is_domain",
+     .type = FIELD_BOOL,
+     .flags = FIELD_CREATE,
+     .fallback = "false",
+     .doc = "only false: domains are made as domains"},
     {.name = "description",
      .type = FIELD_STR,
      .flags = CU | FIELD_NULL,
      .max = 65535,
      .fallback = "\"\""},
-    {.name = "enabled", .type = FIELD_BOOL, .flags = CU | FIELD_INDEX, .fallback = "true"},
-    {.name = "options", .type = FIELD_OBJECT, .flags = CU, .fallback = "{}"},
-    {.name = "tags", .type = FIELD_LIST, .flags = CU, .max = 80, .fallback = "[]"},
+    {.name = "enabled",
+     .type = FIELD_BOOL,
+     .flags = CU | FIELD_INDEX,
+     .fallback = "true",
+     .doc = "false: no token for it"},
+    {.name = "options",
+     .type = FIELD_OBJECT,
+     .flags = CU,
+     .fallback = "{}",
+     .doc = "kept as given"},
+    {.name = "tags",
+     .type = FIELD_LIST,
+     .of = FIELD_STR,
+     .flags = CU,
+     .max = 80,
+     .fallback = "[]",
+     .doc = "kept as given"},
 };
 
 const struct resource resource_project = {
     .table = "project",
+    .service = "identity",
     .singular = "project",
     .plural = "projects",
     RESOURCE_FIELDS(project_fields),
+    .form = "Links are added. What the table does not know is ignored, as Keystone does.",
     .doc = "Owns resources; the unit of isolation and quota.",
 };
 
@@ -66,11 +104,22 @@ static const struct field user_fields[] = {
      .type = FIELD_ID,
      .flags = FIELD_CREATE | FIELD_INDEX,
      .fallback = "\"default\""},
-    {.name = "default_project_id", .type = FIELD_ID, .flags = CU | FIELD_NULL},
+    {.name = "default_project_id",
+     .type = FIELD_ID,
+     .flags = CU | FIELD_NULL,
+     .doc = "scope of tokens that ask for none"},
     {.name = "email", .type = FIELD_STR, .flags = CU | FIELD_NULL},
     {.name = "description", .type = FIELD_STR, .flags = CU | FIELD_NULL, .max = 65535},
-    {.name = "enabled", .type = FIELD_BOOL, .flags = CU | FIELD_INDEX, .fallback = "true"},
-    {.name = "options", .type = FIELD_OBJECT, .flags = CU, .fallback = "{}"},
+    {.name = "enabled",
+     .type = FIELD_BOOL,
+     .flags = CU | FIELD_INDEX,
+     .fallback = "true",
+     .doc = "false: cannot log in, and tokens are void"},
+    {.name = "options",
+     .type = FIELD_OBJECT,
+     .flags = CU,
+     .fallback = "{}",
+     .doc = "kept as given"},
     {.name = "password_hash",
      .type = FIELD_STR,
      .flags = FIELD_INTERNAL | FIELD_NULL,
@@ -79,30 +128,42 @@ static const struct field user_fields[] = {
      .type = FIELD_INT,
      .flags = FIELD_INTERNAL,
      .doc = "grows with every change; older tokens are void"},
-    {.name = "password_expires_at", .type = FIELD_TIME, .flags = FIELD_NULL},
+    {.name = "password_expires_at", .type = FIELD_TIME, .flags = FIELD_NULL, .doc = "always null"},
 };
 
 const struct resource resource_user = {
     .table = "user",
+    .service = "identity",
     .singular = "user",
     .plural = "users",
     RESOURCE_FIELDS(user_fields),
+    .form =
+        "A password is given as password at create and update, and never shown. Links are added.",
     .doc = "Who can ask for a token.",
 };
 
 static const struct field role_fields[] = {
     {.name = "id", .type = FIELD_STR},
     {.name = "name", .type = FIELD_STR, .flags = FIELD_REQUIRED | CU | FIELD_INDEX, .min = 1},
-    {.name = "domain_id", .type = FIELD_ID, .flags = FIELD_CREATE | FIELD_NULL},
+    {.name = "domain_id",
+     .type = FIELD_ID,
+     .flags = FIELD_CREATE | FIELD_NULL,
+     .doc = "kept as given"},
     {.name = "description", .type = FIELD_STR, .flags = CU | FIELD_NULL, .max = 65535},
-    {.name = "options", .type = FIELD_OBJECT, .flags = CU, .fallback = "{}"},
+    {.name = "options",
+     .type = FIELD_OBJECT,
+     .flags = CU,
+     .fallback = "{}",
+     .doc = "kept as given"},
 };
 
 const struct resource resource_role = {
     .table = "role",
+    .service = "identity",
     .singular = "role",
     .plural = "roles",
     RESOURCE_FIELDS(role_fields),
+    .form = "Links are added. What the table does not know is ignored, as Keystone does.",
     .doc = "admin, member, reader and whatever the operator adds.",
 };
 
@@ -111,15 +172,24 @@ static const struct field assignment_fields[] = {
     {.name = "id", .type = FIELD_STR},
     {.name = "user_id", .type = FIELD_ID, .flags = FIELD_INDEX},
     {.name = "role_id", .type = FIELD_ID, .flags = FIELD_INDEX},
-    {.name = "scope_kind", .type = FIELD_STR, .flags = FIELD_INDEX},
-    {.name = "scope_id", .type = FIELD_ID, .flags = FIELD_INDEX},
+    {.name = "scope_kind",
+     .type = FIELD_STR,
+     .flags = FIELD_INDEX,
+     .doc = "project, domain or system"},
+    {.name = "scope_id",
+     .type = FIELD_ID,
+     .flags = FIELD_INDEX,
+     .doc = "of project or domain; system: all"},
 };
 
 const struct resource resource_assignment = {
     .table = "assignment",
+    .service = "identity",
     .singular = "role_assignment",
     .plural = "role_assignments",
     RESOURCE_FIELDS(assignment_fields),
+    .form = "Written by the routes of grants; shown as {role, user, scope}. Filters: user.id, "
+            "role.id, scope.project.id, scope.domain.id, scope.system, effective, include_names.",
     .doc = "A user's role on a project, domain or the system.",
 };
 
@@ -143,7 +213,7 @@ const struct resource resource_revocation = {
 /* id = a hash of kind, domain and name. */
 static const struct field taken_name_fields[] = {
     {.name = "id", .type = FIELD_STR},
-    {.name = "owner_id", .type = FIELD_ID, .flags = FIELD_INDEX},
+    {.name = "owner_id", .type = FIELD_ID, .flags = FIELD_INDEX, .doc = "whose name it is"},
 };
 
 const struct resource resource_taken_name = {

@@ -9,42 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STR_MAX_DEFAULT 255
-#define ELEMENTS_MAX_DEFAULT 1024
+#define ROW(name) &resource_##name,
+const struct resource *const resource_all[] = {TABLES(ROW) NULL};
 
-const struct resource *const resource_all[] = {
-    &resource_host,
-    &resource_module,
-    &resource_event,
-    &resource_setting,
-    &resource_lease,
-    &resource_domain,
-    &resource_project,
-    &resource_user,
-    &resource_role,
-    &resource_assignment,
-    &resource_revocation,
-    &resource_taken_name,
-    &resource_image,
-    &resource_server,
-    &resource_server_state,
-    &resource_flavor,
-    &resource_keypair,
-    &resource_server_group,
-    &resource_compute_quota,
-    &resource_network,
-    &resource_subnet,
-    &resource_port,
-    &resource_router,
-    &resource_floatingip,
-    &resource_security_group,
-    &resource_security_group_rule,
-    &resource_ip,
-    &resource_vni,
-    &resource_guard,
-    &resource_network_quota,
-    NULL,
-};
+const char *resource_title(const struct resource *resource, char *out, size_t size)
+{
+    snprintf(out, size, "%s", resource->title ? resource->title : resource->singular);
+    out[0] = (char)toupper((unsigned char)out[0]);
+    for (char *at = out; *at; at++)
+        *at = *at == '_' ? ' ' : *at;
+    return out;
+}
 
 static const char *api_name_of(const struct field *field)
 {
@@ -91,7 +66,7 @@ static size_t characters(const char *text)
 static int check_string(const struct field *field, const char *text, struct err *err)
 {
     size_t length = characters(text);
-    size_t max = field->max ? (size_t)field->max : STR_MAX_DEFAULT;
+    size_t max = field->max ? (size_t)field->max : RESOURCE_STR_MAX;
     char why[sizeof(err->why)];
 
     if (length < (size_t)field->min || length > max) {
@@ -188,12 +163,28 @@ static bool as_boolean(const json_t *value, bool *ret_value)
 
 static int check_count(const struct field *field, size_t count, struct err *err)
 {
-    size_t max = field->max ? (size_t)field->max : ELEMENTS_MAX_DEFAULT;
+    size_t max = field->max ? (size_t)field->max : RESOURCE_ELEMENTS_MAX;
     char why[sizeof(err->why)];
 
     if (count > max) {
         snprintf(why, sizeof(why), "%zu elements, at most %zu are allowed", count, max);
         return invalid(field, err, why);
+    }
+    return 0;
+}
+
+static int check_elements(const struct field *field, const json_t *list, struct err *err)
+{
+    const struct field element = {.name = field->name, .json = field->json, .type = field->of};
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach(list, i, one)
+    {
+        int rc = resource_check(&element, one, err);
+
+        if (rc < 0)
+            return rc;
     }
     return 0;
 }
@@ -252,6 +243,8 @@ int resource_check(const struct field *field, const json_t *value, struct err *e
     case FIELD_LIST:
         rc = json_is_array(value) ? check_count(field, json_array_size(value), err)
                                   : invalid(field, err, "a list is needed");
+        if (rc == 0)
+            rc = check_elements(field, value, err);
         break;
     case FIELD_OBJECT:
         rc = json_is_object(value) ? check_count(field, json_object_size(value), err)
@@ -263,6 +256,19 @@ int resource_check(const struct field *field, const json_t *value, struct err *e
     return rc < 0 ? rc : check_choice(field, value, err);
 }
 
+static json_t *normal(const struct field *field, const json_t *value);
+
+static json_t *normal_list(enum field_type of, const json_t *list)
+{
+    const struct field element = {.type = of};
+    json_t *out = json_array();
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach(list, i, one) json_array_append_new(out, normal(&element, one));
+    return out;
+}
+
 /* The stored form of a value that resource_check() took: one spelling for each meaning. */
 static json_t *normal(const struct field *field, const json_t *value)
 {
@@ -271,6 +277,8 @@ static json_t *normal(const struct field *field, const json_t *value)
     int64_t number;
     bool truth;
 
+    if (field->type == FIELD_LIST && field->of != FIELD_ANY)
+        return normal_list(field->of, value);
     if (field->type == FIELD_INT && as_integer(value, &number))
         return json_integer(number);
     if (field->type == FIELD_BOOL && as_boolean(value, &truth))

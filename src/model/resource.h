@@ -15,8 +15,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define RESOURCE_STR_MAX 255       /* characters, where a field's max is 0 */
+#define RESOURCE_ELEMENTS_MAX 1024 /* of lists and objects, likewise */
+
 enum field_type {
-    FIELD_STR,  /* min..max: length in characters (max 0: 255) */
+    FIELD_ANY,
+    FIELD_STR,  /* min..max: length in characters */
     FIELD_ID,   /* reference to another row; not checked for existence here */
     FIELD_INT,  /* min..max: bounds, inclusive */
     FIELD_BOOL, /* also accepts "true", "false" */
@@ -24,9 +28,8 @@ enum field_type {
     FIELD_IP,   /* IPv4 or IPv6 address */
     FIELD_CIDR,
     FIELD_MAC,
-    FIELD_LIST,   /* max: elements */
+    FIELD_LIST,   /* max: elements, each of the type `of` */
     FIELD_OBJECT, /* max: members */
-    FIELD_ANY,
 };
 
 enum field_flag {
@@ -44,6 +47,7 @@ struct field {
     const char *name;
     const char *json; /* API name, or NULL: same */
     enum field_type type;
+    enum field_type of; /* FIELD_LIST: type of the elements, with its usual bounds */
     unsigned flags;
     int64_t min, max;
     const char *fallback; /* JSON text put when the client gave none; NULL: null if FIELD_NULL */
@@ -66,6 +70,9 @@ struct resource {
     size_t field_count;
     const struct quota_use *quotas; /* what the rows count towards; the last one has no name */
     const struct resource *limits;  /* where these limits stand */
+    const char *service; /* type of the service that offers it ("network"); NULL: the cloud's own */
+    const char *title;   /* in messages; NULL: "Security group" follows from "security_group" */
+    const char *form;    /* how the service's form differs from the fields; NULL: it does not */
     const char *doc;
 };
 
@@ -78,6 +85,8 @@ struct resource {
 /* All resources of the program, NULL-terminated. */
 extern const struct resource *const resource_all[];
 const struct resource *resource_find(const char *table);
+/* How messages and pages call it: "Security group". `out` is always terminated. */
+const char *resource_title(const struct resource *resource, char *out, size_t size);
 const struct field *resource_field(const struct resource *resource, const char *api_name);
 
 /* Builds a new row from a client's object at create: checks each member against the table, rejects

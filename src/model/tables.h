@@ -1,24 +1,28 @@
-/* The resource tables, one variable for each; see resource.h for what a table is. */
+/* The resource tables; see resource.h for what a table is, docs/adding-a-resource.md for how to add
+ * one. Each name is a variable resource_<name> and a row of resource_all. */
 #ifndef VLING_MODEL_TABLES_H
 #define VLING_MODEL_TABLES_H
 
 #include "model/resource.h"
 
-/* cluster.c */
-extern const struct resource resource_host, resource_module, resource_event, resource_setting,
-    resource_lease;
-/* identity.c */
-extern const struct resource resource_domain, resource_project, resource_user, resource_role,
-    resource_assignment, resource_revocation, resource_taken_name;
-/* image.c */
-extern const struct resource resource_image;
-/* compute.c */
-extern const struct resource resource_server, resource_server_state, resource_flavor,
-    resource_keypair, resource_server_group, resource_compute_quota;
 #define SERVER_METADATA_MAX 128 /* items */
-/* network.c */
-extern const struct resource resource_network, resource_subnet, resource_port, resource_router,
-    resource_floatingip, resource_security_group, resource_security_group_rule, resource_ip,
-    resource_vni, resource_guard, resource_network_quota;
+
+/* clang-format off */
+#define TABLES(X)                                                                                  \
+    /* cluster.c */                                                                                \
+    X(host) X(module) X(event) X(setting) X(lease)                                                 \
+    /* identity.c */                                                                               \
+    X(domain) X(project) X(user) X(role) X(assignment) X(revocation) X(taken_name)                 \
+    /* image.c */                                                                                  \
+    X(image)                                                                                       \
+    /* compute.c */                                                                                \
+    X(server) X(server_state) X(flavor) X(keypair) X(server_group) X(compute_quota)                \
+    /* network.c */                                                                                \
+    X(network) X(subnet) X(port) X(router) X(floatingip) X(security_group)                         \
+    X(security_group_rule) X(ip) X(vni) X(guard) X(network_quota)
+/* clang-format on */
+
+#define TABLES_DECLARE(name) extern const struct resource resource_##name;
+TABLES(TABLES_DECLARE)
 
 #endif

@@ -230,6 +230,27 @@ static inline void perform(struct answer *to, enum api_service service, const st
     to->body = to->text ? json_loads(to->text, 0, NULL) : NULL;
 }
 
+/* Was the success that of the route table, and hence of the reference? */
+static inline void check_success(enum api_service service, const char *method, const char *path)
+{
+    static const struct api_service_ops *const services[] = {&api_identity, &api_compute,
+                                                             &api_network, &api_image};
+    unsigned short statuses[API_STATUSES_MAX];
+    struct api_req *req = calloc(1, sizeof(*req));
+    char plain[2048];
+    bool known = false;
+
+    snprintf(plain, sizeof(plain), "%.*s", (int)strcspn(path, "?"), path);
+    if (answer.status < 400 && path[0] == '/' &&
+        api_route_find(services[service], method, plain, req) == 0) {
+        for (size_t i = 0, n = api_route_statuses(req->route, statuses); i < n; i++)
+            known |= statuses[i] == answer.status;
+        if (!known)
+            fail_msg("%s %s: %ld is not in the route table", method, path, answer.status);
+    }
+    free(req);
+}
+
 static inline void ask_service(enum api_service service, const struct person *who,
                                const char *method, const char *path, const char *body, long want)
 {
@@ -237,6 +258,7 @@ static inline void ask_service(enum api_service service, const struct person *wh
     if (answer.status != want)
         fail_msg("%s %s %s as %s: %ld instead of %ld: %s", method, path, body ? body : "",
                  who ? who->name : "nobody", answer.status, want, answer.text ? answer.text : "");
+    check_success(service, method, path);
 }
 
 /* A request to compute; `path` follows "/v2.1" or is a whole URL. The answer must have `want`. */

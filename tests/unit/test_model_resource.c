@@ -28,6 +28,7 @@ static const struct field fields[] = {
     {.name = "ip", .type = FIELD_IP, .flags = FIELD_CREATE | FIELD_NULL},
     {.name = "net", .type = FIELD_CIDR, .flags = FIELD_CREATE},
     {.name = "list", .type = FIELD_LIST, .flags = FIELD_CREATE, .max = 2},
+    {.name = "nets", .type = FIELD_LIST, .of = FIELD_CIDR, .flags = FIELD_CREATE, .max = 2},
     {.name = "at", .type = FIELD_TIME, .flags = FIELD_CREATE},
     {.name = "secret", .type = FIELD_STR, .flags = FIELD_INTERNAL, .fallback = "\"s\""},
     {.name = "host", .type = FIELD_STR, .flags = FIELD_CREATE | FIELD_ADMIN},
@@ -170,12 +171,48 @@ static void test_an_update_is_all_or_nothing(void **state)
     json_decref(bad);
 }
 
+static void test_elements_of_lists(void **state)
+{
+    static const char *const bad[] = {"[\"10.0.0.0/33\"]", "[\"10.0.0.1\", 5]", "[null]",
+                                      "[\"::\", \"::1\", \"::2\"]", "\"10.0.0.1\""};
+    int rc;
+    json_t *row =
+        create("{\"api:name\": \"a\", \"nets\": [\"10.0.0.1\", \"fd00::/8\"]}", false, &rc);
+
+    assert_int_equal(rc, 0);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(row, "nets"), 0)),
+                        "10.0.0.1/32");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(row, "nets"), 1)),
+                        "fd00::/8");
+    json_decref(row);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char text[128];
+
+        snprintf(text, sizeof(text), "{\"api:name\": \"a\", \"nets\": %s}", bad[i]);
+        row = create(text, false, &rc);
+        assert_null(row);
+        assert_int_equal(rc, -EINVAL);
+    }
+}
+
+static void test_titles(void **state)
+{
+    char title[32], little[4];
+
+    assert_string_equal(resource_title(&resource_floatingip, title, sizeof(title)), "Floating IP");
+    assert_string_equal(resource_title(&resource_security_group_rule, title, sizeof(title)),
+                        "Security group rule");
+    assert_string_equal(resource_title(&resource_network, little, sizeof(little)), "Net");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_tables_are_found),
         cmocka_unit_test(test_defaults_and_normal_forms),
         cmocka_unit_test(test_bad_input_is_refused),
+        cmocka_unit_test(test_elements_of_lists),
+        cmocka_unit_test(test_titles),
         cmocka_unit_test(test_length_counts_characters),
         cmocka_unit_test(test_only_administrators_set_admin_fields),
         cmocka_unit_test(test_an_update_is_all_or_nothing),

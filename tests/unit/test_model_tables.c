@@ -121,8 +121,10 @@ static void check_bounds(const char *where, const struct field *f)
     bool bounded = f->type == FIELD_STR || f->type == FIELD_ID || f->type == FIELD_INT ||
                    f->type == FIELD_LIST || f->type == FIELD_OBJECT;
 
-    if (f->type > FIELD_ANY)
+    if (f->type > FIELD_OBJECT || f->of > FIELD_OBJECT)
         fail_msg("%s: no such type", where);
+    if (f->of != FIELD_ANY && f->type != FIELD_LIST)
+        fail_msg("%s: only a list has elements", where);
     if (f->max && f->min > f->max)
         fail_msg("%s: from %lld to %lld", where, (long long)f->min, (long long)f->max);
     if (f->type != FIELD_INT && (f->min < 0 || f->max < 0))
