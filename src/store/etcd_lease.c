@@ -23,6 +23,7 @@ struct barrier {
 struct etcd_barriers {
     struct barrier *waiting, *served;
     struct etcd_alarm alarm;
+    struct etcd_alarm begin; /* a read, for all that come in this turn of the loop */
     bool reading;
     int64_t term; /* in which the last read was answered */
 };
@@ -104,15 +105,21 @@ static void on_read(void *arg, const struct etcd_reply *reply)
     struct etcd *etcd = arg;
     struct barrier *served = etcd->barriers->served;
 
-    etcd->barriers->reading = false;
     etcd->barriers->served = NULL;
     etcd->barriers->term = reply->term;
     if (reply->rc == -ECANCELED) {
         answer_all(&served, -ECANCELED, 0);
         return;
     }
+    /* Who asks again from its answer comes into the next read together with the others. */
     answer_all(&served, reply->rc < 0 ? -ETIMEDOUT : 0, reply->revision);
+    etcd->barriers->reading = false;
     serve(etcd);
+}
+
+static void on_begin(void *arg)
+{
+    serve(arg);
 }
 
 static int64_t last_deadline(const struct barrier *list)
@@ -160,7 +167,9 @@ void etcd_barrier(struct store *store, int timeout_ms, store_barrier_cb *cb, voi
     barrier->arg = arg;
     barrier->next = etcd->barriers->waiting;
     etcd->barriers->waiting = barrier;
-    serve(etcd);
+    if (!etcd->barriers->reading && !etcd->barriers->begin.set)
+        etcd_alarm_set(etcd, &etcd->barriers->begin, 0, on_begin, etcd);
+    barriers_arm(etcd);
 }
 
 /* ---- leases ---- */

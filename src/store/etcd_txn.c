@@ -1,13 +1,13 @@
 /* Transactions that commit at most once, whatever happens to their answers.
  *
- * Each process of a writer registers a random `boot`, once; registering removes the keys of the
- * earlier boots for good. A transaction takes a free slot and is guarded: it commits only while the
- * boot is registered and the slot's key has the revision that we know, and it writes its own nonce
- * into the slot. So a copy that arrives later or twice fails, and a failed copy tells by the slot's
- * content whether another one was committed; repeating is safe. Where the transaction did not
- * commit but a copy may still be on its way, the slot is fenced (written anew under the same guard)
- * before anything but success is reported. Without boots, a late copy from a dead process could
- * meet a slot at the revision it expects.
+ * Each process of a writer registers a random `boot` with all its slots, once; registering removes
+ * the keys of the earlier boots for good. A transaction takes a free slot and is guarded: it
+ * commits only while the slot's key is there with the revision that we know, and it writes its own
+ * nonce into the slot. So a copy that arrives later or twice fails, and a failed copy tells by the
+ * slot's content whether another one was committed; repeating is safe. Where the transaction did
+ * not commit but a copy may still be on its way, the slot is fenced (written anew under the same
+ * guard) before anything but success is reported. Without boots, a late copy from a dead process
+ * could meet a slot at the revision it expects.
  */
 #include "store/etcd.h"
 
@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLOTS 32
+#define SLOTS 64 /* all are put in one transaction; etcd takes 128 changes */
 #define FENCE_MS 600
 #define RETRY_MS 300
 #define QUEUE_MAX 10000
@@ -168,6 +168,7 @@ static void on_registered(void *arg, const struct etcd_reply *reply)
     struct etcd_txns *txns = etcd->txns;
     const json_t *boot = json_object_get(
         json_array_get(json_object_get(reply->json, "responses"), 0), "response_range");
+    int64_t revision;
 
     txns->registering = false;
     if (reply->rc == -ECANCELED)
@@ -181,14 +182,32 @@ static void on_registered(void *arg, const struct etcd_reply *reply)
         begin_register(etcd); /* another process was registered between reading and this */
         return;
     }
+    /* An earlier copy may have done it: the boot and its slots have the same revision. */
+    revision = json_is_true(json_object_get(reply->json, "succeeded"))
+                   ? reply->revision
+                   : etcd_int(json_array_get(json_object_get(boot, "kvs"), 0), "mod_revision");
     txns->registered = true;
     for (int i = 0; i < SLOTS; i++)
-        txns->slots[i].revision = 0;
+        txns->slots[i].revision = revision;
     pump(etcd);
 }
 
-/* Deletes the writer's keys on both sides of the new boot's and puts that, if nobody registered
- * since `revision`: a copy that arrives after a later boot's must not bring this one back. */
+static void put_empty_slots(struct buf *b, const struct etcd *etcd)
+{
+    char key[ETCD_KEY_SIZE];
+
+    for (int i = 0; i < SLOTS; i++) {
+        snprintf(key, sizeof(key), "%s%s/%s/%d", ETCD_WRITER_PREFIX, etcd->writer, etcd->txns->boot,
+                 i);
+        buf_str(b, ",{\"request_put\":{");
+        etcd_put_key(b, "key", key);
+        buf_str(b, "}}");
+    }
+}
+
+/* Deletes the writer's keys on both sides of the new boot's and puts that with its slots, if nobody
+ * registered since `revision`: a copy that arrives after a later boot's must not bring this one
+ * back. */
 static void register_boot(struct etcd *etcd, int64_t revision)
 {
     char writer[ETCD_KEY_SIZE], key[ETCD_KEY_SIZE], bound[ETCD_KEY_SIZE];
@@ -216,7 +235,9 @@ static void register_boot(struct etcd *etcd, int64_t revision)
     etcd_put_key(&body, "key", key);
     buf_str(&body, "}},{\"request_put\":{");
     etcd_put_key(&body, "key", writer);
-    buf_str(&body, "}}],\"failure\":[{\"request_range\":{");
+    buf_str(&body, "}}");
+    put_empty_slots(&body, etcd);
+    buf_str(&body, "],\"failure\":[{\"request_range\":{");
     etcd_put_key(&body, "key", key);
     buf_str(&body, "}}]}");
     etcd_op_start(etcd, "/v3/kv/txn", &body, INT64_MAX, on_registered, etcd);
@@ -259,15 +280,13 @@ static void boot_lost(struct etcd_txn *t)
 
 /* ---- requests ---- */
 
+/* A slot whose boot is gone is gone as well, and is never put again. */
 static void put_guard(struct buf *b, const struct etcd_txn *t)
 {
     char key[ETCD_KEY_SIZE];
 
-    boot_key(t->etcd, t->boot, key);
-    buf_str(b, "{\"compare\":[{\"target\":\"VERSION\",\"result\":\"GREATER\",\"version\":\"0\",");
-    etcd_put_key(b, "key", key);
     slot_key(t, key);
-    buf_printf(b, "},{\"target\":\"MOD\",\"mod_revision\":\"%lld\",",
+    buf_printf(b, "{\"compare\":[{\"target\":\"MOD\",\"mod_revision\":\"%lld\",",
                (long long)t->etcd->txns->slots[t->slot].revision);
     etcd_put_key(b, "key", key);
     buf_str(b, "}");

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define LISTENERS_MAX 8
+#define STATEMENTS_MAX 64
 
 /* One who waits for a revision. */
 struct waiter {
@@ -35,6 +36,11 @@ struct mirror {
         void *arg;
     } listeners[LISTENERS_MAX];
     size_t listener_count;
+    struct {
+        sqlite3_stmt *stmt; /* NULL: free */
+        uint64_t used;
+    } statements[STATEMENTS_MAX]; /* compiled once: the same few are asked again and again */
+    uint64_t statements_used;
     struct waiter *waiters;
     uv_timer_t *timer; /* the waiters' deadlines */
 };
@@ -174,6 +180,8 @@ void mirror_close(struct mirror *mirror)
     }
     if (mirror->timer)
         uv_close((uv_handle_t *)mirror->timer, free_handle);
+    for (size_t i = 0; i < STATEMENTS_MAX; i++)
+        sqlite3_finalize(mirror->statements[i].stmt);
     sqlite3_close(mirror->db);
     free(mirror);
 }
@@ -186,6 +194,50 @@ static void bind_text(sqlite3_stmt *stmt, int at, const char *text)
         sqlite3_bind_text(stmt, at, text, -1, SQLITE_TRANSIENT);
     else
         sqlite3_bind_null(stmt, at);
+}
+
+/* ---- compiled statements: the same few are used again and again ---- */
+
+static sqlite3_stmt *compile_new(struct mirror *mirror, const char *sql, size_t at)
+{
+    sqlite3_stmt *stmt = NULL;
+    const char *tail = NULL;
+
+    if (sqlite3_prepare_v3(mirror->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt, &tail) !=
+            SQLITE_OK ||
+        (tail && *tail)) {
+        log_error("mirror: %s: %s", sql, sqlite3_errmsg(mirror->db));
+        sqlite3_finalize(stmt);
+        return NULL;
+    }
+    sqlite3_finalize(mirror->statements[at].stmt);
+    mirror->statements[at].stmt = stmt;
+    mirror->statements[at].used = ++mirror->statements_used;
+    return stmt;
+}
+
+/* Compiled now or earlier; NULL is logged. To be ended with end_statement, not finalized. */
+static sqlite3_stmt *compile(struct mirror *mirror, const char *sql)
+{
+    size_t oldest = 0;
+
+    for (size_t i = 0; i < STATEMENTS_MAX; i++) {
+        sqlite3_stmt *stmt = mirror->statements[i].stmt;
+
+        if (stmt && strcmp(sqlite3_sql(stmt), sql) == 0) {
+            mirror->statements[i].used = ++mirror->statements_used;
+            return stmt;
+        }
+        if (mirror->statements[i].used < mirror->statements[oldest].used)
+            oldest = i;
+    }
+    return compile_new(mirror, sql, oldest);
+}
+
+static void end_statement(sqlite3_stmt *stmt)
+{
+    sqlite3_reset(stmt);
+    sqlite3_clear_bindings(stmt);
 }
 
 static void apply_one(struct mirror *mirror, const struct store_change *change)
@@ -201,10 +253,9 @@ static void apply_one(struct mirror *mirror, const struct store_change *change)
              change->row ? "INSERT OR REPLACE INTO \"%s\" (id, rev, body) VALUES (?, ?, ?)"
                          : "DELETE FROM \"%s\" WHERE id = ?",
              change->table);
-    if (sqlite3_prepare_v2(mirror->db, sql, -1, &stmt, NULL) != SQLITE_OK) {
-        log_error("mirror: %s", sqlite3_errmsg(mirror->db));
+    stmt = compile(mirror, sql);
+    if (!stmt)
         return;
-    }
     sqlite3_bind_text(stmt, 1, change->id, -1, SQLITE_STATIC);
     if (change->row) {
         body = json_dumps(change->row, JSON_COMPACT);
@@ -213,7 +264,7 @@ static void apply_one(struct mirror *mirror, const struct store_change *change)
     }
     if (sqlite3_step(stmt) != SQLITE_DONE)
         log_error("mirror: row %s %s: %s", change->table, change->id, sqlite3_errmsg(mirror->db));
-    sqlite3_finalize(stmt);
+    end_statement(stmt);
     free(body);
 }
 
@@ -417,12 +468,11 @@ json_t *mirror_get(struct mirror *mirror, const char *table, const char *id, int
     return row;
 }
 
-/* Compiles "SELECT <what> FROM <table> <where>"; NULL is logged. */
+/* "SELECT <what> FROM <table> <where>", compiled; NULL is logged. To be ended, not finalized. */
 static sqlite3_stmt *prepare(struct mirror *mirror, const char *what, const char *table,
                              const char *where)
 {
-    sqlite3_stmt *stmt = NULL;
-    const char *tail = NULL;
+    sqlite3_stmt *stmt;
     char *sql;
 
     if (!resource_find(table)) {
@@ -432,11 +482,7 @@ static sqlite3_stmt *prepare(struct mirror *mirror, const char *what, const char
     sql = sqlite3_mprintf("SELECT %s FROM \"%w\" %s", what, table, where);
     if (!sql)
         abort();
-    if (sqlite3_prepare_v2(mirror->db, sql, -1, &stmt, &tail) != SQLITE_OK || (tail && *tail)) {
-        log_error("mirror: %s: %s", sql, sqlite3_errmsg(mirror->db));
-        sqlite3_finalize(stmt);
-        stmt = NULL;
-    }
+    stmt = compile(mirror, sql);
     sqlite3_free(sql);
     return stmt;
 }
@@ -459,7 +505,7 @@ static void bind_list(sqlite3_stmt *stmt, const char *types, va_list ap)
     }
 }
 
-/* Runs the statement to its end and frees it. */
+/* Runs the statement to its end. */
 static json_t *collect(struct mirror *mirror, sqlite3_stmt *stmt)
 {
     json_t *rows = json_array();
@@ -475,7 +521,7 @@ static json_t *collect(struct mirror *mirror, sqlite3_stmt *stmt)
     }
     if (rc != SQLITE_DONE)
         log_error("mirror: %s: %s", sqlite3_sql(stmt), sqlite3_errmsg(mirror->db));
-    sqlite3_finalize(stmt);
+    end_statement(stmt);
     return rows;
 }
 
@@ -523,7 +569,7 @@ static int64_t number_of(struct mirror *mirror, const char *what, const char *ta
     bind_list(stmt, types, ap);
     if (sqlite3_step(stmt) == SQLITE_ROW)
         number = sqlite3_column_int64(stmt, 0);
-    sqlite3_finalize(stmt);
+    end_statement(stmt);
     return number;
 }
 

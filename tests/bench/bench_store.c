@@ -1,0 +1,376 @@
+/* Writes and linearizable reads through store.h, beside the same sent straight to the same etcd:
+ * three members on this machine, one client process. The two sides take turns in short rounds, so
+ * that a noisy machine is noisy for both; the medians of the rounds are printed, and their ratio.
+ *
+ *   bench_store [ROUNDS] [SECONDS]
+ *
+ * The peer is etcd's own HTTP/JSON gateway, asked through the same libcurl with kept connections:
+ * what a client would do that does without mirror, shared barriers and knowing for sure what became
+ * of a write whose answer was lost. A write is a row of about 200 bytes with one precondition. */
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "io/http_client.h"
+#include "store/etcd_server.h"
+#include "store/mirror.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MEMBERS 3
+#define ROUNDS_MAX 25
+#define CLIENTS 64
+#define LATENCIES_MAX 100000
+#define ROW_PADDING 160
+#define START_MS 60000
+#define CLIENT_PORT 23790
+#define PEER_PORT 23800
+
+static char dir[] = "/tmp/vling-bench-store-XXXXXX";
+static uv_loop_t loop;
+static struct etcd_server *servers[MEMBERS];
+static struct store *store;
+static struct mirror *mirror;
+static struct http_client *http;
+static const char *const urls[] = {"http://127.0.0.11:23790", "http://127.0.0.12:23790",
+                                   "http://127.0.0.13:23790", NULL};
+
+static int64_t now_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000LL + now.tv_nsec / 1000;
+}
+
+/* ---- the cluster ---- */
+
+static void die(const char *what)
+{
+    fprintf(stderr, "bench_store: %s\n", what);
+    exit(1);
+}
+
+static void start_members(void)
+{
+    static const struct etcd_server_peer peers[MEMBERS] = {
+        {"m0", "127.0.0.11"}, {"m1", "127.0.0.12"}, {"m2", "127.0.0.13"}};
+    char data[64], pid[64], log[64];
+    struct err err;
+
+    for (int i = 0; i < MEMBERS; i++) {
+        struct etcd_server_options options = {.name = peers[i].name,
+                                              .data_dir = data,
+                                              .listen_ip = peers[i].ip,
+                                              .own_ip_only = true,
+                                              .client_port = CLIENT_PORT,
+                                              .peer_port = PEER_PORT,
+                                              .peers = peers,
+                                              .peer_count = MEMBERS,
+                                              .pid_file = pid,
+                                              .log_file = log};
+
+        snprintf(data, sizeof(data), "%s/d%d", dir, i);
+        snprintf(pid, sizeof(pid), "%s/p%d", dir, i);
+        snprintf(log, sizeof(log), "%s/l%d", dir, i);
+        servers[i] = etcd_server_start(&loop, &options, &err);
+        if (!servers[i])
+            die(err.why);
+    }
+}
+
+static void open_client(void)
+{
+    struct store_etcd_options options = {.endpoints = urls, .writer = "bench"};
+    int64_t end = clock_now_ms() + START_MS;
+    struct err err;
+
+    store = store_open_etcd(&loop, &options, &err);
+    mirror = store ? mirror_open(store, &err) : NULL;
+    http = http_client_new(&loop, &(struct http_client_options){0}, &err);
+    if (!mirror || !http)
+        die(err.why);
+    while (!mirror_ready(mirror) && clock_now_ms() < end)
+        uv_run(&loop, UV_RUN_ONCE);
+    if (!mirror_ready(mirror))
+        die("the three members of etcd do not answer");
+}
+
+static int remove_one(const char *path, const struct stat *stat, int flag, struct FTW *ftw)
+{
+    return remove(path);
+}
+
+static void stop_all(void)
+{
+    for (int i = 0; i < MEMBERS; i++) {
+        int pid = servers[i] ? etcd_server_pid(servers[i]) : 0;
+
+        if (pid > 0)
+            kill(pid, SIGKILL);
+    }
+    nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* ---- one phase: `width` clients that ask again as soon as they are answered ---- */
+
+struct phase {
+    void (*ask)(struct phase *phase, int client);
+    int in_flight;
+    bool over;
+    size_t done, failed;
+    int error; /* the last */
+    int64_t began[CLIENTS];
+    int64_t *latencies; /* microseconds */
+};
+
+struct question {
+    struct phase *phase;
+    int client;
+};
+static struct question questions[CLIENTS];
+static unsigned counter;
+
+static void answered(struct question *q, int rc)
+{
+    struct phase *phase = q->phase;
+
+    phase->in_flight--;
+    if (rc < 0) {
+        phase->failed++;
+        phase->error = rc;
+    } else if (phase->done < LATENCIES_MAX) {
+        phase->latencies[phase->done++] = now_us() - phase->began[q->client];
+    }
+    if (phase->over)
+        return;
+    phase->began[q->client] = now_us();
+    phase->in_flight++;
+    phase->ask(phase, q->client);
+}
+
+static json_t *make_row(const char *id)
+{
+    char padding[ROW_PADDING + 1];
+
+    memset(padding, 'x', ROW_PADDING);
+    padding[ROW_PADDING] = '\0';
+    return json_pack("{s:s, s:s}", "id", id, "value", padding);
+}
+
+static void on_committed(void *arg, int rc, int64_t revision)
+{
+    answered(arg, rc);
+}
+
+static void write_through_store(struct phase *phase, int client)
+{
+    struct store_txn *txn = store_txn_new();
+    char id[32];
+    json_t *row;
+
+    snprintf(id, sizeof(id), "row%u", counter++ % 1000);
+    row = make_row(id);
+    store_txn_expect(txn, "setting", "none", 0);
+    store_txn_put(txn, "setting", id, row);
+    json_decref(row);
+    store_commit(store, txn, 5000, on_committed, &questions[client]);
+}
+
+static void on_http(void *arg, const struct http_answer *answer)
+{
+    answered(arg, answer->rc < 0 ? answer->rc : answer->status == 200 ? 0 : -EIO);
+}
+
+static void put_base64(struct buf *b, const void *bytes, size_t size)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const unsigned char *at = bytes;
+
+    for (size_t i = 0; i < size; i += 3) {
+        unsigned three = (unsigned)at[i] << 16 | (i + 1 < size ? (unsigned)at[i + 1] << 8 : 0) |
+                         (i + 2 < size ? at[i + 2] : 0);
+
+        buf_printf(b, "%c%c%c%c", digits[three >> 18], digits[three >> 12 & 63],
+                   i + 1 < size ? digits[three >> 6 & 63] : '=',
+                   i + 2 < size ? digits[three & 63] : '=');
+    }
+}
+
+static void send_http(struct question *q, const char *path, struct buf *body)
+{
+    char url[128];
+
+    snprintf(url, sizeof(url), "%s%s", urls[0], path);
+    http_call(http, &(struct http_call_options){.method = "POST",
+                                                .url = url,
+                                                .body = buf_text(body),
+                                                .body_size = strlen(buf_text(body)),
+                                                .timeout_ms = 5000,
+                                                .done = on_http,
+                                                .arg = q});
+    buf_free(body);
+}
+
+static void write_straight(struct phase *phase, int client)
+{
+    static const char none[] = "/straight/row/setting/none";
+    char id[32], key[64], *text;
+    struct buf body;
+    json_t *row;
+
+    snprintf(id, sizeof(id), "row%u", counter++ % 1000);
+    snprintf(key, sizeof(key), "/straight/row/setting/%s", id);
+    row = make_row(id);
+    text = json_dumps(row, JSON_COMPACT);
+    buf_init(&body, 4096);
+    buf_str(&body, "{\"compare\":[{\"target\":\"MOD\",\"mod_revision\":\"0\",\"key\":\"");
+    put_base64(&body, none, sizeof(none) - 1);
+    buf_str(&body, "\"}],\"success\":[{\"request_put\":{\"key\":\"");
+    put_base64(&body, key, strlen(key));
+    buf_str(&body, "\",\"value\":\"");
+    put_base64(&body, text, strlen(text));
+    buf_str(&body, "\"}}]}");
+    send_http(&questions[client], "/v3/kv/txn", &body);
+    free(text);
+    json_decref(row);
+}
+
+static void on_read(void *arg, int rc)
+{
+    json_t *row = mirror_get(mirror, "setting", "row7", NULL);
+
+    if (rc == 0 && !row)
+        rc = -ENOENT;
+    json_decref(row);
+    answered(arg, rc);
+}
+
+static void read_through_store(struct phase *phase, int client)
+{
+    mirror_barrier(mirror, 5000, on_read, &questions[client]);
+}
+
+static void read_straight(struct phase *phase, int client)
+{
+    static const char key[] = "/straight/row/setting/row7";
+    struct buf body;
+
+    buf_init(&body, 4096);
+    buf_str(&body, "{\"key\":\"");
+    put_base64(&body, key, sizeof(key) - 1);
+    buf_str(&body, "\"}");
+    send_http(&questions[client], "/v3/kv/range", &body);
+}
+
+static int by_size(const void *a, const void *b)
+{
+    int64_t left = *(const int64_t *)a, right = *(const int64_t *)b;
+
+    return left == right ? 0 : left < right ? -1 : 1;
+}
+
+struct figures {
+    double rate, median_ms, p99_ms;
+};
+
+static struct figures measure(void (*ask)(struct phase *phase, int client), int width, int ms)
+{
+    static int64_t latencies[LATENCIES_MAX];
+    struct phase phase = {.ask = ask, .latencies = latencies};
+    int64_t began = now_us(), took;
+    struct figures ret = {0};
+
+    for (int i = 0; i < width; i++) {
+        questions[i] = (struct question){&phase, i};
+        phase.began[i] = now_us();
+        phase.in_flight++;
+        ask(&phase, i);
+    }
+    while (now_us() - began < ms * 1000LL)
+        uv_run(&loop, UV_RUN_ONCE);
+    took = now_us() - began;
+    ret.rate = (double)phase.done * 1e6 / (double)took;
+    phase.over = true;
+    while (phase.in_flight > 0)
+        uv_run(&loop, UV_RUN_ONCE);
+    if (phase.failed > 0)
+        fprintf(stderr, "%zu of %zu failed: %s\n", phase.failed, phase.failed + phase.done,
+                strerror(-phase.error));
+    if (phase.done == 0)
+        die("nothing was answered");
+    qsort(latencies, phase.done, sizeof(*latencies), by_size);
+    ret.median_ms = (double)latencies[phase.done / 2] / 1000;
+    ret.p99_ms = (double)latencies[phase.done * 99 / 100] / 1000;
+    return ret;
+}
+
+/* ---- rounds ---- */
+
+static int by_value(const void *a, const void *b)
+{
+    double left = *(const double *)a, right = *(const double *)b;
+
+    return left == right ? 0 : left < right ? -1 : 1;
+}
+
+static double median(double *values, int count)
+{
+    qsort(values, (size_t)count, sizeof(*values), by_value);
+    return values[count / 2];
+}
+
+static void print_line(const char *what, const char *unit, double *ours, double *peers, int rounds)
+{
+    double a = median(ours, rounds), b = median(peers, rounds);
+
+    printf("%s\t%.2f\t%.2f\t%s\t%.2f\n", what, a, b, unit, b > 0 ? a / b : 0);
+}
+
+int main(int argc, char **argv)
+{
+    int rounds = argc > 1 ? atoi(argv[1]) : 5, ms = (argc > 2 ? atoi(argv[2]) : 2) * 1000;
+    static struct figures figures[8][ROUNDS_MAX];
+    double ours[ROUNDS_MAX], peers[ROUNDS_MAX];
+
+    if (rounds < 1 || rounds > ROUNDS_MAX || ms < 1000 || ms > 60000)
+        die("usage: bench_store [ROUNDS 1..25] [SECONDS 1..60]");
+    if (!mkdtemp(dir) || uv_loop_init(&loop) < 0)
+        die("cannot begin");
+    atexit(stop_all);
+    start_members();
+    open_client();
+    for (int i = 0; i < rounds; i++) {
+        figures[0][i] = measure(write_through_store, CLIENTS, ms);
+        figures[1][i] = measure(write_straight, CLIENTS, ms);
+        figures[2][i] = measure(write_through_store, 1, ms);
+        figures[3][i] = measure(write_straight, 1, ms);
+        figures[4][i] = measure(read_through_store, CLIENTS, ms);
+        figures[5][i] = measure(read_straight, CLIENTS, ms);
+        figures[6][i] = measure(read_through_store, 1, ms);
+        figures[7][i] = measure(read_straight, 1, ms);
+        fprintf(stderr, "round %d of %d\n", i + 1, rounds);
+    }
+    puts("what\tstore\tetcd\tunit\tratio");
+#define LINE(what, unit, at, member)                                                               \
+    do {                                                                                           \
+        for (int i = 0; i < rounds; i++) {                                                         \
+            ours[i] = figures[at][i].member;                                                       \
+            peers[i] = figures[(at) + 1][i].member;                                                \
+        }                                                                                          \
+        print_line(what, unit, ours, peers, rounds);                                               \
+    } while (0)
+    LINE("writes, 64 in flight", "1/s", 0, rate);
+    LINE("write, one in flight, median", "ms", 2, median_ms);
+    LINE("write, one in flight, 99 %", "ms", 2, p99_ms);
+    LINE("linearizable reads, 64 clients", "1/s", 4, rate);
+    LINE("linearizable read, 64 clients, median", "ms", 4, median_ms);
+    LINE("linearizable read, one client, median", "ms", 6, median_ms);
+    return 0;
+}
