@@ -11,8 +11,8 @@
 
 #define DRAIN_STILL_MS 120000
 
-static const char *const host_columns[] = {"id",      "cabinet", "state",  "lease",
-                                           "roles",   "servers", "accel",  "disabled",
+static const char *const host_columns[] = {"id",      "cabinet", "state",  "lease",   "roles",
+                                           "servers", "routers", "accel",  "version", "disabled",
                                            "mgmt_ip", "age",     "reason", NULL};
 static const char *const module_columns[] = {"id",         "master", "standby", "backup",
                                              "generation", "age",    NULL};
@@ -141,6 +141,25 @@ static void print_alerts(const json_t *hosts)
     }
 }
 
+/* Hosts of several versions: an upgrade that is under way, or one that was forgotten. */
+static void tell_versions(const json_t *hosts)
+{
+    const char *first = NULL;
+    const json_t *host;
+    size_t i;
+
+    json_array_foreach((json_t *)hosts, i, host)
+    {
+        const char *version = json_str(host, "version", "-");
+
+        if (first && strcmp(first, version) != 0) {
+            printf("\nversions differ: %s and %s (see the column)", first, version);
+            return;
+        }
+        first = version;
+    }
+}
+
 static void print_status(json_t *status)
 {
     const json_t *store = json_object_get(status, "store");
@@ -158,6 +177,7 @@ static void print_status(json_t *status)
         printf(" none");
     json_object_foreach(servers, key, count)
         printf(" %lld %s", (long long)json_integer_value(count), key);
+    tell_versions(json_object_get(status, "hosts"));
     printf("\n\nCabinets\n");
     rows = cabinets_of(status);
     cli_print_rows(CLI_TABLE, rows, cabinet_columns);

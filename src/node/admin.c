@@ -91,10 +91,42 @@ static json_t *list_hosts(struct mirror *db)
         json_put_int(
             host, "servers",
             mirror_count(db, "server", "WHERE host_id = ?", "s", json_str(host, "id", "")));
+        json_put_int(
+            host, "routers",
+            mirror_count(db, "router", "WHERE host_id = ?", "s", json_str(host, "id", "")));
         json_object_del(host, "_rev");
         json_decref(lease);
     }
     return hosts;
+}
+
+/* Who plans: all controllers do, and the first one that is alive acts first (duties.c). */
+static json_t *planner_module(struct node *node)
+{
+    static const char *const places[] = {"master", "standby", "backup"};
+    json_t *module = json_pack("{s:s}", "id", "planner");
+    size_t at = 0;
+
+    for (size_t i = 0; i < node->config.controller_count && at < 3; i++) {
+        json_t *host = mirror_get(node->mirror, "host", node->config.controllers[i].host, NULL);
+
+        if (strcmp(json_str(host, "state", ""), "up") == 0)
+            json_put_str(module, places[at++], node->config.controllers[i].host);
+        json_decref(host);
+    }
+    while (at < 3)
+        json_object_set_new(module, places[at++], json_null());
+    return module;
+}
+
+static json_t *list_modules(struct node *node)
+{
+    json_t *modules = mirror_select(node->mirror, "module", "ORDER BY id", ""), *module;
+    size_t i;
+
+    json_array_foreach(modules, i, module) json_object_del(module, "_rev");
+    json_array_append_new(modules, planner_module(node));
+    return modules;
 }
 
 #define LOSSES_MAX 256
@@ -138,7 +170,7 @@ static void answer_status(struct pending *pending)
                                   "size_bytes", (json_int_t)store.size_bytes, "detail",
                                   store.detail));
     json_object_set_new(body, "hosts", list_hosts(node->mirror));
-    json_object_set_new(body, "modules", mirror_select(node->mirror, "module", "ORDER BY id", ""));
+    json_object_set_new(body, "modules", list_modules(node));
     json_object_set_new(body, "servers", count_servers(node->mirror));
     json_object_set_new(body, "losses", list_losses(node));
     admin_reply(pending->request, 200, body);
