@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DROP_MAX (STORE_TXN_CHANGES_MAX - 10)
 #define LIST_MAX 10000
 
 /* What the path names: /v3/{projects|domains}/{scope}/users/{user}..., /v3/system/users/{user}...
@@ -93,6 +92,23 @@ void grants_check(struct api_req *req)
                  grant.role_id, grant.user_id);
 }
 
+/* Who loses a role on a project loses their application credentials there. The user's row is
+ * written again so that none can be made of the role meanwhile. */
+static void drop_credentials(struct api_req *req, const struct grant *grant)
+{
+    json_t *rows =
+        mirror_select(req->db, "application_credential", "WHERE user_id = ? AND project_id = ?",
+                      "ss", grant->user_id, grant->scope_id);
+    json_t *user = mirror_get(req->db, "user", grant->user_id, NULL), *row;
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+        store_txn_delete(req->txn, "application_credential", json_str(row, "id", ""));
+    mirror_txn_update(req->txn, "user", user);
+    json_decref(user);
+    json_decref(rows);
+}
+
 void grants_delete(struct api_req *req)
 {
     struct grant grant;
@@ -105,6 +121,8 @@ void grants_delete(struct api_req *req)
         return;
     }
     store_txn_delete(req->txn, "assignment", grant.id);
+    if (strcmp(grant.kind, "project") == 0)
+        drop_credentials(req, &grant);
     api_reply(req, 204, NULL);
 }
 
@@ -138,23 +156,25 @@ void grants_list(struct api_req *req)
                         "previous"));
 }
 
-bool assignments_drop(struct api_req *req, const char *column, const char *id)
+bool identity_drop(struct api_req *req, const struct resource *resource, const char *where,
+                   const char *id)
 {
-    char where[100];
+    size_t room = store_txn_room(req->txn), i;
     json_t *rows, *row;
-    size_t i;
+    char sql[200];
     bool fits;
 
-    snprintf(where, sizeof(where), "WHERE \"%s\" = ? LIMIT ?", column);
-    rows = mirror_select(req->db, "assignment", where, "si", id, (int64_t)DROP_MAX + 1);
-    fits = json_array_size(rows) <= DROP_MAX;
+    snprintf(sql, sizeof(sql), "WHERE %s LIMIT ?2", where);
+    rows = mirror_select(req->db, resource->table, sql, "si", id, (int64_t)room + 1);
+    fits = json_array_size(rows) <= room;
     if (!fits)
-        api_fail(req, 409, NULL, "There are more than %d role assignments: remove some first.",
-                 DROP_MAX);
+        api_fail(req, 409, NULL,
+                 "There are more %s than can be deleted at once: delete some first.",
+                 resource->plural);
     json_array_foreach(rows, i, row)
     {
         if (fits)
-            store_txn_delete(req->txn, "assignment", json_str(row, "id", ""));
+            store_txn_delete(req->txn, resource->table, json_str(row, "id", ""));
     }
     json_decref(rows);
     return fits;

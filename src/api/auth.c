@@ -33,6 +33,19 @@ static bool has_role(const json_t *roles, const char *name)
     return false;
 }
 
+bool identity_has_role(const json_t *roles, const char *role_id)
+{
+    json_t *role;
+    size_t i;
+
+    json_array_foreach(roles, i, role)
+    {
+        if (strcmp(json_str(role, "id", ""), role_id) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void add_implied(struct mirror *db, json_t *roles, const char *name)
 {
     json_t *found, *role;
@@ -128,13 +141,37 @@ static bool put_scope(struct api_req *req, const struct token *token, struct api
     return good;
 }
 
+/* Leaves of `roles` what the token's application credential names, and puts it into the view; false
+ * if it is gone. */
+static bool put_credential(struct api_req *req, const struct token *token, json_t *roles,
+                           json_t *view)
+{
+    json_t *row = mirror_get(req->db, "application_credential", token->credential_id, NULL);
+    bool good = row && strcmp(json_str(row, "user_id", ""), token->user_id) == 0 &&
+                strcmp(json_str(row, "project_id", ""), token->scope_id) == 0;
+
+    for (size_t i = json_array_size(roles); i-- > 0;) {
+        if (!json_has_str(row, "roles", json_str(json_array_get(roles, i), "id", "")))
+            json_array_remove(roles, i);
+    }
+    if (good)
+        json_object_set_new(view, "application_credential",
+                            json_pack("{s:s, s:s, s:b}", "id", token->credential_id, "name",
+                                      json_str(row, "name", ""), "restricted",
+                                      !json_bool(row, "unrestricted", false)));
+    json_decref(row);
+    return good;
+}
+
 static bool put_roles(struct api_req *req, const struct token *token, struct api_auth *auth)
 {
     json_t *roles;
 
     if (!token->scope_kind[0])
-        return true;
+        return !token->credential_id[0];
     roles = identity_roles_on(req->db, token->user_id, token->scope_kind, token->scope_id);
+    if (token->credential_id[0] && !put_credential(req, token, roles, auth->token))
+        json_array_clear(roles);
     auth->admin = has_role(roles, "admin");
     auth->writer = auth->admin || has_role(roles, "member");
     json_object_set_new(auth->token, "roles", roles);
@@ -150,6 +187,8 @@ static json_t *view_of(struct api_req *req, const struct token *token, const jso
         json_array_append_new(methods, json_string("password"));
     if (token->methods & TOKEN_TOKEN)
         json_array_append_new(methods, json_string("token"));
+    if (token->methods & TOKEN_CREDENTIAL)
+        json_array_append_new(methods, json_string("application_credential"));
     json_array_append_new(audit, json_string(token->audit_id));
     if (token->parent_audit_id[0])
         json_array_append_new(audit, json_string(token->parent_audit_id));

@@ -20,6 +20,9 @@ json_t *identity_roles_on(struct mirror *db, const char *user_id, const char *ki
 /* The role and those that it implies, in the same form. */
 json_t *identity_roles_implied(struct mirror *db, const char *role_id);
 
+/* Is the role among an array of {id, name}? */
+bool identity_has_role(const json_t *roles, const char *role_id);
+
 /* {"id", "name"} of a domain. */
 json_t *identity_domain_ref(struct mirror *db, const char *domain_id);
 
@@ -45,15 +48,29 @@ extern api_handler users_create, users_list, users_show, users_update, users_del
 extern api_handler users_password, users_projects, groups_none;
 extern api_handler roles_create, roles_list, roles_show, roles_update, roles_delete;
 
+/* The members of the body that the table lets a client give with `flag`: Keystone takes and ignores
+ * what it does not know. A new object. */
+json_t *identity_known(const struct resource *resource, const json_t *body, unsigned flag);
+
 /* Creates a row of domain, project, user or role with its name, without asking; for bootstrap. */
 void identity_first_row(struct store_txn *txn, const char *table, json_t *row);
+
+/* ---- identity_credentials.c ---- */
+extern api_handler credentials_list, credentials_create, credentials_show, credentials_delete;
+
+/* The user's application credential of that name, or NULL. */
+json_t *identity_credential_named(struct mirror *db, const char *user_id, const char *name);
+
+/* Is it the credential's secret? As api_password_check(). */
+int identity_credential_check(struct api_req *req, const json_t *row, const char *secret);
 
 /* ---- assignment.c ---- */
 extern api_handler assignments_list, grants_list, grants_check, grants_put, grants_delete;
 
-/* Adds the deletion of all assignments with `column` = `id` to the transaction; false after
- * answering an error (more than fit into one transaction). */
-bool assignments_drop(struct api_req *req, const char *column, const char *id);
+/* Adds the deletion of all rows that match `where` (SQL with one parameter, `id`) to the
+ * transaction; false after answering an error (more than fit into it). */
+bool identity_drop(struct api_req *req, const struct resource *resource, const char *where,
+                   const char *id);
 
 /* The row of a grant, as create or bootstrap writes it. */
 json_t *assignment_row(const char *user_id, const char *kind, const char *scope_id,

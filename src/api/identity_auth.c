@@ -61,6 +61,18 @@ static json_t *find_named(struct mirror *db, const char *table, const json_t *re
 
 /* ---- who ---- */
 
+/* The token is to be of that user; false if another method said that it is of somebody else. */
+static bool claim(struct token *token, const json_t *user)
+{
+    const char *id = json_str(user, "id", "");
+
+    if (!user || (token->user_id[0] && strcmp(token->user_id, id) != 0))
+        return false;
+    snprintf(token->user_id, sizeof(token->user_id), "%s", id);
+    token->password_serial = json_int(user, "password_serial", 0);
+    return true;
+}
+
 /* 0 and the token's user part, -EINPROGRESS, or a negative code after answering. */
 static int by_password(struct api_req *req, const json_t *method, struct token *token)
 {
@@ -75,9 +87,7 @@ static int by_password(struct api_req *req, const json_t *method, struct token *
     }
     user = find_named(req->db, "user", ref);
     match = api_password_check(req, phrase, json_str(user, "password_hash", NOBODY_HASH));
-    if (match == 1 && user) {
-        snprintf(token->user_id, sizeof(token->user_id), "%s", json_str(user, "id", ""));
-        token->password_serial = json_int(user, "password_serial", 0);
+    if (match == 1 && claim(token, user)) {
         token->methods |= TOKEN_PASSWORD;
     } else if (match != -EINPROGRESS) {
         identity_unauthorized(req, refusal);
@@ -110,10 +120,64 @@ static int by_token(struct api_req *req, const json_t *method, struct token *tok
     token->password_serial = given.password_serial;
     token->methods |= given.methods | TOKEN_TOKEN;
     token->expires_ms = given.expires_ms; /* a token does not prolong itself */
+    memcpy(token->credential_id, given.credential_id, sizeof(token->credential_id));
     memcpy(token->parent_audit_id,
            given.parent_audit_id[0] ? given.parent_audit_id : given.audit_id,
            sizeof(token->parent_audit_id));
     return 0;
+}
+
+static int incomplete(struct api_req *req, const char *attribute)
+{
+    api_fail(req, 400, NULL,
+             "Expecting to find %s in application credential. The server could not comply with the "
+             "request since it is either malformed or otherwise incorrect. The client is assumed "
+             "to be in error.",
+             attribute);
+    return -EINVAL;
+}
+
+/* The credential that {"id"} or {"name", "user": {...}} names, or NULL after answering. */
+static json_t *find_credential(struct api_req *req, const json_t *method)
+{
+    const char *id = json_str(method, "id", NULL), *name = json_str(method, "name", NULL);
+    json_t *user, *row = NULL;
+
+    if (id) {
+        row = mirror_get(req->db, "application_credential", id, NULL);
+        if (!row)
+            api_fail(req, 404, NULL, "Could not find Application Credential: %.100s.", id);
+        return row;
+    }
+    user = find_named(req->db, "user", json_object_get(method, "user"));
+    if (!name || !json_is_object(json_object_get(method, "user")))
+        incomplete(req, name ? "user" : "id or name");
+    else if (!user || !(row = identity_credential_named(req->db, json_str(user, "id", ""), name)))
+        identity_unauthorized(req, refusal);
+    json_decref(user);
+    return row;
+}
+
+static int by_credential(struct api_req *req, const json_t *method, struct token *token)
+{
+    const char *secret = json_str(method, "secret", NULL);
+    json_t *row = find_credential(req, method), *user;
+    int match;
+
+    if (!row)
+        return -ENOENT;
+    user = mirror_get(req->db, "user", json_str(row, "user_id", ""), NULL);
+    match = secret ? identity_credential_check(req, row, secret) : 0;
+    if (match == 1 && claim(token, user)) {
+        snprintf(token->credential_id, sizeof(token->credential_id), "%s", json_str(row, "id", ""));
+        token->methods |= TOKEN_CREDENTIAL;
+    } else if (match != -EINPROGRESS) {
+        identity_unauthorized(req, refusal);
+        match = -EACCES;
+    }
+    json_decref(user);
+    json_decref(row);
+    return match == 1 ? 0 : match;
 }
 
 static int identify(struct api_req *req, const json_t *identity, struct token *token)
@@ -134,6 +198,8 @@ static int identify(struct api_req *req, const json_t *identity, struct token *t
             rc = by_password(req, json_object_get(identity, text), token);
         } else if (strcmp(text, "token") == 0) {
             rc = by_token(req, json_object_get(identity, text), token);
+        } else if (strcmp(text, "application_credential") == 0) {
+            rc = by_credential(req, json_object_get(identity, text), token);
         } else {
             identity_unauthorized(req, "Attempted to authenticate with an unsupported method.");
             rc = -EACCES;
@@ -197,6 +263,34 @@ static int find_scope(struct api_req *req, const json_t *scope, struct token *to
     return rc;
 }
 
+/* A token of an application credential is for its project, and ends when it does. 0, or a negative
+ * code after answering. */
+static int bind_to_credential(struct api_req *req, const json_t *auth_body, struct token *token)
+{
+    json_t *row;
+    const char *expires;
+
+    if (json_object_get(auth_body, "scope")) {
+        if (json_has_str(json_object_get(auth_body, "identity"), "methods",
+                         "application_credential"))
+            identity_unauthorized(req, "Error authenticating with application credential: "
+                                       "Application credentials cannot request a scope.");
+        else
+            api_fail(req, 403, NULL,
+                     "You are not authorized to perform the requested action: Using an application "
+                     "credential token to create a scoped token is not allowed..");
+        return -EACCES;
+    }
+    row = mirror_get(req->db, "application_credential", token->credential_id, NULL);
+    expires = json_str(row, "expires_at", NULL);
+    snprintf(token->scope_kind, sizeof(token->scope_kind), "project");
+    snprintf(token->scope_id, sizeof(token->scope_id), "%s", json_str(row, "project_id", ""));
+    if (expires && clock_parse_iso(expires) < token->expires_ms)
+        token->expires_ms = clock_parse_iso(expires);
+    json_decref(row);
+    return 0;
+}
+
 /* ---- the handlers ---- */
 
 static void reply_token(struct api_req *req, unsigned status, const struct token *token,
@@ -219,15 +313,21 @@ void tokens_issue(struct api_req *req)
 
     if (!auth_body || identify(req, json_object_get(auth_body, "identity"), &token) < 0)
         return;
-    rc = find_scope(req, json_object_get(auth_body, "scope"), &token);
-    if (rc == -EINVAL) {
-        api_fail(req, 400, NULL, "auth.scope must name a project, a domain or the system.");
-        return;
-    }
     token.issued_ms = req->wall_ms / 1000 * 1000;
     if (!token.expires_ms)
         token.expires_ms =
             token.issued_ms + (int64_t)api_get_options(req->api)->token_seconds * 1000;
+    if (token.credential_id[0]) {
+        rc = bind_to_credential(req, auth_body, &token);
+        if (rc < 0)
+            return;
+    } else {
+        rc = find_scope(req, json_object_get(auth_body, "scope"), &token);
+    }
+    if (rc == -EINVAL) {
+        api_fail(req, 400, NULL, "auth.scope must name a project, a domain or the system.");
+        return;
+    }
     token_audit_id(token.audit_id);
     if (rc < 0 || identity_resolve(req, &token, &auth) < 0) {
         identity_unauthorized(req, refusal);

@@ -14,15 +14,19 @@
 
 struct kind {
     const struct resource *resource;
-    const char *title;       /* in messages, as Keystone writes it */
-    bool in_domain;          /* names are unique in a domain only */
-    const char *assignments; /* column of table assignment that refers to it */
+    const char *title; /* in messages, as Keystone writes it */
+    bool in_domain;    /* names are unique in a domain only */
+    /* What goes with it: conditions on the rows that refer to it, or NULL. */
+    const char *assignments, *credentials;
 };
 
-static const struct kind domain_kind = {&resource_domain, "domain", false, "scope_id"};
-static const struct kind project_kind = {&resource_project, "project", true, "scope_id"};
-static const struct kind user_kind = {&resource_user, "user", true, "user_id"};
-static const struct kind role_kind = {&resource_role, "role", false, "role_id"};
+static const struct kind domain_kind = {&resource_domain, "domain", false, "scope_id = ?", NULL};
+static const struct kind project_kind = {&resource_project, "project", true, "scope_id = ?",
+                                         "project_id = ?"};
+static const struct kind user_kind = {&resource_user, "user", true, "user_id = ?", "user_id = ?"};
+static const struct kind role_kind = {
+    &resource_role, "role", false, "role_id = ?",
+    "EXISTS (SELECT 1 FROM json_each(body, '$.roles') WHERE value = ?)"};
 
 /* ---- names ---- */
 
@@ -136,16 +140,14 @@ static void list_rows(struct api_req *req, const struct kind *kind, const char *
 
 /* ---- create and change ---- */
 
-/* The members of the body that the table lets a client give with `flag`: Keystone takes and ignores
- * what it does not know. */
-static json_t *known_members(const struct kind *kind, const json_t *body, unsigned flag)
+json_t *identity_known(const struct resource *resource, const json_t *body, unsigned flag)
 {
     json_t *known = json_object(), *value;
     const char *key;
 
     json_object_foreach((json_t *)body, key, value)
     {
-        const struct field *field = resource_field(kind->resource, key);
+        const struct field *field = resource_field(resource, key);
 
         if (field && field->flags & flag)
             json_object_set(known, key, value);
@@ -219,7 +221,7 @@ static void create(struct api_req *req, const struct kind *kind)
 
     if (!body)
         return;
-    known = known_members(kind, body, FIELD_CREATE);
+    known = identity_known(kind->resource, body, FIELD_CREATE);
     rc = resource_create(kind->resource, known, req->auth.admin, &row, &err);
     json_decref(known);
     if (rc < 0) {
@@ -236,11 +238,19 @@ static void create(struct api_req *req, const struct kind *kind)
     json_decref(row);
 }
 
-/* Tokens of who is disabled stay void when they are enabled again. */
-static void void_tokens_if_disabled(json_t *row, bool was_enabled)
+static bool drop_credentials(struct api_req *req, const struct kind *kind, const char *id)
 {
-    if (was_enabled && !json_bool(row, "enabled", true))
-        json_put_int(row, "password_serial", json_int(row, "password_serial", 0) + 1);
+    return !kind->credentials ||
+           identity_drop(req, &resource_application_credential, kind->credentials, id);
+}
+
+/* Tokens and application credentials of who is disabled stay void when they are enabled again. */
+static bool void_if_disabled(struct api_req *req, json_t *row, bool was_enabled)
+{
+    if (!was_enabled || json_bool(row, "enabled", true))
+        return true;
+    json_put_int(row, "password_serial", json_int(row, "password_serial", 0) + 1);
+    return drop_credentials(req, &user_kind, json_str(row, "id", ""));
 }
 
 static void update(struct api_req *req, const struct kind *kind)
@@ -252,7 +262,7 @@ static void update(struct api_req *req, const struct kind *kind)
     if (!body || !(row = row_of(req, kind)))
         return;
     before = json_deep_copy(row);
-    known = known_members(kind, body, FIELD_UPDATE);
+    known = identity_known(kind->resource, body, FIELD_UPDATE);
     rc = resource_update(kind->resource, row, known, req->auth.admin, &err);
     json_decref(known);
     if (rc < 0) {
@@ -265,9 +275,9 @@ static void update(struct api_req *req, const struct kind *kind)
         drop_name(req, kind, before);
     }
     if (kind == &user_kind) {
-        if (put_password(req, body, row) < 0)
+        if (put_password(req, body, row) < 0 ||
+            !void_if_disabled(req, row, json_bool(before, "enabled", true)))
             goto out;
-        void_tokens_if_disabled(row, json_bool(before, "enabled", true));
     }
     mirror_txn_update(req->txn, kind->resource->table, row);
     reply_row(req, 200, kind, row);
@@ -287,7 +297,8 @@ static bool drop_row(struct api_req *req, const struct kind *kind, const json_t 
     quota_forget(req, id);
     store_txn_expect(req->txn, kind->resource->table, id, json_int(row, "_rev", 0));
     store_txn_delete(req->txn, kind->resource->table, id);
-    return assignments_drop(req, kind->assignments, id);
+    return identity_drop(req, &resource_assignment, kind->assignments, id) &&
+           drop_credentials(req, kind, id);
 }
 
 static void delete (struct api_req *req, const struct kind *kind)

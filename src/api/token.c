@@ -47,11 +47,11 @@ static json_t *load_keys(struct mirror *mirror)
 
 static char *to_json(const struct token *token)
 {
-    json_t *object = json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:s, s:s, s:I}", "u", token->user_id,
-                               "k", token->scope_kind, "s", token->scope_id, "m",
-                               (int)token->methods, "i", (json_int_t)token->issued_ms, "e",
-                               (json_int_t)token->expires_ms, "a", token->audit_id, "p",
-                               token->parent_audit_id, "n", (json_int_t)token->password_serial);
+    json_t *object = json_pack(
+        "{s:s, s:s, s:s, s:i, s:I, s:I, s:s, s:s, s:I, s:s}", "u", token->user_id, "k",
+        token->scope_kind, "s", token->scope_id, "m", (int)token->methods, "i",
+        (json_int_t)token->issued_ms, "e", (json_int_t)token->expires_ms, "a", token->audit_id, "p",
+        token->parent_audit_id, "n", (json_int_t)token->password_serial, "c", token->credential_id);
     char *text = json_dumps(object, JSON_COMPACT);
 
     json_decref(object);
@@ -105,6 +105,7 @@ static int from_json(const char *text, size_t size, struct token *ret_token)
     copy_text(ret_token->scope_id, sizeof(ret_token->scope_id), object, "s");
     copy_text(ret_token->audit_id, sizeof(ret_token->audit_id), object, "a");
     copy_text(ret_token->parent_audit_id, sizeof(ret_token->parent_audit_id), object, "p");
+    copy_text(ret_token->credential_id, sizeof(ret_token->credential_id), object, "c");
     ret_token->methods = (unsigned)json_int(object, "m", 0);
     ret_token->issued_ms = json_int(object, "i", 0);
     ret_token->expires_ms = json_int(object, "e", 0);

@@ -11,7 +11,7 @@
 
 #define TOKEN_TEXT_MAX 1024
 
-enum token_method { TOKEN_PASSWORD = 1 << 0, TOKEN_TOKEN = 1 << 1 };
+enum token_method { TOKEN_PASSWORD = 1 << 0, TOKEN_TOKEN = 1 << 1, TOKEN_CREDENTIAL = 1 << 2 };
 
 struct token {
     char user_id[64];
@@ -22,6 +22,7 @@ struct token {
     char audit_id[32];
     char parent_audit_id[32]; /* of the first token of a chain of tokens, or "" */
     int64_t password_serial;
+    char credential_id[64]; /* of the application credential that it was made from, or "" */
 };
 
 /* Text form into `out` (TOKEN_TEXT_MAX bytes). 0, -ENOKEY (the cloud has no key yet) or -EMSGSIZE.

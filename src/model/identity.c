@@ -223,3 +223,35 @@ const struct resource resource_taken_name = {
     RESOURCE_FIELDS(taken_name_fields),
     .doc = "The name of a domain, project, user or role; makes two of the same name impossible.",
 };
+
+static const struct field application_credential_fields[] = {
+    {.name = "id", .type = FIELD_STR},
+    {.name = "name",
+     .type = FIELD_STR,
+     .flags = FIELD_REQUIRED | FIELD_CREATE | FIELD_INDEX,
+     .min = 1},
+    {.name = "description", .type = FIELD_STR, .flags = FIELD_CREATE | FIELD_NULL, .max = 65535},
+    {.name = "user_id", .type = FIELD_ID, .flags = FIELD_INDEX},
+    {.name = "project_id", .type = FIELD_ID, .flags = FIELD_INDEX},
+    {.name = "expires_at", .type = FIELD_TIME, .flags = FIELD_NULL, .doc = "null: never"},
+    {.name = "unrestricted",
+     .type = FIELD_BOOL,
+     .flags = FIELD_CREATE | FIELD_NULL,
+     .fallback = "false",
+     .doc = "its tokens may create and delete application credentials"},
+    {.name = "roles",
+     .type = FIELD_LIST,
+     .doc = "ids of roles; those count that the user still has on the project"},
+    {.name = "secret_hash",
+     .type = FIELD_STR,
+     .flags = FIELD_INTERNAL,
+     .doc = "bcrypt of a secret that the user chose, else $blake2b$ and a hash in hex"},
+};
+
+const struct resource resource_application_credential = {
+    .table = "application_credential",
+    .singular = "application_credential",
+    .plural = "application_credentials",
+    RESOURCE_FIELDS(application_credential_fields),
+    .doc = "Lets a program act for a user on one project without the user's password.",
+};

@@ -13,6 +13,7 @@
     X(host) X(module) X(event) X(setting) X(lease)                                                 \
     /* identity.c */                                                                               \
     X(domain) X(project) X(user) X(role) X(assignment) X(revocation) X(taken_name)                 \
+    X(application_credential)                                                                      \
     /* image.c */                                                                                  \
     X(image)                                                                                       \
     /* compute.c */                                                                                \

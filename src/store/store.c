@@ -81,6 +81,11 @@ static char *copy_of(const char *text)
     return copy;
 }
 
+size_t store_txn_room(const struct store_txn *txn)
+{
+    return STORE_TXN_CHANGES_MAX - txn->change_count;
+}
+
 void store_txn_expect(struct store_txn *txn, const char *table, const char *id, int64_t revision)
 {
     struct txn_expect *expect;

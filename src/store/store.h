@@ -72,6 +72,9 @@ void store_txn_delete(struct store_txn *txn, const char *table, const char *id);
 /* As expect(0) and put: a create. */
 void store_txn_create(struct store_txn *txn, const char *table, const char *id, json_t *row);
 
+/* How many more rows it can change. */
+size_t store_txn_room(const struct store_txn *txn);
+
 /* What the transaction does to the row so far: true if it writes or deletes it, and then `ret_row`
  * is what it leaves (borrowed; NULL: deleted). */
 bool store_txn_peek(const struct store_txn *txn, const char *table, const char *id,

@@ -48,6 +48,35 @@ identity() {
     check "no such user" refused "No user with a name or ID" user show nobody-of-that-name
 }
 
+# Runs the openstack command with the application credential only: nobody's name or password.
+as_program() {
+    env -u OS_USERNAME -u OS_PASSWORD -u OS_PROJECT_NAME -u OS_PROJECT_ID -u OS_USER_DOMAIN_ID \
+        -u OS_USER_DOMAIN_NAME -u OS_PROJECT_DOMAIN_ID -u OS_PROJECT_DOMAIN_NAME \
+        OS_AUTH_TYPE=v3applicationcredential OS_APPLICATION_CREDENTIAL_ID="$program" \
+        OS_APPLICATION_CREDENTIAL_SECRET="$secret" openstack "$@"
+}
+
+applications() {
+    as_member application credential create --description "for a program" \
+        --expiration 2099-01-01T00:00:00 lab-program -f value -c id -c secret >"$work/credential"
+    program=$(sed -n 1p "$work/credential")
+    secret=$(sed -n 2p "$work/credential")
+    check "application credential list" [ "$(as_member application credential list -f value -c Name)" \
+        = lab-program ]
+    check "application credential show" [ "$(as_member application credential show lab-program \
+        -f value -c description)" = "for a program" ]
+    check "a program gets in with it" [ "$(as_program token issue -f value -c project_id)" = \
+        "$(column id project show lab-project)" ]
+    as_program network create program-net -f value -c id >/dev/null
+    check "and works" [ "$(as_program network list -f value -c Name | grep -c program-net)" = 1 ]
+    as_program network delete program-net
+    as_program application credential create more >"$work/out" 2>&1
+    check "it makes no others" grep -q "HTTP 403" "$work/out"
+    as_member application credential delete lab-program
+    as_program token issue >"$work/out" 2>&1
+    check "deleted, it opens nothing" grep -q "HTTP 404" "$work/out"
+}
+
 # Runs the openstack command as the plain member of lab-project.
 as_member() {
     OS_USERNAME=lab-user OS_PASSWORD=secret-word OS_PROJECT_NAME=lab-project openstack "$@"
@@ -239,6 +268,7 @@ tidy() {
 lab_start
 cloud_prepare
 identity
+applications
 images
 flavors_and_keys
 networks

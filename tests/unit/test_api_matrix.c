@@ -190,7 +190,7 @@ static void with_bodies(const struct api_service_ops *service, const struct api_
         "\"floatingip\": {}, \"security_group\": {}, \"security_group_rule\": {}, \"flavor\": {}, "
         "\"keypair\": {}, \"user\": {}, \"project\": {}, \"role\": {}, \"domain\": {}, \"auth\": "
         "{}, "
-        "\"metadata\": {}, \"meta\": {}, \"extra_specs\": {}}",
+        "\"metadata\": {}, \"meta\": {}, \"extra_specs\": {}, \"application_credential\": {}}",
         "{\"server\": {\"name\": 7, \"flavorRef\": [], \"imageRef\": {}, \"networks\": 3}, "
         "\"subnet\": {\"cidr\": 7, \"network_id\": [], \"ip_version\": \"x\"}, \"port\": "
         "{\"network_id\": {}, \"fixed_ips\": 7}, \"flavor\": {\"name\": [], \"ram\": -1}, "
