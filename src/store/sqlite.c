@@ -260,7 +260,8 @@ static int do_load(struct sqlite *s, struct op *op)
         const char *body = (const char *)sqlite3_column_text(stmt, 3);
         json_t *row = json_parse(body, (size_t)sqlite3_column_bytes(stmt, 3), NULL, 0);
 
-        if (!row) {
+        if (!json_is_object(row)) {
+            json_decref(row);
             log_error("store: the row %s %s cannot be read", sqlite3_column_text(stmt, 0),
                       sqlite3_column_text(stmt, 1));
             continue;
