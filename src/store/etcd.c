@@ -15,13 +15,13 @@
 #define REACHABLE_MS 3000
 
 /* How long an attempt may take before the next endpoint is tried: short at first, since a dead
- * cabinet must cost little, then longer, since a busy machine must not be asked twice for nothing.
- */
+ * cabinet must cost little, then longer, since a busy machine must not be asked twice for nothing
+ * and a page of large rows takes its time on a slow link. */
 static int attempt_ms(int attempt)
 {
-    static const int times[] = {400, 400, 600, 1000, 1500, 2000};
+    static const int times[] = {400, 400, 600, 1000, 1500, 2000, 4000, 8000};
 
-    return times[attempt < 6 ? attempt : 5];
+    return times[attempt < 8 ? attempt : 7];
 }
 
 /* ---- alarms ---- */
@@ -130,7 +130,6 @@ static void op_finish(struct etcd_op *op, struct etcd_reply *reply)
     if (op->next)
         op->next->prev = op->prev;
     reply->open_copies = op->open_copies;
-    reply->reached = op->reached;
     reply->endpoint = op->endpoint;
     if (!reply->why)
         reply->why = "";
@@ -157,8 +156,6 @@ static bool decides(int code, const char *why)
         return true;
     case ETCD_EXHAUSTED:
         return strstr(why, "space exceeded") != NULL;
-    case ETCD_FAILED_PRECONDITION:
-        return strstr(why, "already exists") != NULL;
     default:
         return false;
     }
@@ -206,8 +203,6 @@ static void op_answered(void *arg, const struct http_answer *answer)
         op_end(op, -ECANCELED);
         return;
     }
-    if (!answer->sent_none)
-        op->reached = true;
     if (answer->sent_again)
         op->open_copies = true;
     if (answer->rc < 0) {

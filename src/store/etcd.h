@@ -25,7 +25,6 @@ enum etcd_code {
     ETCD_INVALID = 3,
     ETCD_NOT_FOUND = 5,
     ETCD_EXHAUSTED = 8,
-    ETCD_FAILED_PRECONDITION = 9,
     ETCD_OUT_OF_RANGE = 11,
 };
 
@@ -47,7 +46,6 @@ struct etcd_reply {
     int64_t revision; /* header.revision */
     int64_t term;     /* header.raft_term */
     bool open_copies; /* a copy of the request may still take effect */
-    bool reached;     /* some copy was sent, at least in part */
 };
 typedef void etcd_op_cb(void *arg, const struct etcd_reply *reply);
 
@@ -60,7 +58,7 @@ struct etcd_op {
     int endpoint; /* of the attempt under way */
     int pinned;   /* use only this endpoint, once; -1: any */
     int refusals; /* connections refused in a row */
-    bool open_copies, reached;
+    bool open_copies;
     struct http_call *call;
     struct etcd_alarm again;
     etcd_op_cb *cb;

@@ -181,7 +181,7 @@ struct lease_call {
     int64_t lease;
     int64_t deadline_ms;
     int64_t term; /* in which it was renewed */
-    int rc;
+    int rc;       /* what to answer after another request */
     store_lease_cb *cb;
     void *arg;
 };
@@ -245,10 +245,9 @@ static void on_granted(void *arg, const struct etcd_reply *reply)
     int64_t left = call->deadline_ms - clock_now_ms();
     struct store_txn *txn;
 
-    /* "already exists" tells that an earlier copy of the request was granted: the id is ours. */
-    if (reply->rc < 0 && !(reply->rc == -EREMOTEIO && reply->code == ETCD_FAILED_PRECONDITION)) {
-        if (reply->reached)
-            forget_lease(call->etcd, call->lease);
+    if (reply->rc == 0)
+        call->lease = etcd_int(reply->json, "ID");
+    if (call->lease <= 0) {
         lease_call_end(call, reply->rc == -ECANCELED ? -ECANCELED : -ETIMEDOUT);
         return;
     }
@@ -278,7 +277,7 @@ static void refuse(struct lease_call *call, int rc)
 void etcd_lease_take(struct store *store, const char *name, json_t *row, int ttl_ms, int timeout_ms,
                      store_lease_cb *cb, void *arg)
 {
-    struct lease_call *call = lease_call_new(store, store_lease_id_new(), timeout_ms, cb, arg);
+    struct lease_call *call = lease_call_new(store, 0, timeout_ms, cb, arg);
     struct buf body;
 
     if (!store_name_ok(name) || !json_is_object(row) || ttl_ms <= 0) {
@@ -288,8 +287,9 @@ void etcd_lease_take(struct store *store, const char *name, json_t *row, int ttl
     call->name = strdup(name);
     call->row = json_incref(row);
     buf_init(&body, BODY_MAX);
-    buf_printf(&body, "{\"ID\":\"%lld\",\"TTL\":\"%d\"}", (long long)call->lease,
-               (ttl_ms + 999) / 1000);
+    /* etcd chooses the id: a copy that arrives late grants a lease that nobody uses, and does not
+     * bring back one that has run out. */
+    buf_printf(&body, "{\"TTL\":\"%d\"}", (ttl_ms + 999) / 1000);
     etcd_op_start(call->etcd, "/v3/lease/grant", &body, call->deadline_ms, on_granted, call);
 }
 
@@ -297,8 +297,8 @@ static void on_confirmed(void *arg, int rc, int64_t revision)
 {
     struct lease_call *call = arg;
 
-    if (rc == 0 && call->etcd->barriers->term != call->term)
-        rc = -ETIMEDOUT;
+    if (rc == 0)
+        rc = call->etcd->barriers->term == call->term ? call->rc : -ETIMEDOUT;
     lease_call_end(call, rc);
 }
 
@@ -311,13 +311,13 @@ static void on_renewed(void *arg, const struct etcd_reply *reply)
         lease_call_end(call, -ENOENT);
     } else if (reply->rc < 0) {
         lease_call_end(call, reply->rc == -ECANCELED ? -ECANCELED : -ETIMEDOUT);
-    } else if (etcd_int(json_object_get(reply->json, "result"), "TTL") <= 0) {
-        lease_call_end(call, -ENOENT);
     } else {
-        /* A leader that was cut off a moment ago still renews, alone, while another one counts
-         * already. A linearizable read in the same term tells that there was no other: whoever is
-         * elected later gives the lease its whole time again. */
+        /* A leader that was cut off a moment ago still answers, alone: it renews while another one
+         * counts already, and does not know of newer leases. A linearizable read in the same term
+         * tells that there was no other: whoever is elected later gives the lease its whole time
+         * again. */
         call->term = reply->term;
+        call->rc = etcd_int(json_object_get(reply->json, "result"), "TTL") > 0 ? 0 : -ENOENT;
         etcd_barrier(&call->etcd->store, left > 0 ? (int)left : 0, on_confirmed, call);
     }
 }

@@ -10,19 +10,27 @@
 #include "store/etcd.h"
 
 #define VERSIONS_MAX 4000
+#define FAKE_LEASES_MAX 2000
 #define FAKE_PAGE 3 /* rows in an answer, so that there are several pages */
 
 struct version {
     char *key, *key64, *value64; /* the last two as the gateway writes them */
-    int64_t mod;
+    int64_t mod, lease;
     bool deleted;
+};
+
+struct fake_lease {
+    int64_t id, ttl_ms;
+    int64_t end_ms; /* as the leader counts */
+    bool over;
 };
 
 static struct {
     struct version versions[VERSIONS_MAX];
     size_t count;
-    int64_t revision, compacted;
-    bool full;
+    struct fake_lease leases[FAKE_LEASES_MAX];
+    size_t lease_count;
+    int64_t revision, compacted, term;
 } fake;
 
 /* The target is told of each transaction that changed something: versions[first] and those behind
@@ -33,6 +41,7 @@ static void fake_begin(void)
 {
     memset(&fake, 0, sizeof(fake));
     fake.revision = 1;
+    fake.term = 2;
 }
 
 static void fake_end(void)
@@ -123,8 +132,8 @@ static json_t *fake_number(int64_t value)
 
 static json_t *fake_header(void)
 {
-    return json_pack("{s:s, s:s, s:o, s:s}", "cluster_id", "1", "member_id", "2", "revision",
-                     fake_number(fake.revision), "raft_term", "2");
+    return json_pack("{s:s, s:s, s:o, s:o}", "cluster_id", "1", "member_id", "2", "revision",
+                     fake_number(fake.revision), "raft_term", fake_number(fake.term));
 }
 
 static json_t *fake_kv(const struct version *version)
@@ -179,7 +188,7 @@ static bool fake_holds(const json_t *compare)
     return there == (strcmp(json_str(compare, "result", "EQUAL"), "GREATER") == 0);
 }
 
-static void fake_add(const char *key64, const char *value64)
+static void fake_add(const char *key64, const char *value64, int64_t lease)
 {
     struct version *version = &fake.versions[fake.count++];
 
@@ -188,6 +197,7 @@ static void fake_add(const char *key64, const char *value64)
                                 .key64 = strdup(key64),
                                 .value64 = value64 ? strdup(value64) : NULL,
                                 .mod = fake.revision + 1,
+                                .lease = lease,
                                 .deleted = !value64};
     must(version->key);
 }
@@ -202,15 +212,41 @@ static json_t *do_one(const json_t *op)
         return json_pack("{s:o}", "response_range", do_range(request, false));
     request = json_object_get(op, "request_put");
     if (request) {
-        fake_add(json_str(request, "key", ""), json_str(request, "value", ""));
+        fake_add(json_str(request, "key", ""), json_str(request, "value", ""),
+                 etcd_int(request, "lease"));
         return json_pack("{s:{}}", "response_put");
     }
     request = json_object_get(op, "request_delete_range");
     must(request);
     count = fake_range(request, fake.revision, found);
     for (size_t i = 0; i < count; i++)
-        fake_add(found[i]->key64, NULL);
+        fake_add(found[i]->key64, NULL, 0);
     return json_pack("{s:{}}", "response_delete_range");
+}
+
+static struct fake_lease *fake_lease(int64_t id)
+{
+    for (size_t i = 0; i < fake.lease_count; i++)
+        if (fake.leases[i].id == id)
+            return &fake.leases[i];
+    return NULL;
+}
+
+/* Does it name a lease that is over? */
+static bool fake_void_lease(const json_t *ops)
+{
+    const json_t *op;
+    size_t i;
+
+    json_array_foreach(ops, i, op)
+    {
+        int64_t id = etcd_int(json_object_get(op, "request_put"), "lease");
+        const struct fake_lease *lease = id ? fake_lease(id) : NULL;
+
+        if (id && (!lease || lease->over))
+            return true;
+    }
+    return false;
 }
 
 static json_t *do_txn(const json_t *request)
@@ -223,6 +259,10 @@ static json_t *do_txn(const json_t *request)
     json_array_foreach(json_object_get(request, "compare"), i, each)
     {
         success = success && fake_holds(each);
+    }
+    if (success && fake_void_lease(json_object_get(request, "success"))) {
+        json_decref(responses);
+        return fake_error(ETCD_NOT_FOUND, "etcdserver: requested lease not found");
     }
     json_array_foreach(json_object_get(request, success ? "success" : "failure"), i, each)
     {
@@ -238,6 +278,68 @@ static json_t *do_txn(const json_t *request)
     return answer;
 }
 
+/* ---- leases ---- */
+
+/* With an id of etcd's choice. */
+static json_t *do_grant(const json_t *request)
+{
+    struct fake_lease *lease = &fake.leases[fake.lease_count++];
+
+    must(fake.lease_count <= FAKE_LEASES_MAX && etcd_int(request, "ID") == 0);
+    *lease = (struct fake_lease){.id = 1000 + (int64_t)fake.lease_count,
+                                 .ttl_ms = 1000 * etcd_int(request, "TTL")};
+    lease->end_ms = world_ms + lease->ttl_ms;
+    return json_pack("{s:o, s:o}", "header", fake_header(), "ID", fake_number(lease->id));
+}
+
+/* As the gateway says it: a lease that is over has no TTL. */
+static json_t *fake_renewed(const struct fake_lease *lease)
+{
+    json_t *result = json_pack("{s:o}", "header", fake_header());
+
+    if (lease && !lease->over)
+        json_object_set_new(result, "TTL", fake_number(lease->ttl_ms / 1000));
+    return json_pack("{s:o}", "result", result);
+}
+
+static json_t *do_keepalive(const json_t *request)
+{
+    struct fake_lease *lease = fake_lease(etcd_int(request, "ID"));
+
+    if (lease && !lease->over)
+        lease->end_ms = world_ms + lease->ttl_ms;
+    return fake_renewed(lease);
+}
+
+/* Ends the lease: the keys that are bound to it go. */
+static void fake_end_lease(struct fake_lease *lease)
+{
+    size_t first = fake.count;
+
+    lease->over = true;
+    for (size_t i = 0; i < first; i++) {
+        const struct version *version = &fake.versions[i];
+        bool there;
+
+        if (version->lease == lease->id && fake_mod(version->key64, &there) == version->mod)
+            fake_add(version->key64, NULL, 0);
+    }
+    if (fake.count > first) {
+        fake_committed(first);
+        fake.revision++;
+    }
+}
+
+static json_t *do_revoke(const json_t *request)
+{
+    struct fake_lease *lease = fake_lease(etcd_int(request, "ID"));
+
+    if (!lease || lease->over)
+        return fake_error(ETCD_NOT_FOUND, "etcdserver: requested lease not found");
+    fake_end_lease(lease);
+    return json_pack("{s:o}", "header", fake_header());
+}
+
 /* Carries a request out. The answer is the caller's; a refusal has the member "code". */
 static json_t *fake_do(const char *url, const char *text)
 {
@@ -248,6 +350,12 @@ static json_t *fake_do(const char *url, const char *text)
         answer = do_range(request, json_object_get(request, "limit"));
     else if (strstr(url, "/v3/kv/txn"))
         answer = do_txn(request);
+    else if (strstr(url, "/v3/lease/grant"))
+        answer = do_grant(request);
+    else if (strstr(url, "/v3/lease/keepalive"))
+        answer = do_keepalive(request);
+    else if (strstr(url, "/v3/lease/revoke"))
+        answer = do_revoke(request);
     else
         answer = fake_error(ETCD_NOT_FOUND, "Not Found");
     json_decref(request);
@@ -257,7 +365,7 @@ static json_t *fake_do(const char *url, const char *text)
 /* ---- watches: all keys, from a revision on ---- */
 
 /* The lines for the revisions from `call->from` up to `to`; empty if there are none. */
-static void fake_watch(struct http_call *call, int64_t to, struct buf *ret)
+static inline void fake_watch(struct http_call *call, int64_t to, struct buf *ret)
 {
     json_t *request, *events = json_array(), *result;
     char *text;

@@ -146,6 +146,7 @@ struct http_call {
     bool sent_again; /* an earlier copy is on its own way */
     int copies;      /* of the request that were sent and not carried out */
     int64_t from;    /* of a watch: what is to be sent next */
+    char *held;      /* its answer, on the way */
     void (*piece)(void *arg, const void *bytes, size_t size);
     http_answer_cb *done;
     void *arg;
@@ -193,6 +194,7 @@ static void world_done(struct http_call *call, const struct http_answer *answer)
     call->done(call->arg, answer);
     free(call->url);
     free(call->body);
+    free(call->held);
     free(call);
 }
 

@@ -109,7 +109,9 @@ static void a_renewal_counts_in_its_term_only(void **state)
     assert_int_equal(second.rc, -ETIMEDOUT);
 
     store_lease_renew(store, 77, WAIT_MS, on_result, &third);
-    answer("/v3/lease/keepalive", "{\"result\":{\"header\":{\"revision\":\"9\"}}}");
+    answer("/v3/lease/keepalive",
+           "{\"result\":{\"header\":{\"revision\":\"9\",\"raft_term\":\"3\"}}}");
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"9\",\"raft_term\":\"3\"}}");
     assert_int_equal(third.calls, 1);
     assert_int_equal(third.rc, -ENOENT);
 }
