@@ -148,10 +148,11 @@ bool api_owns(const struct api_req *req, const char *project_id);
 json_t *api_body_object(struct api_req *req, const char *singular);
 
 /* List in SQL: filters from the query (fields flagged FIELD_INDEX under their API names, repeated
- * keys are OR), sort_key/sort_dir, limit/marker. `where` adds conditions ("project_id = ?"), its
- * parameters in `params` (JSON array or NULL, borrowed); NULL: who is no administrator gets the
- * rows of their own project only. Returns rows (each with "_rev") and, in `ret_more` (may be NULL),
- * whether a next page exists. NULL after answering an error (bad marker: 400). */
+ * keys are OR), sort_key/sort_dir, limit/marker; in the identity service also name__contains and
+ * Keystone's other comparisons. `where` adds conditions ("project_id = ?"), its parameters in
+ * `params` (JSON array or NULL, borrowed); NULL: who is no administrator gets the rows of their own
+ * project only. Returns rows (each with "_rev") and, in `ret_more` (may be NULL), whether a next
+ * page exists. NULL after answering an error (bad marker: 400). */
 json_t *api_list(struct api_req *req, const struct resource *resource, const char *where,
                  const json_t *params, bool *ret_more);
 

@@ -52,6 +52,11 @@ extern api_handler roles_create, roles_list, roles_show, roles_update, roles_del
  * what it does not know. A new object. */
 json_t *identity_known(const struct resource *resource, const json_t *body, unsigned flag);
 
+/* Answers a list (stolen) with its links; `next_id` is the id after which another page would begin,
+ * NULL: there is none. */
+void identity_reply_list(struct api_req *req, const char *plural, json_t *list,
+                         const char *next_id);
+
 /* Creates a row of domain, project, user or role with its name, without asking; for bootstrap. */
 void identity_first_row(struct store_txn *txn, const char *table, json_t *row);
 

@@ -332,23 +332,25 @@ void credentials_create(struct api_req *req)
 void credentials_list(struct api_req *req)
 {
     json_t *params, *rows, *row, *list;
-    char self[600];
+    const char *last = NULL;
+    bool more = false;
     size_t i;
 
     if (!may(req, is_owner(req) || req->auth.admin, "list_application_credentials"))
         return;
     params = json_pack("[s]", api_param(req, "user"));
-    rows = api_list(req, &resource_application_credential, "user_id = ?", params, NULL);
+    rows = api_list(req, &resource_application_credential, "user_id = ?", params, &more);
     json_decref(params);
     if (!rows)
         return;
     list = json_array();
-    json_array_foreach(rows, i, row) json_array_append_new(list, view_of(req, row));
+    json_array_foreach(rows, i, row)
+    {
+        json_array_append_new(list, view_of(req, row));
+        last = json_str(row, "id", NULL);
+    }
+    identity_reply_list(req, "application_credentials", list, more ? last : NULL);
     json_decref(rows);
-    snprintf(self, sizeof(self), "%s%.250s", req->base_url, req->path);
-    api_reply(req, 200,
-              json_pack("{s:o, s:{s:n, s:s, s:n}}", "application_credentials", list, "links",
-                        "next", "self", self, "previous"));
 }
 
 void credentials_show(struct api_req *req)

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define NEXT_MAX 8192
+
 struct kind {
     const struct resource *resource;
     const char *title; /* in messages, as Keystone writes it */
@@ -56,9 +58,12 @@ static bool take_name(struct api_req *req, const struct kind *kind, const json_t
     taken = mirror_get(req->db, "taken_name", id, NULL);
     json_decref(taken);
     if (taken) {
+        const char *domain = kind->in_domain ? json_str(row, "domain_id", "") : "";
+
         api_fail(req, 409, NULL,
-                 "Conflict occurred attempting to store %s - Duplicate entry found with name %s.",
-                 kind->title, json_str(row, "name", ""));
+                 "Conflict occurred attempting to store %s - Duplicate entry found with name "
+                 "%.100s%s%.64s.",
+                 kind->title, json_str(row, "name", ""), domain[0] ? " at domain ID " : "", domain);
         return false;
     }
     mine = json_pack("{s:s, s:s}", "id", id, "owner_id", json_str(row, "id", ""));
@@ -118,24 +123,56 @@ static json_t *row_of(struct api_req *req, const struct kind *kind)
     return row;
 }
 
+static void take_argument(void *arg, const char *name, const char *value)
+{
+    struct buf *url = arg;
+
+    if (strcmp(name, "marker") == 0)
+        return;
+    api_url_escape(url, name);
+    buf_str(url, "=");
+    api_url_escape(url, value);
+    buf_str(url, "&");
+}
+
+void identity_reply_list(struct api_req *req, const char *plural, json_t *list, const char *next_id)
+{
+    struct buf next;
+    char self[600];
+    bool more;
+
+    buf_init(&next, NEXT_MAX);
+    snprintf(self, sizeof(self), "%s%.250s", req->base_url, req->path);
+    buf_printf(&next, "%s?", self);
+    http_query_each(req->http, take_argument, &next);
+    buf_printf(&next, "marker=%s", next_id ? next_id : "");
+    more = next_id && !next.failed;
+    api_reply(req, 200,
+              json_pack("{s:o, s:{s:s?, s:s, s:n}}", plural, list, "links", "next",
+                        more ? buf_text(&next) : NULL, "self", self, "previous"));
+    buf_free(&next);
+}
+
 static void list_rows(struct api_req *req, const struct kind *kind, const char *where,
                       const json_t *params)
 {
-    json_t *rows = api_list(req, kind->resource, where, params, NULL), *row;
+    bool more = false;
+    json_t *rows = api_list(req, kind->resource, where, params, &more), *row;
     json_t *list = json_array();
-    char self[600];
+    const char *last = NULL;
     size_t i;
 
     if (!rows) {
         json_decref(list);
         return;
     }
-    json_array_foreach(rows, i, row) json_array_append_new(list, view_of(req, kind, row));
+    json_array_foreach(rows, i, row)
+    {
+        json_array_append_new(list, view_of(req, kind, row));
+        last = json_str(row, "id", NULL);
+    }
+    identity_reply_list(req, kind->resource->plural, list, more ? last : NULL);
     json_decref(rows);
-    snprintf(self, sizeof(self), "%s%.250s", req->base_url, req->path);
-    api_reply(req, 200,
-              json_pack("{s:o, s:{s:n, s:s, s:n}}", kind->resource->plural, list, "links", "next",
-                        "self", self, "previous"));
 }
 
 /* ---- create and change ---- */
@@ -172,6 +209,21 @@ static bool refers(struct api_req *req, const json_t *row, const char *key, cons
     return true;
 }
 
+/* A project is in the domain of its parent. */
+static bool parent_ok(struct api_req *req, const json_t *row, const char *parent_id)
+{
+    json_t *parent = mirror_get(req->db, "project", parent_id, NULL);
+    bool good = strcmp(json_str(parent, "domain_id", ""), json_str(row, "domain_id", "")) == 0;
+
+    json_decref(parent);
+    if (!good)
+        api_fail(req, 400, NULL,
+                 "Cannot create project, the parent %.64s and its project must be in the same "
+                 "domain.",
+                 parent_id);
+    return good;
+}
+
 static bool references_ok(struct api_req *req, const struct kind *kind, json_t *row)
 {
     const char *parent = json_str(row, "parent_id", NULL);
@@ -189,7 +241,7 @@ static bool references_ok(struct api_req *req, const struct kind *kind, json_t *
         json_object_set(row, "parent_id", json_object_get(row, "domain_id"));
         return true;
     }
-    return refers(req, row, "parent_id", "project");
+    return refers(req, row, "parent_id", "project") && parent_ok(req, row, parent);
 }
 
 /* Sets a new password from the body. 0; -EINPROGRESS: return and run again; else answered. */
@@ -370,6 +422,10 @@ void domains_delete(struct api_req *req)
     if (row && json_bool(row, "enabled", true))
         api_fail(req, 403, NULL,
                  "Cannot delete a domain that is enabled, please disable it first.");
+    else if (row && strcmp(id, "default") == 0) /* who names no domain means this one */
+        api_fail(req, 403, NULL,
+                 "You are not authorized to perform the requested action: delete the default "
+                 "domain.");
     else if (row && drop_members(req, &project_kind, id) && drop_members(req, &user_kind, id) &&
              drop_row(req, &domain_kind, row))
         api_reply(req, 204, NULL);
@@ -514,12 +570,7 @@ void users_projects(struct api_req *req)
 /* There are no groups of users here, so every list of them is empty. */
 void groups_none(struct api_req *req)
 {
-    char self[600];
-
-    snprintf(self, sizeof(self), "%s%.250s", req->base_url, req->path);
-    api_reply(req, 200,
-              json_pack("{s:[], s:{s:n, s:s, s:n}}", "groups", "links", "next", "self", self,
-                        "previous"));
+    identity_reply_list(req, "groups", json_array(), NULL);
 }
 
 /* ---- roles ---- */

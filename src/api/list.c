@@ -20,6 +20,7 @@ struct query {
     struct api_req *req;
     const struct resource *resource;
     json_t *filters; /* stored field name -> array of values */
+    json_t *matches; /* [[condition, value], ...] */
     size_t values;
     struct {
         const char *column;
@@ -111,6 +112,39 @@ static void add_filter(struct query *query, const struct field *field, const cha
     json_array_append_new(values, filter_value(field, value));
 }
 
+/* Keystone's filters on a part of a text: name__contains and so on, with i without regard to case.
+ * Each ? is the value. */
+static const struct {
+    const char *suffix, *condition;
+} comparisons[] = {
+    {"__contains", "instr(\"%s\", ?) > 0"},
+    {"__icontains", "instr(lower(\"%s\"), lower(?)) > 0"},
+    {"__startswith", "instr(\"%s\", ?) = 1"},
+    {"__istartswith", "instr(lower(\"%s\"), lower(?)) = 1"},
+    {"__endswith", "substr(\"%s\", -length(?)) = ?"},
+    {"__iendswith", "substr(lower(\"%s\"), -length(?)) = lower(?)"},
+};
+
+static void add_match(struct query *query, const char *name, const char *value)
+{
+    const char *suffix = strstr(name, "__");
+    const struct field *field;
+    char column[64], condition[200];
+
+    if (!suffix || !value[0] || query->req->service->service != API_IDENTITY)
+        return;
+    snprintf(column, sizeof(column), "%.*s", (int)(suffix - name), name);
+    field = column_of(query->resource, column);
+    for (size_t i = 0; i < sizeof(comparisons) / sizeof(comparisons[0]); i++) {
+        if (!field || field->flags & FIELD_INTERNAL || strcmp(suffix, comparisons[i].suffix) != 0)
+            continue;
+        snprintf(condition, sizeof(condition), comparisons[i].condition, field->name);
+        json_array_append_new(query->matches, json_pack("[s, s]", condition, value));
+        if (++query->values > FILTER_VALUES_MAX)
+            snprintf(query->bad, sizeof(query->bad), "more than %d filters", FILTER_VALUES_MAX);
+    }
+}
+
 static void on_argument(void *arg, const char *name, const char *value)
 {
     struct query *query = arg;
@@ -131,6 +165,8 @@ static void on_argument(void *arg, const char *name, const char *value)
         field = column_of(query->resource, name);
         if (field && !(field->flags & FIELD_INTERNAL))
             add_filter(query, field, value);
+        else if (!field)
+            add_match(query, name, value);
     }
 }
 
@@ -188,6 +224,22 @@ static void put_filters(struct query *query)
             json_array_append(query->params, value);
         }
         buf_str(&query->sql, ")");
+    }
+}
+
+static void put_matches(struct query *query)
+{
+    json_t *match;
+    size_t i;
+
+    json_array_foreach(query->matches, i, match)
+    {
+        const char *condition = json_string_value(json_array_get(match, 0));
+
+        next_condition(query);
+        buf_str(&query->sql, condition);
+        for (const char *at = condition; (at = strchr(at, '?')); at++)
+            json_array_append(query->params, json_array_get(match, 1));
     }
 }
 
@@ -280,6 +332,7 @@ json_t *api_list(struct api_req *req, const struct resource *resource, const cha
 
     buf_init(&query.sql, SQL_MAX);
     query.filters = json_object();
+    query.matches = json_array();
     query.params = json_array();
     http_query_each(req->http, on_argument, &query);
     read_limit(&query);
@@ -295,6 +348,7 @@ json_t *api_list(struct api_req *req, const struct resource *resource, const cha
         json_array_append_new(query.params, json_string(req->auth.project_id));
     }
     put_filters(&query);
+    put_matches(&query);
     if (!query.bad[0] && put_page(&query) == 0)
         rows = run(&query, ret_more);
     else
@@ -302,6 +356,7 @@ json_t *api_list(struct api_req *req, const struct resource *resource, const cha
                  query.bad[0] ? query.bad : "too long");
     buf_free(&query.sql);
     json_decref(query.filters);
+    json_decref(query.matches);
     json_decref(query.params);
     return rows;
 }

@@ -77,6 +77,21 @@ applications() {
     check "deleted, it opens nothing" grep -q "HTTP 404" "$work/out"
 }
 
+domains() {
+    openstack domain create --description "of a partner" lab-domain >/dev/null
+    check "domain show" [ "$(column description domain show lab-domain)" = "of a partner" ]
+    openstack user create --domain lab-domain --password secret-word lab-user >/dev/null
+    check "the same name in another domain" [ \
+        "$(openstack user list --domain lab-domain -f value -c Name)" = lab-user ]
+    openstack project create --domain lab-domain lab-site >/dev/null
+    check "a domain in use stays" refused "HTTP 403" domain delete lab-domain
+    openstack domain set --disable --name lab-domain-2 lab-domain
+    check "domain set" [ "$(column enabled domain show lab-domain-2)" = False ]
+    openstack domain delete lab-domain-2
+    check_not "domain deleted" listed lab-domain-2 domain list
+    check "its project, too" refused "No project with a name or ID" project show lab-site
+}
+
 # Runs the openstack command as the plain member of lab-project.
 as_member() {
     OS_USERNAME=lab-user OS_PASSWORD=secret-word OS_PROJECT_NAME=lab-project openstack "$@"
@@ -268,6 +283,7 @@ tidy() {
 lab_start
 cloud_prepare
 identity
+domains
 applications
 images
 flavors_and_keys

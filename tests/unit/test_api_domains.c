@@ -1,0 +1,242 @@
+/* Domains over HTTP: their users and projects, their end, and lists of what is in them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "cloud.h"
+
+static struct person guest = {.name = "guest"};
+static char domain[64];
+
+static void ask_id(const struct person *who, const char *method, const char *path, const char *body,
+                   long want)
+{
+    ask_service(API_IDENTITY, who, method, path, body, want);
+}
+
+static const char *error_text(void)
+{
+    return text("error/message");
+}
+
+/* A row of its kind with the members, made by the administrator; its id. */
+static void make(const char *kind, const char *members, char id[64])
+{
+    ask_id(&admin, "POST", fmt("/v3/%ss", kind), fmt("{\"%s\": {%s}}", kind, members), 201);
+    keep(fmt("%s/id", kind), id);
+}
+
+/* User guest with the role on project site, both in `domain`. */
+static void make_guest(const char *role)
+{
+    char role_id[64];
+
+    make("user",
+         fmt("\"name\": \"guest\", \"password\": \"secret\", \"domain_id\": \"%s\"", domain),
+         guest.user);
+    make("project", fmt("\"name\": \"site\", \"domain_id\": \"%s\"", domain), guest.project);
+    ask_id(&admin, "GET", fmt("/v3/roles?name=%s", role), NULL, 200);
+    keep("roles/0/id", role_id);
+    ask_id(&admin, "PUT",
+           fmt("/v3/projects/%s/users/%s/roles/%s", guest.project, guest.user, role_id), NULL, 204);
+}
+
+static void enter(const char *user_domain, long want)
+{
+    ask_id(NULL, "POST", "/v3/auth/tokens",
+           fmt("{\"auth\": {\"identity\": {\"methods\": [\"password\"], \"password\": {\"user\": "
+               "{\"name\": \"guest\", \"domain\": {\"name\": \"%s\"}, \"password\": \"secret\"}}}, "
+               "\"scope\": {\"project\": {\"name\": \"site\", \"domain\": {\"name\": \"%s\"}}}}}",
+               user_domain, user_domain),
+           want);
+    if (want == 201)
+        snprintf(guest.token, sizeof(guest.token), "%s", answer.subject);
+}
+
+static void set_enabled(const char *id, bool enabled)
+{
+    ask_id(&admin, "PATCH", fmt("/v3/domains/%s", id),
+           fmt("{\"domain\": {\"enabled\": %s}}", enabled ? "true" : "false"), 200);
+}
+
+static int setup(void **state)
+{
+    make("domain", "\"name\": \"partner\", \"description\": \"of a partner\"", domain);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    set_enabled(domain, false);
+    ask_id(&admin, "DELETE", fmt("/v3/domains/%s", domain), NULL, 204);
+    return 0;
+}
+
+static void test_show_and_change(void **state)
+{
+    ask_id(&admin, "GET", fmt("/v3/domains/%s", domain), NULL, 200);
+    assert_string_equal(text("domain/description"), "of a partner");
+    assert_true(json_is_true(at("domain/enabled")));
+    ask_id(&admin, "PATCH", fmt("/v3/domains/%s", domain),
+           "{\"domain\": {\"name\": \"friend\", \"description\": \"of a friend\"}}", 200);
+    ask_id(&admin, "GET", "/v3/domains?name=friend", NULL, 200);
+    assert_int_equal(count("domains"), 1);
+    ask_id(&admin, "POST", "/v3/domains", "{\"domain\": {\"name\": \"friend\"}}", 409);
+    ask_id(&admin, "PATCH", fmt("/v3/domains/%s", domain), "{\"domain\": {\"name\": \"Default\"}}",
+           409);
+    ask_id(&admin, "GET", "/v3/domains/none", NULL, 404);
+    assert_string_equal(error_text(), "Could not find domain: none.");
+    ask_id(&alice, "GET", fmt("/v3/domains/%s", domain), NULL, 403);
+    ask_id(&alice, "GET", "/v3/domains/default", NULL, 200);
+}
+
+static void test_names_are_each_domains_own(void **state)
+{
+    make_guest("member");
+    ask_id(&admin, "POST", "/v3/users",
+           fmt("{\"user\": {\"name\": \"guest\", \"domain_id\": \"%s\"}}", domain), 409);
+    assert_non_null(strstr(error_text(), fmt("name guest at domain ID %s", domain)));
+    ask_id(&admin, "POST", "/v3/users",
+           fmt("{\"user\": {\"name\": \"alice\", \"domain_id\": \"%s\"}}", domain), 201);
+    ask_id(&admin, "GET", "/v3/users?name=alice", NULL, 200);
+    assert_int_equal(count("users"), 2);
+    ask_id(&admin, "GET", fmt("/v3/users?name=alice&domain_id=%s", domain), NULL, 200);
+    assert_int_equal(count("users"), 1);
+    enter("partner", 201);
+    assert_string_equal(text("token/user/domain/id"), domain);
+    assert_string_equal(text("token/project/domain/name"), "partner");
+    get(&guest, "/servers", 200);
+    enter("Default", 401);
+    ask_id(&admin, "POST", "/v3/projects",
+           fmt("{\"project\": {\"name\": \"child\", \"parent_id\": \"%s\"}}", guest.project), 400);
+    ask_id(&admin, "POST", "/v3/projects",
+           fmt("{\"project\": {\"name\": \"child\", \"domain_id\": \"%s\", \"parent_id\": \"%s\"}}",
+               domain, guest.project),
+           201);
+}
+
+static void test_a_disabled_domain_lets_nobody_in(void **state)
+{
+    make_guest("member");
+    enter("partner", 201);
+    set_enabled(domain, false);
+    get(&guest, "/servers", 401);
+    enter("partner", 401);
+    set_enabled(domain, true);
+    enter("partner", 201);
+}
+
+static void test_it_takes_everything_with_it(void **state)
+{
+    make_guest("member");
+    enter("partner", 201);
+    ask_id(&guest, "POST", fmt("/v3/users/%s/application_credentials", guest.user),
+           "{\"application_credential\": {\"name\": \"program\"}}", 201);
+    ask_id(&admin, "DELETE", fmt("/v3/domains/%s", domain), NULL, 403);
+    assert_string_equal(error_text(),
+                        "Cannot delete a domain that is enabled, please disable it first.");
+    set_enabled(domain, false);
+    ask_id(&admin, "DELETE", fmt("/v3/domains/%s", domain), NULL, 204);
+    get(&guest, "/servers", 401);
+    ask_id(&admin, "GET", fmt("/v3/users/%s", guest.user), NULL, 404);
+    ask_id(&admin, "GET", fmt("/v3/projects/%s", guest.project), NULL, 404);
+    assert_int_equal(row_count("application_credential", ""), 0);
+    assert_int_equal(row_count("assignment", fmt("WHERE user_id = '%s'", guest.user)), 0);
+    assert_int_equal(row_count("taken_name", fmt("WHERE owner_id IN ('%s', '%s', '%s')", domain,
+                                                 guest.user, guest.project)),
+                     0);
+    setup(NULL); /* the name is free again */
+}
+
+static void test_the_default_domain_stays(void **state)
+{
+    make_guest("admin");
+    enter("partner", 201);
+    set_enabled("default", false);
+    ask_id(&admin, "GET", "/v3/domains", NULL, 401);
+    perform(&answer, API_IDENTITY, &guest, "DELETE", "/v3/domains/default", NULL);
+    assert_int_equal(answer.status, 403);
+    ask_id(&guest, "PATCH", "/v3/domains/default", "{\"domain\": {\"enabled\": true}}", 200);
+    ask_id(&admin, "GET", "/v3/domains", NULL, 200);
+}
+
+/* ---- lists ---- */
+
+static void expect_users(const char *query, size_t n)
+{
+    ask_id(&admin, "GET", fmt("/v3/users?domain_id=%s&%s", domain, query), NULL, 200);
+    if (count("users") != n)
+        fail_msg("%s: %zu instead of %zu: %s", query, count("users"), n, answer.text);
+}
+
+static void test_filters(void **state)
+{
+    static const char *const names[] = {"Anna", "anton", "Bert", "Xanten%"};
+    char id[64];
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        make("user",
+             fmt("\"name\": \"%s\", \"domain_id\": \"%s\", \"enabled\": %s", names[i], domain,
+                 i ? "true" : "false"),
+             id);
+    expect_users("", 4);
+    expect_users("name=anton", 1);
+    expect_users("enabled=true", 3);
+    expect_users("enabled=False", 1);
+    expect_users("enabled=0&name=anton", 0);
+    expect_users("name__contains=an", 2);
+    expect_users("name__icontains=AN", 3);
+    expect_users("name__startswith=an", 1);
+    expect_users("name__istartswith=an", 2);
+    expect_users("name__endswith=n", 1);
+    expect_users("name__iendswith=N", 1);
+    expect_users("name__contains=%25", 1); /* no wildcard */
+    expect_users("name__contains=_", 0);
+    expect_users("name__contains=an&enabled=true&name__endswith=n", 1);
+    expect_users("name__contains=%27%22)--", 0);
+    expect_users("password_hash__contains=x", 4); /* no filter: takes and ignores it */
+    expect_users("nonsense__contains=x", 4);
+}
+
+static void test_pages(void **state)
+{
+    char id[64], next[500];
+    size_t seen = 0;
+    int pages = 0;
+
+    for (int i = 0; i < 7; i++)
+        make("project", fmt("\"name\": \"p%d & more\", \"domain_id\": \"%s\"", 6 - i, domain), id);
+    snprintf(next, sizeof(next),
+             "/v3/projects?domain_id=%s&limit=3&sort_key=name&name__contains=%s", domain,
+             "%20%26%20");
+    while (next[0]) {
+        assert_true(++pages <= 3);
+        ask_id(&admin, "GET", next, NULL, 200);
+        for (size_t i = 0; i < count("projects"); i++)
+            assert_string_equal(text(fmt("projects/%zu/name", i)), fmt("p%zu & more", seen + i));
+        seen += count("projects");
+        snprintf(next, sizeof(next), "%s",
+                 json_is_string(at("links/next")) ? text("links/next") : "");
+    }
+    assert_int_equal(seen, 7);
+    assert_int_equal(pages, 3);
+    ask_id(&admin, "GET", "/v3/projects?marker=none", NULL, 400);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_show_and_change, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_names_are_each_domains_own, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_disabled_domain_lets_nobody_in, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_it_takes_everything_with_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_default_domain_stays, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_filters, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_pages, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, cloud_start, cloud_stop);
+}
