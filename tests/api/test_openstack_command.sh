@@ -70,10 +70,10 @@ applications() {
     as_program network create program-net -f value -c id >/dev/null
     check "and works" [ "$(as_program network list -f value -c Name | grep -c program-net)" = 1 ]
     as_program network delete program-net
-    as_program application credential create more >"$work/out" 2>&1
+    as_program application credential create more >"$work/out" 2>&1 || true
     check "it makes no others" grep -q "HTTP 403" "$work/out"
     as_member application credential delete lab-program
-    as_program token issue >"$work/out" 2>&1
+    as_program token issue >"$work/out" 2>&1 || true
     check "deleted, it opens nothing" grep -q "HTTP 404" "$work/out"
 }
 
