@@ -525,8 +525,35 @@ static inline int cloud_start(void **state)
     return 0;
 }
 
+/* Has each row the fields of its table and no other ones? */
+static inline void check_rows(void)
+{
+    json_t *rows, *row, *value;
+    const char *key;
+    size_t i;
+
+    for (size_t r = 0; resource_all[r]; r++) {
+        rows = rows_of(resource_all[r]->table, "");
+        json_array_foreach(rows, i, row)
+        {
+            json_object_foreach(row, key, value)
+            {
+                const struct field *field = resource_all[r]->fields;
+                const struct field *end = field + resource_all[r]->field_count;
+
+                while (field < end && strcmp(field->name, key) != 0)
+                    field++;
+                if (strcmp(key, "_rev") != 0 && (field == end || field->flags & FIELD_NOT_STORED))
+                    fail_msg("table %s has no field %s", resource_all[r]->table, key);
+            }
+        }
+        json_decref(rows);
+    }
+}
+
 static inline int cloud_stop(void **state)
 {
+    check_rows();
     uv_async_send(&cloud.stopper);
     pthread_join(cloud.thread, NULL);
     assert_int_equal(uv_loop_close(&cloud.loop), 0);
@@ -544,6 +571,7 @@ static inline int cloud_wipe(void **state)
         "ip",      "vni",          "guard",   "security_group",
         "keypair", "image",        "host",    "server_group"};
 
+    check_rows();
     microversion = NULL;
     for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
         wipe(tables[i], "");
