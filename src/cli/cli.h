@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "cli/lab.h"
+#include "model/tables.h"
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,6 +26,8 @@ bool cli_is_help(const char *argument);
 /* `rows`: array of objects. `columns` ends with NULL; what is missing, null or empty is "-". JSON
  * prints the rows as they are. */
 void cli_print_rows(enum cli_format format, const json_t *rows, const char *const *columns);
+/* The same with the fields of the table that are FIELD_LISTED as columns. */
+void cli_print_listed(enum cli_format format, const json_t *rows, const struct resource *resource);
 /* One object as a table of two columns, all its members. */
 void cli_print_object(enum cli_format format, const json_t *object);
 /* A value as a cell shows it; `ret` is always terminated. */

@@ -221,6 +221,18 @@ void cli_print_rows(enum cli_format format, const json_t *rows, const char *cons
     }
 }
 
+void cli_print_listed(enum cli_format format, const json_t *rows, const struct resource *resource)
+{
+    const char *columns[COLUMNS_MAX + 1] = {NULL};
+    size_t n = 0;
+
+    for (size_t i = 0; i < resource->field_count && n < COLUMNS_MAX; i++) {
+        if (resource->fields[i].flags & FIELD_LISTED)
+            columns[n++] = resource->fields[i].name;
+    }
+    cli_print_rows(format, rows, columns);
+}
+
 void cli_print_object(enum cli_format format, const json_t *object)
 {
     static const char *const columns[] = {"field", "value", NULL};

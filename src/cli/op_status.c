@@ -11,11 +11,6 @@
 
 #define DRAIN_STILL_MS 120000
 
-static const char *const host_columns[] = {"id",      "cabinet", "state",  "lease",   "roles",
-                                           "servers", "routers", "accel",  "version", "disabled",
-                                           "mgmt_ip", "age",     "reason", NULL};
-static const char *const module_columns[] = {"id",         "master", "standby", "backup",
-                                             "generation", "age",    NULL};
 static const char *const cabinet_columns[] = {"id",      "hosts", "up", "controllers",
                                               "servers", "state", NULL};
 
@@ -184,11 +179,11 @@ static void print_status(json_t *status)
     json_decref(rows);
     printf("\nHosts\n");
     put_ages(json_object_get(status, "hosts"));
-    cli_print_rows(CLI_TABLE, json_object_get(status, "hosts"), host_columns);
+    cli_print_listed(CLI_TABLE, json_object_get(status, "hosts"), &resource_host);
     print_alerts(json_object_get(status, "hosts"));
     printf("\nWho holds what\n");
     put_ages(json_object_get(status, "modules"));
-    cli_print_rows(CLI_TABLE, json_object_get(status, "modules"), module_columns);
+    cli_print_listed(CLI_TABLE, json_object_get(status, "modules"), &resource_module);
     print_losses(json_object_get(status, "losses"));
 }
 
@@ -221,7 +216,7 @@ int cmd_status(int argc, char **argv)
     else if (format == CLI_JSON)
         cli_print_object(CLI_JSON, status);
     else
-        cli_print_rows(format, json_object_get(status, "hosts"), host_columns);
+        cli_print_listed(format, json_object_get(status, "hosts"), &resource_host);
     json_decref(status);
     return 0;
 }
@@ -234,7 +229,7 @@ static int host_list(bool lab, enum cli_format format, struct err *err)
     if (rc < 0)
         return rc;
     put_ages(json_object_get(status, "hosts"));
-    cli_print_rows(format, json_object_get(status, "hosts"), host_columns);
+    cli_print_listed(format, json_object_get(status, "hosts"), &resource_host);
     json_decref(status);
     return 0;
 }

@@ -41,6 +41,7 @@ enum field_flag {
     FIELD_ADMIN = 1 << 5,      /* shown to and set by administrators only */
     FIELD_NULL = 1 << 6,       /* null is allowed */
     FIELD_NOT_STORED = 1 << 7, /* computed at reading */
+    FIELD_LISTED = 1 << 8,     /* column where the operator's command lists the rows */
 };
 
 struct field {

@@ -159,6 +159,25 @@ static void test_many_and_long(void **state)
 
 /* ---- one object ---- */
 
+static void test_columns_of_a_table(void **state)
+{
+    json_t *rows = json_loads("[{\"id\": \"api-vip\", \"master\": \"c1h1\", \"standby\": null, "
+                              "\"generation\": 3, \"age\": \"2m\", \"since\": \"x\"}]",
+                              0, NULL);
+
+    capture_begin(&out, stdout);
+    cli_print_listed(CLI_TSV, rows, &resource_module);
+    assert_string_equal(capture_end(&out), "id\tmaster\tstandby\tbackup\tgeneration\tage\n"
+                                           "api-vip\tc1h1\t-\t-\t3\t2m\n");
+    json_decref(rows);
+    /* Scripts read them by their places. */
+    capture_begin(&out, stdout);
+    cli_print_listed(CLI_TSV, NULL, &resource_host);
+    assert_string_equal(capture_end(&out),
+                        "id\tcabinet\tstate\tlease\troles\tservers\trouters\taccel\t"
+                        "version\tdisabled\tmgmt_ip\tage\treason\n");
+}
+
 static void test_objects(void **state)
 {
     static const char text[] = "{\"id\": \"c1h1\", \"up\": false, \"lease\": null,"
@@ -370,6 +389,7 @@ int main(void)
         cmocka_unit_test(test_json_is_all_of_it),
         cmocka_unit_test(test_table_counts_characters),
         cmocka_unit_test(test_many_and_long),
+        cmocka_unit_test(test_columns_of_a_table),
         cmocka_unit_test(test_objects),
         cmocka_unit_test(test_cells),
         cmocka_unit_test(test_cells_are_cut),

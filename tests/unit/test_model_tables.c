@@ -15,7 +15,7 @@
 
 #define FLAGS_ALL                                                                                  \
     (FIELD_REQUIRED | FIELD_CREATE | FIELD_UPDATE | FIELD_INDEX | FIELD_INTERNAL | FIELD_ADMIN |   \
-     FIELD_NULL | FIELD_NOT_STORED)
+     FIELD_NULL | FIELD_NOT_STORED | FIELD_LISTED)
 
 static const char *api_name(const struct field *field)
 {
