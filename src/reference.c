@@ -109,6 +109,8 @@ static void put_access(FILE *out, const struct field *field)
         fputs(flags & FIELD_NOT_STORED ? "computed" : "read only", out);
     if (flags & FIELD_ADMIN)
         fputs("; administrators only", out);
+    if (flags & FIELD_ADMIN_SETS)
+        fputs("; by administrators", out);
 }
 
 static void put_field(FILE *out, const struct field *field, bool filters)
@@ -206,7 +208,8 @@ static void put_index(FILE *out)
     fputs("- [Rows](rows.md): all tables of the store, also those that no service offers\n\n"
           "## Fields\n"
           "A body has one object under the resource's name. *given at*: when a client may give "
-          "the field; *administrators only*: shown to and set by nobody else. Lengths are counted "
+          "the field; *administrators only*: shown to, set by and a filter for nobody else; *by "
+          "administrators*: shown to all. Lengths are counted "
           "in characters. Times are ISO 8601 in UTC. Integers and truth values may also be texts "
           "(`\"5\"`, `\"true\"`).\n\n"
           "Lists take the fields marked *filter* as arguments (one given twice: either), and "

@@ -63,9 +63,8 @@ void image_put(struct api_req *req, json_t *image)
 json_t *image_view(const struct api_req *req, const json_t *image)
 {
     const char *id = json_str(image, "id", "");
-    json_t *view = resource_view(&resource_image, image, true);
+    json_t *view = resource_view(&resource_image, image, req->auth.admin);
 
-    (void)req;
     json_object_update_missing(view, json_object_get(image, "properties"));
     json_object_set_new(view, "self", json_sprintf("/v2/images/%s", id));
     json_object_set_new(view, "file", json_sprintf("/v2/images/%s/file", id));

@@ -51,6 +51,12 @@ static const struct field *column_of(const struct resource *resource, const char
     return field;
 }
 
+/* What somebody is not shown, they must not find out by a filter or the order either. */
+static bool is_hidden(const struct query *query, const struct field *field)
+{
+    return field->flags & FIELD_INTERNAL || (field->flags & FIELD_ADMIN && !query->req->auth.admin);
+}
+
 static void add_sort(struct query *query, const char *key, size_t size, bool down)
 {
     const struct field *field;
@@ -58,7 +64,7 @@ static void add_sort(struct query *query, const char *key, size_t size, bool dow
 
     snprintf(name, sizeof(name), "%.*s", (int)size, key);
     field = column_of(query->resource, name);
-    if (!field || field->flags & FIELD_INTERNAL) {
+    if (!field || is_hidden(query, field)) {
         snprintf(query->bad, sizeof(query->bad), "cannot sort by '%.60s'", name);
         return;
     }
@@ -163,7 +169,7 @@ static void on_argument(void *arg, const char *name, const char *value)
         query->reverse = strcasecmp(value, "true") == 0;
     } else {
         field = column_of(query->resource, name);
-        if (field && !(field->flags & FIELD_INTERNAL))
+        if (field && !is_hidden(query, field))
             add_filter(query, field, value);
         else if (!field)
             add_match(query, name, value);

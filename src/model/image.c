@@ -12,7 +12,10 @@ static const char *const visibilities[] = {"public", "private", "shared", "commu
 static const struct field image_fields[] = {
     {.name = "id", .type = FIELD_ID, .flags = FIELD_CREATE},
     {.name = "name", .type = FIELD_STR, .flags = CU | FIELD_NULL | FIELD_INDEX},
-    {.name = "owner", .type = FIELD_ID, .flags = CU | FIELD_INDEX | FIELD_ADMIN, .doc = "project"},
+    {.name = "owner",
+     .type = FIELD_ID,
+     .flags = CU | FIELD_INDEX | FIELD_ADMIN_SETS,
+     .doc = "project"},
     {.name = "status",
      .type = FIELD_STR,
      .flags = FIELD_INDEX,
@@ -90,7 +93,7 @@ const struct resource resource_image = {
     .plural = "images",
     RESOURCE_FIELDS(image_fields),
     .form = "Members that are no field are free properties, texts at the top level. Update is a "
-            "JSON patch (RFC 6902). Everybody who sees an image sees its owner. Filters besides: "
+            "JSON patch (RFC 6902). Filters besides: "
             "tag, size_min, size_max.",
     .doc = "What a root disk is made from.",
 };

@@ -316,7 +316,7 @@ static int take_members(const struct resource *resource, const json_t *body, uns
             return err_why(err, -EINVAL, "Invalid input", "Unrecognized attribute '%.100s'", key);
         if (!(field->flags & flag))
             return err_why(err, -EINVAL, "Invalid input", "Attribute '%s' is read-only", key);
-        if (field->flags & FIELD_ADMIN && !admin)
+        if (field->flags & (FIELD_ADMIN | FIELD_ADMIN_SETS) && !admin)
             return err_why(err, -EPERM, "Not allowed", "'%s' may be set by administrators only",
                            key);
         rc = resource_check(field, value, err);

@@ -42,6 +42,7 @@ enum field_flag {
     FIELD_NULL = 1 << 6,       /* null is allowed */
     FIELD_NOT_STORED = 1 << 7, /* computed at reading */
     FIELD_LISTED = 1 << 8,     /* column where the operator's command lists the rows */
+    FIELD_ADMIN_SETS = 1 << 9, /* shown to all, set by administrators only */
 };
 
 struct field {
@@ -91,7 +92,7 @@ const char *resource_title(const struct resource *resource, char *out, size_t si
 const struct field *resource_field(const struct resource *resource, const char *api_name);
 
 /* Builds a new row from a client's object at create: checks each member against the table, rejects
- * unknown or read-only ones, fills defaults. `admin`: FIELD_ADMIN fields may be given.
+ * unknown or read-only ones, fills defaults. `admin`: fields of administrators may be given.
  * 0 and a new reference in `*ret_row`; -EINVAL / -EPERM with `err` naming the field. The row's id,
  * times and project are the caller's to add. */
 int resource_create(const struct resource *resource, const json_t *body, bool admin,

@@ -222,7 +222,8 @@ static void update(const struct resource *resource, json_t *row, const json_t *b
         const struct field *field = &resource->fields[i];
         json_t *value = json_object_get(row, field->name);
 
-        if (!(field->flags & FIELD_UPDATE) || (field->flags & FIELD_ADMIN && !admin))
+        if (!(field->flags & FIELD_UPDATE) ||
+            (field->flags & (FIELD_ADMIN | FIELD_ADMIN_SETS) && !admin))
             must(value == NULL ? !json_object_get(before, field->name)
                                : json_equal(value, json_object_get(before, field->name)));
     }

@@ -534,6 +534,26 @@ static void test_lists(void **state)
     json_decref(reply);
 }
 
+/* What only administrators are shown, only they find things by. */
+static void test_hidden_fields_are_no_filters(void **state)
+{
+    char id[64];
+    json_t *reply;
+
+    make("networks", "{\"network\":{\"name\":\"a\",\"provider:segmentation_id\":77}}", id);
+    for (int i = 0; i < 4; i++) {
+        as_admin = i < 2;
+        query = (struct http_request){{{"provider:segmentation_id", i % 2 ? "78" : "77"}}};
+        reply = ask("GET", "/v2.0/networks", NULL, 200);
+        assert_int_equal(json_array_size(json_object_get(reply, "networks")), i != 1);
+        json_decref(reply);
+    }
+    query = (struct http_request){{{"sort_key", "provider:segmentation_id"}}};
+    json_decref(ask("GET", "/v2.0/networks", NULL, 400));
+    as_admin = true;
+    json_decref(ask("GET", "/v2.0/networks", NULL, 200));
+}
+
 static void test_port_filters(void **state)
 {
     char net[64], sub[64], port[64], b[1000];
@@ -567,6 +587,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_security_groups, setup, teardown),
         cmocka_unit_test_setup_teardown(test_policy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lists, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hidden_fields_are_no_filters, setup, teardown),
         cmocka_unit_test_setup_teardown(test_port_filters, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bulk_and_updates, setup, teardown),
     };

@@ -13,9 +13,10 @@
 
 #include <cmocka.h>
 
+#define FLAGS_BY_ADMIN (FIELD_ADMIN | FIELD_ADMIN_SETS)
 #define FLAGS_ALL                                                                                  \
     (FIELD_REQUIRED | FIELD_CREATE | FIELD_UPDATE | FIELD_INDEX | FIELD_INTERNAL | FIELD_ADMIN |   \
-     FIELD_NULL | FIELD_NOT_STORED | FIELD_LISTED)
+     FIELD_NULL | FIELD_NOT_STORED | FIELD_LISTED | FIELD_ADMIN_SETS)
 
 static const char *api_name(const struct field *field)
 {
@@ -99,7 +100,7 @@ static void check_flags(const char *where, const struct field *f)
         fail_msg("%s: unknown flags", where);
     if (f->flags & FIELD_REQUIRED && !(f->flags & FIELD_CREATE))
         fail_msg("%s: nobody can give what is required", where);
-    if (f->flags & FIELD_REQUIRED && f->flags & FIELD_ADMIN)
+    if (f->flags & FIELD_REQUIRED && f->flags & FLAGS_BY_ADMIN)
         fail_msg("%s: only administrators can give what is required", where);
     if (f->flags & FIELD_REQUIRED && f->fallback)
         fail_msg("%s: required, hence the fallback is never used", where);
@@ -249,7 +250,7 @@ static json_t *body_of(const struct resource *r, unsigned flag, bool admin)
     for (size_t i = 0; i < r->field_count; i++) {
         const struct field *f = &r->fields[i];
 
-        if (f->flags & flag && (admin || !(f->flags & FIELD_ADMIN)))
+        if (f->flags & flag && (admin || !(f->flags & FLAGS_BY_ADMIN)))
             json_object_set_new(body, api_name(f), sample(f));
     }
     return body;
@@ -343,7 +344,7 @@ static void test_nobody_writes_what_the_flags_forbid(void **state)
                 expect_refused(r, f, way, true, -EINVAL);
                 expect_refused(r, f, way, false, -EINVAL);
                 refused++;
-            } else if (f->flags & FIELD_ADMIN) {
+            } else if (f->flags & FLAGS_BY_ADMIN) {
                 expect_refused(r, f, way, false, -EPERM);
                 refused++;
             }
