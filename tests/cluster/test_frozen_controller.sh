@@ -1,6 +1,7 @@
 #!/bin/bash
 # A controller stands still, with everything on it, and goes on later as if nothing had been: the
 # others take over meanwhile, and its copy of a guest that was moved away writes nothing any more.
+# Then one where only the daemon hangs.
 . "$(dirname "$0")/lib.sh"
 lab_start --cabinets 3 --hosts 1
 cloud_prepare
@@ -82,8 +83,27 @@ check "the host is up" cloud_wait 60 host_is_up
 sleep 3
 check "one process, on one host" [ "$(cloud_processes "$id" | wc -l)" = 1 ]
 check "not a third boot" [ "$(cloud_boots "$address")" = 2 ]
+
+# Only the daemon hangs: the guard stops its guest before it is started elsewhere.
+host=$(cloud_host_of one)
+daemon() {
+    "$vling" lab exec "$host" pkill "-$1" -f '^vlingd --config'
+}
+stopped_there() {
+    pid=$("$vling" lab exec "$host" pgrep -f "^/usr/bin/qemu.*$id") &&
+        "$vling" lab exec "$host" awk '$1 == "State:" { exit $2 != "T" }' "/proc/$pid/status"
+}
+daemon STOP
+check "the guest of a daemon that hangs is stopped" cloud_wait 20 stopped_there
+check "the server is on another host" cloud_wait 60 cloud_runs_elsewhere one "$host"
+check "it was stopped before that" stopped_there
+check "it has booted there" cloud_wait 90 cloud_has_booted "$address" 3
+daemon CONT
+check "the old copy is destroyed" cloud_wait 60 gone
+check "one process, on one host" [ "$(cloud_processes "$id" | wc -l)" = 1 ]
+
 # From the disk, not from the guest's memory of it.
 openstack server reboot --hard one
-check "it boots from its disk" cloud_wait 90 cloud_has_booted "$address" 3
+check "it boots from its disk" cloud_wait 90 cloud_has_booted "$address" 4
 check "it lets us in again" cloud_wait_ssh "$address" 60
 check "the disk was written by one at a time" cloud_disk_is_sane "$address"
