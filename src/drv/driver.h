@@ -61,8 +61,8 @@ struct compute_ops {
     void (*close)(struct compute_driver *driver); /* guests go on */
     /* "kvm" or "tcg". */
     const char *(*accel)(struct compute_driver *driver);
-    /* All guests of this host, also those adopted from an earlier vlingd. Fills at most `max`;
-     * returns how many there are. */
+    /* All guests of this host, also those adopted from an earlier vlingd, and those that have ended
+     * and left something (GUEST_ABSENT). Fills at most `max`; returns how many there are. */
     size_t (*list)(struct compute_driver *driver, struct guest_info *ret, size_t max);
     bool (*get)(struct compute_driver *driver, const char *id, struct guest_info *ret);
     void (*start)(struct compute_driver *driver, const struct guest_spec *spec, drv_done_cb *done,

@@ -16,6 +16,7 @@
 #include "node/netplan.h"
 #include "node/node.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@
 #define RETRY_MAX_MS 30000
 #define LOOK_INTERVAL_MS 1000
 #define COMMIT_TIMEOUT_MS 5000
+#define SWEEP_INTERVAL_MS 10000
 
 struct work {
     char id[64];
@@ -49,6 +51,7 @@ struct agent {
     bool plan_dirty;
     json_t *plan; /* last one applied */
     struct work *works;
+    int64_t sweep_at;
 };
 
 static void look(struct agent *agent);
@@ -334,7 +337,7 @@ static void forget(struct work *work)
         return;
     }
     drive_path(node, work->id, path, sizeof(path));
-    remove(path);
+    configdrive_remove(path);
     txn = agent_txn_forget(node->mirror, work->server);
     log_info("server %s: deleted", work->id);
     store_commit(node->store, txn, COMMIT_TIMEOUT_MS, on_committed, work);
@@ -430,7 +433,7 @@ static void destroy_stray(struct work *work)
     work->busy = true;
     work->action = GUEST_DO_DESTROY;
     drive_path(work->agent->node, work->id, path, sizeof(path));
-    remove(path);
+    configdrive_remove(path);
     work->agent->node->compute_ops->destroy(work->agent->node->compute, work->id, on_done, work);
 }
 
@@ -520,6 +523,40 @@ static void look_at_guests(struct agent *agent)
     }
 }
 
+/* Config drives of servers that are not placed here (any more): their maker was killed, or lost the
+ * server, before there was a guest to destroy. */
+static void sweep_config_drives(struct agent *agent)
+{
+    struct node *node = agent->node;
+    char path[400];
+    struct dirent *entry;
+    DIR *dir;
+
+    if (clock_now_ms() < agent->sweep_at)
+        return;
+    agent->sweep_at = clock_now_ms() + SWEEP_INTERVAL_MS;
+    snprintf(path, sizeof(path), "%s/config-drives", node->config.run_dir);
+    dir = opendir(path);
+    while (dir && (entry = readdir(dir))) {
+        size_t length = strcspn(entry->d_name, ".");
+        struct work *work;
+
+        if (length == 0 || length >= sizeof(work->id))
+            continue;
+        for (work = agent->works; work; work = work->next) {
+            if (strncmp(work->id, entry->d_name, length) == 0 && !work->id[length])
+                break;
+        }
+        if (work)
+            continue;
+        entry->d_name[length] = '\0';
+        drive_path(node, entry->d_name, path, sizeof(path));
+        configdrive_remove(path);
+    }
+    if (dir)
+        closedir(dir);
+}
+
 static void drop_unused_works(struct agent *agent)
 {
     struct work **at = &agent->works;
@@ -548,5 +585,6 @@ static void look(struct agent *agent)
         return;
     look_at_servers(agent);
     look_at_guests(agent);
+    sweep_config_drives(agent);
     drop_unused_works(agent);
 }

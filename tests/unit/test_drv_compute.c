@@ -303,6 +303,29 @@ static void destroys(void **state)
     assert_int_equal(kill(pid, 0), -1);
 }
 
+/* Its server may belong to another host by now: somebody has to see that there is something. */
+static void what_an_ended_one_left_is_listed(void **state)
+{
+    struct guest_info info[2];
+    char path[256];
+
+    if (getuid() != 0)
+        skip();
+    start(3);
+    kill(info_now().pid, SIGKILL);
+    assert_true(wait_for(is_absent));
+    reopen_driver();
+    assert_true(is_absent());
+    assert_int_equal(compute_qemu.list(ctx.driver, info, 2), 1);
+    assert_int_equal(info[0].power, GUEST_ABSENT);
+    assert_string_equal(info[0].id, GUEST);
+    compute_qemu.destroy(ctx.driver, GUEST, on_done, NULL);
+    assert_int_equal(finish(), 0);
+    assert_int_equal(compute_qemu.list(ctx.driver, info, 2), 0);
+    snprintf(path, sizeof(path), "%s/guests/%s", ctx.run, GUEST);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
 static void refuses_ids_that_are_paths(void **state)
 {
     struct guest_spec spec = {.id = "../../etc", .name = "x", .root_disk = "/dev/null"};
@@ -323,6 +346,7 @@ int main(void)
         cmocka_unit_test(stop_kills_after_its_grace),
         cmocka_unit_test(one_that_hangs_can_be_stopped),
         cmocka_unit_test(destroys),
+        cmocka_unit_test(what_an_ended_one_left_is_listed),
         cmocka_unit_test(refuses_ids_that_are_paths),
     };
 

@@ -56,29 +56,40 @@ static int write_tree(struct build *b, const struct configdrive_content *content
     return rc;
 }
 
-static void remove_tree(struct build *b)
+static void remove_tree(const char *tree)
 {
     static const char *const files[] = {"meta_data.json", "network_data.json", "user_data"};
     char path[PATH_MAX];
 
     for (size_t i = 0; i < 2; i++) {
         for (size_t k = 0; k < 3; k++) {
-            snprintf(path, sizeof(path), "%s/openstack/%s/%s", b->tree, versions[i], files[k]);
+            snprintf(path, sizeof(path), "%s/openstack/%s/%s", tree, versions[i], files[k]);
             unlink(path);
         }
-        snprintf(path, sizeof(path), "%s/openstack/%s", b->tree, versions[i]);
+        snprintf(path, sizeof(path), "%s/openstack/%s", tree, versions[i]);
         rmdir(path);
     }
-    snprintf(path, sizeof(path), "%s/openstack", b->tree);
+    snprintf(path, sizeof(path), "%s/openstack", tree);
     rmdir(path);
-    rmdir(b->tree);
+    rmdir(tree);
+}
+
+void configdrive_remove(const char *path)
+{
+    char beside[PATH_MAX];
+
+    unlink(path);
+    snprintf(beside, sizeof(beside), "%s.tmp", path);
+    unlink(beside);
+    snprintf(beside, sizeof(beside), "%s.d", path);
+    remove_tree(beside);
 }
 
 static void finish(struct build *b)
 {
     struct err err;
 
-    remove_tree(b);
+    remove_tree(b->tree);
     if (b->rc < 0) {
         unlink(b->temp);
         err_set(&err, b->rc, "cannot make the config drive", strerror(-b->rc),

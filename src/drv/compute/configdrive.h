@@ -17,4 +17,7 @@ struct configdrive_content {
 void configdrive_build(uv_loop_t *loop, const char *path, const struct configdrive_content *content,
                        drv_done_cb *done, void *arg);
 
+/* Removes the drive and what a build of it that was killed has left. */
+void configdrive_remove(const char *path);
+
 #endif

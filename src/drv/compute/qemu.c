@@ -629,8 +629,6 @@ static size_t qemu_list(struct compute_driver *d, struct guest_info *ret, size_t
     size_t n = 0;
 
     for (struct guest *g = d->guests; g; g = g->next) {
-        if (g->power == GUEST_ABSENT)
-            continue;
         if (n < max)
             fill(g, &ret[n]);
         n++;
