@@ -2,9 +2,11 @@
  *
  * Concept.   The node's agent compares the wanted rows with what a driver reports and calls it to
  *            make both equal. Every operation is idempotent: asking for what already is succeeds.
- *            Each kind of driver is a table of functions; `fake` ones of the same table exist for
- * the simulator and scale tests only. Threads.   The loop's. An operation that takes long runs
- * elsewhere (child process, worker thread) and reports through its callback from the loop.
+ *            Each kind of driver is a table of functions, chosen by its name.
+ * Fake.      The `fake` ones keep all in memory and touch nothing; they are for simulator and scale
+ *            tests only: what they say runs does not, and a restart forgets it.
+ * Threads.   The loop's. An operation that takes long runs elsewhere (child process, worker thread)
+ *            and reports through its callback from the loop.
  */
 #ifndef VLING_DRV_DRIVER_H
 #define VLING_DRV_DRIVER_H
@@ -148,8 +150,13 @@ struct network_ops {
     void (*tap_name)(const char *port_id, char ret[16]);
 };
 
-extern const struct compute_ops compute_qemu;
-extern const struct storage_ops storage_dir;
-extern const struct network_ops network_linux;
+extern const struct compute_ops compute_qemu, compute_fake;
+extern const struct storage_ops storage_dir, storage_fake;
+extern const struct network_ops network_linux, network_fake;
+
+/* The driver that calls itself `name`, or NULL. */
+const struct compute_ops *compute_driver_find(const char *name);
+const struct storage_ops *storage_driver_find(const char *name);
+const struct network_ops *network_driver_find(const char *name);
 
 #endif

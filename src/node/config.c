@@ -1,6 +1,7 @@
 #include "node/config.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "drv/driver.h"
 #include "io/netlink.h"
 
 #include <arpa/inet.h>
@@ -135,13 +136,46 @@ static int take_storage(struct config *c, struct err *err)
     if (rc == 0)
         rc = take(storage, "ip", "", c->storage_ip, sizeof(c->storage_ip), err);
     if (rc == 0)
-        rc = take(storage, "driver", "dir", c->storage_driver, sizeof(c->storage_driver), err);
-    if (rc == 0)
         rc = take(storage, "path", "/srv/vling", c->storage_path, sizeof(c->storage_path), err);
     if (rc == 0 && c->storage_ip[0] && !is_ip(c->storage_ip))
         rc = err_why(err, -EINVAL, "the configuration is wrong",
                      "\"storage\": \"%s\" is no IP address", c->storage_ip);
     return rc;
+}
+
+/* The name of a driver of that kind: "compute": {"driver": ...}. */
+static int take_driver(const json_t *raw, const char *kind, const char *fallback, char *to,
+                       size_t size, struct err *err)
+{
+    const json_t *object;
+    int rc = take_object(raw, kind, &object, err);
+
+    return rc < 0 ? rc : take(object, "driver", fallback, to, size, err);
+}
+
+static int take_drivers(struct config *c, struct err *err)
+{
+    const char *wrong = NULL;
+    int rc =
+        take_driver(c->raw, "compute", "qemu", c->compute_driver, sizeof(c->compute_driver), err);
+
+    if (rc == 0)
+        rc = take_driver(c->raw, "network", "linux", c->network_driver, sizeof(c->network_driver),
+                         err);
+    if (rc == 0)
+        rc = take_driver(c->raw, "storage", "dir", c->storage_driver, sizeof(c->storage_driver),
+                         err);
+    if (rc < 0)
+        return rc;
+    if (!compute_driver_find(c->compute_driver))
+        wrong = c->compute_driver;
+    else if (!network_driver_find(c->network_driver))
+        wrong = c->network_driver;
+    else if (!storage_driver_find(c->storage_driver))
+        wrong = c->storage_driver;
+    return wrong ? err_why(err, -EINVAL, "the configuration is wrong",
+                           "\"driver\": there is no such driver \"%s\"", wrong)
+                 : 0;
 }
 
 static int take_api(struct config *c, struct err *err)
@@ -199,6 +233,8 @@ static int take_all(struct config *c, struct err *err)
         rc = take(external, "dev", "", c->external_dev, sizeof(c->external_dev), err);
     if (rc == 0)
         rc = take_storage(c, err);
+    if (rc == 0)
+        rc = take_drivers(c, err);
     if (rc == 0)
         rc = take_api(c, err);
     if (rc == 0)

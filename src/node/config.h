@@ -22,7 +22,8 @@ struct config {
     char tenant_dev[32], tenant_ip[64];
     char external_dev[32]; /* "" if there is none */
     char storage_dev[32], storage_ip[64];
-    char storage_driver[32], storage_path[256];
+    char compute_driver[32], network_driver[32], storage_driver[32]; /* names, of drv/driver.h */
+    char storage_path[256];
     char api_vip[80]; /* "10.10.0.100/16", or "" */
     char api_dev[32];
     char region[64];

@@ -46,9 +46,9 @@ static int open_drivers(struct node *node, struct err *err)
     struct config *c = &node->config;
     json_t *config;
 
-    node->network_ops = &network_linux;
-    node->storage_ops = &storage_dir;
-    node->compute_ops = &compute_qemu;
+    node->network_ops = network_driver_find(c->network_driver);
+    node->storage_ops = storage_driver_find(c->storage_driver);
+    node->compute_ops = compute_driver_find(c->compute_driver);
     config = json_pack("{s:s, s:s, s:s, s:s}", "run_dir", c->run_dir, "tenant_dev", c->tenant_dev,
                        "tenant_ip", c->tenant_ip, "ext_dev", c->external_dev);
     node->network = node->network_ops->open(node->loop, config, metadata_serve, node, err);
