@@ -25,8 +25,6 @@
 #define TAKE_RETRY_MS 500
 #define SYNC_TIMEOUT_MS 3000
 
-#define GUESTS_MAX 256
-
 enum keeper_state {
     KEEPER_IDLE,
     KEEPER_TAKING,
@@ -138,13 +136,14 @@ static void on_killed(void *arg, int rc, const struct err *err)
 /* Kills every guest; how many are not dead yet. The guard does the same on its own. */
 static size_t kill_guests(struct node *node)
 {
-    struct guest_info *guests = calloc(GUESTS_MAX, sizeof(*guests));
-    size_t n, alive = 0;
+    size_t n = node->compute ? node->compute_ops->list(node->compute, NULL, 0) : 0, alive = 0;
+    struct guest_info *guests = calloc(n + 1, sizeof(*guests));
 
     if (!guests)
         return 1;
-    n = node->compute ? node->compute_ops->list(node->compute, guests, GUESTS_MAX) : 0;
-    for (size_t i = 0; i < n && i < GUESTS_MAX; i++) {
+    if (n > 0)
+        node->compute_ops->list(node->compute, guests, n);
+    for (size_t i = 0; i < n; i++) {
         if (guests[i].power == GUEST_STOPPED || guests[i].power == GUEST_ABSENT)
             continue;
         alive++;
