@@ -27,6 +27,8 @@
 #define RETRY_FIRST_MS 1000
 #define RETRY_MAX_MS 30000
 #define LOOK_INTERVAL_MS 1000
+#define KICK_DELAY_MS                                                                              \
+    5 /* and as long as the last look took: at most half of the time is for looking */
 #define COMMIT_TIMEOUT_MS 5000
 #define SWEEP_INTERVAL_MS 10000
 
@@ -48,6 +50,7 @@ struct agent {
     uv_timer_t look;
     uv_check_t after_io;
     bool kicked;
+    uint64_t took_ms; /* the last look */
     bool plan_dirty;
     json_t *plan; /* last one applied */
     struct work *works;
@@ -62,9 +65,13 @@ static void on_timer(uv_timer_t *timer)
 {
     struct agent *agent = timer->data;
 
+    int64_t began = clock_now_ms();
+
     agent->kicked = false;
     look(agent);
-    uv_timer_start(&agent->look, on_timer, LOOK_INTERVAL_MS, 0);
+    agent->took_ms = (uint64_t)(clock_now_ms() - began);
+    if (!agent->kicked)
+        uv_timer_start(&agent->look, on_timer, LOOK_INTERVAL_MS, 0);
 }
 
 void agent_kick(struct agent *agent)
@@ -72,7 +79,7 @@ void agent_kick(struct agent *agent)
     if (!agent || agent->kicked)
         return;
     agent->kicked = true;
-    uv_timer_start(&agent->look, on_timer, 5, 0);
+    uv_timer_start(&agent->look, on_timer, KICK_DELAY_MS + agent->took_ms, 0);
 }
 
 static void on_rows(void *arg, const struct store_change *changes, size_t n)
@@ -238,7 +245,6 @@ static void start_guest(struct work *work, const char *config_drive)
         work_end(work, 0, NULL);
         return;
     }
-    work->agent->plan_dirty = true;
     apply_plan(work->agent);
     ports = agent_ports_of(node->mirror, work->id);
     json_array_foreach(ports, i, port)

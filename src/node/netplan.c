@@ -11,7 +11,8 @@
 struct plan_ctx {
     struct mirror *db;
     const struct config *config;
-    json_t *vteps; /* host -> VXLAN end point */
+    json_t *vteps;  /* host -> VXLAN end point */
+    json_t *groups; /* security group -> its rules in the plan; its ports share them */
 };
 
 bool netplan_depends_on(const char *table)
@@ -150,20 +151,32 @@ static json_t *plan_rule(struct plan_ctx *ctx, const json_t *rule)
     return out;
 }
 
+/* The group's rules, read once: each may name the addresses of very many ports. Borrowed. */
+static json_t *group_rules(struct plan_ctx *ctx, const char *group_id)
+{
+    json_t *out = json_object_get(ctx->groups, group_id), *rules, *rule;
+    size_t i;
+
+    if (out)
+        return out;
+    out = json_array();
+    rules = mirror_select(ctx->db, "security_group_rule", "WHERE security_group_id = ? ORDER BY id",
+                          "s", group_id);
+    json_array_foreach(rules, i, rule) json_array_append_new(out, plan_rule(ctx, rule));
+    json_decref(rules);
+    json_object_set_new(ctx->groups, group_id, out);
+    return out;
+}
+
 static json_t *plan_rules(struct plan_ctx *ctx, const json_t *port)
 {
-    json_t *out = json_array(), *group, *rules, *rule;
-    size_t i, k;
+    json_t *out = json_array(), *group;
+    size_t i;
 
     json_array_foreach(json_object_get(port, "security_groups"), i, group)
     {
-        if (!json_is_string(group))
-            continue;
-        rules =
-            mirror_select(ctx->db, "security_group_rule", "WHERE security_group_id = ? ORDER BY id",
-                          "s", json_string_value(group));
-        json_array_foreach(rules, k, rule) json_array_append_new(out, plan_rule(ctx, rule));
-        json_decref(rules);
+        if (json_is_string(group))
+            json_array_extend(out, group_rules(ctx, json_string_value(group)));
     }
     return out;
 }
@@ -363,7 +376,8 @@ static json_t *plan_router(struct plan_ctx *ctx, const json_t *router)
 
 json_t *netplan_compute(struct mirror *db, const struct config *config)
 {
-    struct plan_ctx ctx = {.db = db, .config = config, .vteps = map_vteps(db)};
+    struct plan_ctx ctx = {
+        .db = db, .config = config, .vteps = map_vteps(db), .groups = json_object()};
     json_t *plan = json_object(), *networks = json_array(), *routers = json_array(), *rows, *row;
     char vip[80];
     size_t i;
@@ -391,5 +405,6 @@ json_t *netplan_compute(struct mirror *db, const struct config *config)
     json_object_set_new(plan, "networks", networks);
     json_object_set_new(plan, "routers", routers);
     json_decref(ctx.vteps);
+    json_decref(ctx.groups);
     return plan;
 }

@@ -50,30 +50,34 @@ static const char *const rows[][2] = {
                    "'port_id':'p1','router_id':'r1'}"},
 };
 
+static void put_row(struct mirror *db, const char *table, const char *quoted)
+{
+    int64_t revision = mirror_revision(db) + 1;
+    char text[1024];
+    json_t *row;
+
+    snprintf(text, sizeof(text), "%s", quoted);
+    for (char *at = text; *at; at++) {
+        if (*at == '\'')
+            *at = '"';
+    }
+    row = json_parse(text, strlen(text), NULL, 0);
+    assert_non_null(row);
+    mirror_apply(
+        db, revision,
+        &(struct store_change){
+            .table = table, .id = json_str(row, "id", ""), .row = row, .revision = revision},
+        1);
+    json_decref(row);
+}
+
 static struct mirror *small_cloud(void)
 {
     struct mirror *db = mirror_open_detached(NULL);
 
     assert_non_null(db);
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        char text[1024];
-        json_t *row;
-
-        snprintf(text, sizeof(text), "%s", rows[i][1]);
-        for (char *at = text; *at; at++) {
-            if (*at == '\'')
-                *at = '"';
-        }
-        row = json_parse(text, strlen(text), NULL, 0);
-        assert_non_null(row);
-        mirror_apply(db, (int64_t)i + 1,
-                     &(struct store_change){.table = rows[i][0],
-                                            .id = json_str(row, "id", ""),
-                                            .row = row,
-                                            .revision = (int64_t)i + 1},
-                     1);
-        json_decref(row);
-    }
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        put_row(db, rows[i][0], rows[i][1]);
     return db;
 }
 
@@ -106,6 +110,25 @@ static void compute_host_has_its_port(void **state)
     /* A remote group is resolved to the addresses of its members. */
     assert_true(json_has_str(rule, "remotes", "10.0.0.5/32"));
     assert_true(json_has_str(rule, "remotes", "10.0.0.6/32"));
+    json_decref(plan);
+    mirror_close(db);
+}
+
+/* A group of a thousand ports must not be worked out a thousand times. */
+static void ports_of_a_group_share_its_rules(void **state)
+{
+    struct mirror *db = small_cloud();
+    json_t *plan, *ports, *one, *two;
+
+    put_row(db, "server", "{'id':'v2','name':'db','host_id':'h1','generation':2}");
+    plan = plan_of(db, "h1", "10.20.1.1");
+    ports = json_object_get(json_array_get(json_object_get(plan, "networks"), 0), "ports");
+    assert_int_equal(json_array_size(ports), 2);
+    one = json_object_get(json_array_get(ports, 0), "rules");
+    two = json_object_get(json_array_get(ports, 1), "rules");
+    assert_int_equal(json_array_size(one), 1);
+    assert_ptr_not_equal(one, two);
+    assert_ptr_equal(json_array_get(one, 0), json_array_get(two, 0));
     json_decref(plan);
     mirror_close(db);
 }
@@ -147,6 +170,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(compute_host_has_its_port),
+        cmocka_unit_test(ports_of_a_group_share_its_rules),
         cmocka_unit_test(network_host_has_router_and_dhcp),
         cmocka_unit_test(a_host_without_anything_has_an_empty_plan),
     };

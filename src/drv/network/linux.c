@@ -355,7 +355,7 @@ static int driver_apply(struct network_driver *driver, const json_t *plan, struc
     sweep_all(driver, plan);
     json_decref(driver->last);
     /* After a failure nothing is taken for granted the next time. */
-    driver->last = outcome.rc == 0 ? json_deep_copy(plan) : NULL;
+    driver->last = outcome.rc == 0 ? json_incref((json_t *)plan) : NULL;
     return outcome.rc;
 }
 
