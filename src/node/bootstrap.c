@@ -71,17 +71,22 @@ static void on_host_written(void *arg, int rc, int64_t revision)
 
 static void fill(struct node *node, json_t *row)
 {
-    struct sysinfo info;
+    int64_t vcpus = node->config.vcpus, ram_mb = node->config.ram_mb;
     uint64_t total = 0, free_bytes = 0;
+    struct sysinfo info;
 
     sysinfo(&info);
+    if (!vcpus)
+        vcpus = sysconf(_SC_NPROCESSORS_ONLN);
+    if (!ram_mb)
+        ram_mb = (int64_t)(info.totalram / 1024 * info.mem_unit / 1024);
     json_put_str(row, "cabinet", node->config.cabinet);
     json_object_set(row, "roles", node->config.roles);
     json_put_str(row, "mgmt_ip", node->config.mgmt_ip);
     json_put_str(row, "tenant_ip", node->config.tenant_ip);
     json_put_str(row, "storage_ip", node->config.storage_ip);
-    json_put_int(row, "vcpus", sysconf(_SC_NPROCESSORS_ONLN));
-    json_put_int(row, "ram_mb", (int64_t)(info.totalram / 1024 * info.mem_unit / 1024));
+    json_put_int(row, "vcpus", vcpus);
+    json_put_int(row, "ram_mb", ram_mb);
     if (node->storage && node->storage_ops->space(node->storage, &total, &free_bytes) == 0)
         json_put_int(row, "disk_gb", (int64_t)(total >> 30));
     if (node->compute)

@@ -153,6 +153,29 @@ static int take_driver(const json_t *raw, const char *kind, const char *fallback
     return rc < 0 ? rc : take(object, "driver", fallback, to, size, err);
 }
 
+static int take_amount(const json_t *from, const char *key, int64_t *ret, struct err *err)
+{
+    const json_t *given = json_object_get(from, key);
+
+    *ret = json_integer_value(given);
+    if (!given || *ret > 0)
+        return 0;
+    return err_why(err, -EINVAL, "the configuration is wrong",
+                   "\"%s\" must be a number that is greater than 0", key);
+}
+
+static int take_capacity(struct config *c, struct err *err)
+{
+    const json_t *compute;
+    int rc = take_object(c->raw, "compute", &compute, err);
+
+    if (rc == 0)
+        rc = take_amount(compute, "vcpus", &c->vcpus, err);
+    if (rc == 0)
+        rc = take_amount(compute, "ram_mb", &c->ram_mb, err);
+    return rc;
+}
+
 static int take_drivers(struct config *c, struct err *err)
 {
     const char *wrong = NULL;
@@ -235,6 +258,8 @@ static int take_all(struct config *c, struct err *err)
         rc = take_storage(c, err);
     if (rc == 0)
         rc = take_drivers(c, err);
+    if (rc == 0)
+        rc = take_capacity(c, err);
     if (rc == 0)
         rc = take_api(c, err);
     if (rc == 0)

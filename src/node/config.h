@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define CONFIG_CONTROLLERS_MAX 7
 
@@ -24,7 +25,8 @@ struct config {
     char storage_dev[32], storage_ip[64];
     char compute_driver[32], network_driver[32], storage_driver[32]; /* names, of drv/driver.h */
     char storage_path[256];
-    char api_vip[80]; /* "10.10.0.100/16", or "" */
+    int64_t vcpus, ram_mb; /* what guests may have here; 0: what the machine has */
+    char api_vip[80];      /* "10.10.0.100/16", or "" */
     char api_dev[32];
     char region[64];
     bool sqlite; /* one controller on its own machine: no etcd */

@@ -78,6 +78,8 @@ static void refuses_wrong_ones(void **state)
         {"\"api\"", "\"state_dir\":null,\"api\"", "state_dir"},
         {"\"api\"", "\"external\":\"eth1\",\"api\"", "external"},
         {"\"api\"", "\"storage\":{\"ip\":\"10.30.1\"},\"api\"", "10.30.1"},
+        {"\"api\"", "\"compute\":{\"vcpus\":0},\"api\"", "vcpus"},
+        {"\"api\"", "\"compute\":{\"ram_mb\":\"64\"},\"api\"", "ram_mb"},
         {"\"api\"", "\"compute\":{\"driver\":\"qmu\"},\"api\"", "qmu"},
         {"\"api\"", "\"storage\":{\"driver\":\"linux\"},\"api\"", "linux"},
     };

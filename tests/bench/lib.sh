@@ -1,0 +1,116 @@
+# A cloud for benchmarks, without a lab: one controller and hosts with fake drivers (nothing of what
+# they say runs does), in a network namespace and a folder that are removed at the end.
+#   bench_begin            the namespace, $work; everything ends with the script
+#   cloud_start etcd [AGENTS]   sets $controller_pid, $agent_pids, $etcd_pid
+#   cloud_start sqlite     the same without: one host that is everything
+#   inside COMMAND...      runs it in the namespace
+#   cloud ARGUMENTS...     tests/bench/fill.py as user admin
+set -eu
+cd "$(dirname "$0")/../.."
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8
+vlingd=${VLINGD:-$PWD/build/vlingd}
+controller_ip=10.99.0.1
+admin_password=benchmark
+pids=
+
+bench_end() {
+    status=$?
+    trap - EXIT INT TERM
+    for pid in $pids; do
+        kill "$pid" 2>/dev/null || true
+    done
+    # Guards and etcd outlive their daemon: all that is left in our own namespace.
+    for pid in $(ip netns pids "$netns" 2>/dev/null); do
+        kill -9 "$pid" 2>/dev/null || true
+    done
+    ip netns delete "$netns" 2>/dev/null || true
+    rm -rf "$work"
+    exit "$status"
+}
+
+bench_begin() {
+    work=$(mktemp -d /tmp/vling-bench-XXXXXX)
+    netns=vling-bench-$$
+    trap bench_end EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    ip netns add "$netns"
+    inside ip link set lo up
+}
+
+inside() {
+    ip netns exec "$netns" "$@"
+}
+
+# background LOG COMMAND...: in the namespace; sets $pid.
+background() {
+    ip netns exec "$netns" "${@:2}" >>"$1" 2>&1 </dev/null &
+    pid=$!
+    pids="$pid $pids"
+}
+
+# host_config NAME NUMBER ENGINE ROLES: its addresses and its vlingd.json.
+host_config() {
+    mkdir -p "$work/$1/run" "$work/$1/lib"
+    inside ip address add "10.99.0.$2/32" dev lo
+    inside ip address add "10.98.0.$2/32" dev lo
+    cat >"$work/$1/vlingd.json" <<END
+{"host": "$1", "cabinet": "c1", "roles": [$4], "store": "$3",
+ "state_dir": "$work/$1/lib", "run_dir": "$work/$1/run",
+ "mgmt": {"dev": "lo", "ip": "10.99.0.$2"}, "tenant": {"dev": "lo", "ip": "10.98.0.$2"},
+ "compute": {"driver": "fake", "vcpus": 4096, "ram_mb": 4194304},
+ "network": {"driver": "fake"}, "storage": {"driver": "fake"},
+ "controllers": [{"host": "controller", "cabinet": "c1", "ip": "10.99.0.1"}]}
+END
+}
+
+# wait_for SECONDS COMMAND...
+wait_for() {
+    end=$(($(date +%s) + $1))
+    until "${@:2}" >/dev/null 2>&1; do
+        if [ "$(date +%s)" -ge "$end" ]; then
+            echo "waited in vain for: ${*:2}" >&2
+            tail -n 5 "$work"/*/*.log >&2 || true
+            return 1
+        fi
+        sleep 0.2
+    done
+}
+
+# cloud ARGUMENTS...: tests/bench/fill.py as user admin.
+cloud() {
+    inside python3 tests/bench/fill.py "http://$controller_ip" "$admin_password" "$@"
+}
+
+cloud_start() {
+    agent_pids=
+    if [ "$1" = etcd ]; then # other hosts reach the store
+        host_config controller 1 etcd '"controller"'
+    else
+        host_config controller 1 sqlite '"controller", "compute", "network", "storage"'
+    fi
+    echo "$admin_password" >"$work/admin-password"
+    inside "$vlingd" init --config "$work/controller/vlingd.json" \
+        --admin-password-file "$work/admin-password" >"$work/join-token"
+    background "$work/controller/vlingd.log" "$vlingd" --config "$work/controller/vlingd.json"
+    controller_pid=$pid
+    wait_for 60 cloud --token
+    [ "$1" = sqlite ] || for i in $(seq "${2:-1}"); do
+        agent_start "$i"
+    done
+    wait_for 60 cloud --check
+    etcd_pid=$(cat "$work/controller/run/etcd.pid" 2>/dev/null || true)
+}
+
+agent_start() {
+    host_config "agent$1" "$(($1 + 1))" etcd '"compute", "network", "storage"'
+    inside "$vlingd" join --config "$work/agent$1/vlingd.json" --token "$(cat "$work/join-token")" \
+        >"$work/agent$1/join.log"
+    background "$work/agent$1/vlingd.log" "$vlingd" --config "$work/agent$1/vlingd.json"
+    agent_pids="$agent_pids $pid"
+}
+
+# Resident MiB of a process, with a decimal.
+resident() {
+    awk '/^VmRSS:/ { printf "%.1f", $2 / 1024 }' "/proc/$1/status"
+}
