@@ -1,6 +1,7 @@
 /* Who asks, and may they? Everything that can change during a token's life is read here, from the
  * mirror, at every request. */
 #include "api/identity.h"
+#include "api/known.h"
 
 #include "base/clock.h"
 #include "base/json.h"
@@ -230,6 +231,31 @@ int identity_resolve(struct api_req *req, const struct token *token, struct api_
     return 0;
 }
 
+int identity_bearer(struct api_req *req, const char *text, struct token *ret_token,
+                    struct api_auth *ret_auth)
+{
+    struct known *known = api_known(req->api);
+    const struct known_bearer *bearer = known_bearer(known, text);
+
+    if (!bearer) {
+        struct known_bearer fresh;
+
+        if (token_open(req->db, text, &fresh.token) < 0 ||
+            identity_resolve(req, &fresh.token, &fresh.auth) < 0)
+            return -EACCES;
+        known_put_bearer(known, text, &fresh);
+        *ret_token = fresh.token;
+        *ret_auth = fresh.auth;
+        return 0;
+    }
+    if (bearer->token.expires_ms <= req->wall_ms)
+        return -EACCES;
+    *ret_token = bearer->token;
+    *ret_auth = bearer->auth;
+    json_incref(ret_auth->token);
+    return 0;
+}
+
 /* ---- may the route be called? ---- */
 
 void identity_unauthorized(struct api_req *req, const char *message)
@@ -260,8 +286,8 @@ bool api_authorize(struct api_req *req)
     unsigned flags = req->route->flags;
     struct token token;
 
-    if (text && text[0] && token_open(req->db, text, &token) == 0)
-        identity_resolve(req, &token, &req->auth);
+    if (text && text[0])
+        identity_bearer(req, text, &token, &req->auth);
     if (flags & API_PUBLIC)
         return true;
     if (!req->auth.valid) {

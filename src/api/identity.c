@@ -9,7 +9,10 @@
 
 /* {"GET", list} {"POST", create} {"GET", show} {"PATCH", update} {"DELETE", delete} */
 #define ROWS(plural, list_flags, who)                                                              \
-    {.method = "GET", .path = "/v3/" #plural, .handler = plural##_list, .flags = list_flags},      \
+    {.method = "GET",                                                                              \
+     .path = "/v3/" #plural,                                                                       \
+     .handler = plural##_list,                                                                     \
+     .flags = API_STEADY | (list_flags)},                                                          \
         {.method = "POST", .path = "/v3/" #plural, .handler = plural##_create, .flags = ADMIN},    \
         {.method = "GET", .path = "/v3/" #plural "/{id}", .handler = plural##_show, .doc = who},   \
         {.method = "PATCH",                                                                        \

@@ -12,6 +12,11 @@
  * token is revoked or has expired, or there is no role on the scope. */
 int identity_resolve(struct api_req *req, const struct token *token, struct api_auth *ret_auth);
 
+/* Opens a token's text and resolves it. 0, or -EACCES: no token of this cloud, or not good any
+ * more. The view in `ret_auth` may be others' too: it must not be changed. */
+int identity_bearer(struct api_req *req, const char *text, struct token *ret_token,
+                    struct api_auth *ret_auth);
+
 /* Names of the roles that `user_id` has on the scope, implied ones included, as a new array of
  * {id, name}. */
 json_t *identity_roles_on(struct mirror *db, const char *user_id, const char *kind,

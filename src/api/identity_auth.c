@@ -107,7 +107,7 @@ static int by_token(struct api_req *req, const json_t *method, struct token *tok
         api_fail(req, 400, NULL, "The method 'token' needs the id of a token.");
         return -EINVAL;
     }
-    if (token_open(req->db, text, &given) < 0 || identity_resolve(req, &given, &auth) < 0) {
+    if (identity_bearer(req, text, &given, &auth) < 0) {
         identity_unauthorized(req, refusal);
         return -EACCES;
     }
@@ -296,11 +296,14 @@ static int bind_to_credential(struct api_req *req, const json_t *auth_body, stru
 static void reply_token(struct api_req *req, unsigned status, const struct token *token,
                         json_t *view, const char *text)
 {
+    json_t *shown = json_copy(view);
+
+    json_decref(view);
     if (token->scope_kind[0] && !api_query(req, "nocatalog"))
-        json_object_set_new(view, "catalog", catalog_build(req));
+        json_object_set_new(shown, "catalog", catalog_build(req));
     api_header(req, "X-Subject-Token", text);
     api_header(req, "Vary", "X-Auth-Token");
-    api_reply(req, status, json_pack("{s:o}", "token", view));
+    api_reply(req, status, json_pack("{s:o}", "token", shown));
 }
 
 void tokens_issue(struct api_req *req)
@@ -347,8 +350,7 @@ static bool read_subject(struct api_req *req, struct token *ret_token, struct ap
 {
     const char *text = http_header(req->http, "X-Subject-Token");
 
-    if (!text || token_open(req->db, text, ret_token) < 0 ||
-        identity_resolve(req, ret_token, ret_auth) < 0) {
+    if (!text || identity_bearer(req, text, ret_token, ret_auth) < 0) {
         api_fail(req, 404, NULL, "Could not find token.");
         return false;
     }

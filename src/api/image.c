@@ -350,7 +350,7 @@ static const struct api_route routes[] = {
      .statuses = {300}},
     ROUTE("GET", "schemas/image", schema_image, API_NO_DB),
     ROUTE("GET", "schemas/images", schema_images, API_NO_DB),
-    ROUTE("GET", "images", image_list, 0),
+    ROUTE("GET", "images", image_list, API_STEADY),
     ROUTE("POST", "images", image_create, 0),
     ROUTE("GET", "images/{id}", image_show, 0),
     ROUTE("PATCH", "images/{id}", image_patch, 0),

@@ -89,6 +89,8 @@ struct api *api_start_services(const struct api_options *options,
 /* The port a service really listens on, 0 if it is not offered. */
 uint16_t api_port(const struct api *api, enum api_service service);
 
+struct known *api_known(const struct api *api);
+
 /* The services on offer, in order; NULL after the last one. */
 const struct api_service_ops *api_service_at(const struct api *api, size_t index);
 

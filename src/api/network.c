@@ -385,7 +385,8 @@ static void error(struct api_req *req, const char *type, const char *message)
 #define ABOUT(how, where, function, table)                                                         \
     ROUTE(how, where, function, 0, .resource = &resource_##table)
 #define READ(path, list, table)                                                                    \
-    ABOUT("GET", path, list, table), ABOUT("GET", path "/{id}", net_plain_show, table)
+    ROUTE("GET", path, list, API_STEADY, .resource = &resource_##table),                           \
+        ABOUT("GET", path "/{id}", net_plain_show, table)
 #define MAKE(path, name, table)                                                                    \
     ABOUT("POST", path, net_##name##_create, table),                                               \
         ABOUT("DELETE", path "/{id}", net_##name##_delete, table)

@@ -6,6 +6,7 @@
  *
  * Each step ends by starting the next one; a step that fails answers and goes to `send`. */
 #include "api/internal.h"
+#include "api/known.h"
 #include "api/quota.h"
 
 #include "base/clock.h"
@@ -32,6 +33,7 @@ struct api {
     struct api_options options; /* its strings are copies */
     struct listener listeners[API_SERVICES];
     size_t listener_count;
+    struct known *known;
     size_t calls;           /* not yet answered */
     size_t working;         /* calls that wait for a worker */
     struct api_call *turns; /* those that take turns, as they came; the first of a name has it */
@@ -43,10 +45,16 @@ const struct api_options *api_get_options(const struct api *api)
     return &api->options;
 }
 
+struct known *api_known(const struct api *api)
+{
+    return api->known;
+}
+
 /* ---- life of a call ---- */
 
 static void api_free(struct api *api)
 {
+    known_free(api->known);
     free((char *)api->options.address);
     free((char *)api->options.public_address);
     free((char *)api->options.cert_file);
@@ -167,7 +175,6 @@ static void put_headers(struct api_call *call)
 static void send_answer(struct api_call *call)
 {
     struct api_req *req = &call->req;
-    char *text = NULL;
 
     if (call->stream_open && req->route->stream_end)
         req->route->stream_end(req);
@@ -179,11 +186,11 @@ static void send_answer(struct api_call *call)
         http_reply_file(req->http, req->status, req->file_fd, 0, req->file_size);
         req->file_fd = -1;
     } else if (req->raw) {
-        http_reply(req->http, req->status, req->raw, strlen(req->raw));
+        http_reply_text(req->http, req->status, req->raw);
+        req->raw = NULL;
     } else {
-        text = req->reply ? json_dumps(req->reply, JSON_COMPACT) : NULL;
-        http_reply(req->http, req->status, text ? text : "", text ? strlen(text) : 0);
-        free(text);
+        http_reply_text(req->http, req->status,
+                        req->reply ? json_dumps(req->reply, JSON_COMPACT) : NULL);
     }
     call_free(call);
 }
@@ -398,6 +405,39 @@ static void hold_against_quotas(struct api_call *call, size_t headers)
         json_array_remove(call->headers, json_array_size(call->headers) - 1);
 }
 
+static void reply_json_text(struct api_req *req, char *text)
+{
+    req->status = 200;
+    req->raw = text;
+    req->raw_type = "application/json";
+}
+
+/* Answers with what is known; false: it has to be worked out. */
+static bool recall(struct api_req *req)
+{
+    const char *text = req->route->flags & API_STEADY ? known_answer(req->api->known, req) : NULL;
+
+    if (text)
+        reply_json_text(req, strdup(text));
+    return text && req->raw;
+}
+
+/* Keeps the handler's answer if it is nothing but its text. */
+static void keep(struct api_call *call, size_t headers)
+{
+    struct api_req *req = &call->req;
+    char *text;
+
+    if (!(req->route->flags & API_STEADY) || req->status != 200 || !req->reply ||
+        !store_txn_empty(req->txn) || json_array_size(call->headers) != headers)
+        return;
+    text = json_dumps(req->reply, JSON_COMPACT);
+    if (!text)
+        return;
+    known_put_answer(req->api->known, req, text);
+    reply_json_text(req, text);
+}
+
 static void run(struct api_call *call)
 {
     struct api_req *req = &call->req;
@@ -407,7 +447,7 @@ static void run(struct api_call *call)
     clear_auth(req);
     store_txn_free(req->txn);
     req->txn = store_txn_new();
-    if (!admit(call)) {
+    if (!admit(call) || recall(req)) {
         send_answer(call);
         return;
     }
@@ -417,6 +457,7 @@ static void run(struct api_call *call)
         start_work(call);
         return;
     }
+    keep(call, headers);
     if (req->status < 400 && !store_txn_empty(req->txn))
         hold_against_quotas(call, headers);
     if (req->status == 0 && !req->peer.host[0])
@@ -598,6 +639,12 @@ struct api *api_start_services(const struct api_options *options,
         return NULL;
     }
     copy_options(api, options);
+    api->known = known_new(options->mirror);
+    if (!api->known) {
+        api_free(api);
+        err_set(err, -ENOMEM, "cannot start the API", NULL, NULL);
+        return NULL;
+    }
     for (size_t i = 0; services[i] && i < API_SERVICES; i++) {
         uint16_t port = first_port ? (uint16_t)(first_port + i) : services[i]->port;
 

@@ -743,14 +743,33 @@ static void reply_with(struct http_request *request, unsigned status, struct MHD
         request_release(request);
 }
 
+static bool is_without_body(unsigned status)
+{
+    return status == 204 || status == 205 || status == 304;
+}
+
 void http_reply(struct http_request *request, unsigned status, const void *body, size_t size)
 {
-    if (status == 204 || status == 205 || status == 304)
+    if (is_without_body(status))
         size = 0;
     reply_with(
         request, status,
         MHD_create_response_from_buffer(size, size ? (void *)body : NULL,
                                         size ? MHD_RESPMEM_MUST_COPY : MHD_RESPMEM_PERSISTENT));
+}
+
+void http_reply_text(struct http_request *request, unsigned status, char *text)
+{
+    struct MHD_Response *response = NULL;
+
+    if (text && !is_without_body(status))
+        response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+    if (response) {
+        reply_with(request, status, response);
+        return;
+    }
+    free(text);
+    http_reply(request, status, NULL, 0);
 }
 
 void http_reply_file(struct http_request *request, unsigned status, int fd, uint64_t offset,

@@ -74,6 +74,8 @@ void *http_user(const struct http_request *request);
 void http_reply_header(struct http_request *request, const char *name, const char *value);
 /* Copies `body`. A 204, 205 or 304 is sent without body. */
 void http_reply(struct http_request *request, unsigned status, const void *body, size_t size);
+/* The same with a text from malloc() that is freed after it was sent; NULL: no body. */
+void http_reply_text(struct http_request *request, unsigned status, char *text);
 /* Sends `size` bytes of `fd` from `offset`; takes ownership of `fd`. */
 void http_reply_file(struct http_request *request, unsigned status, int fd, uint64_t offset,
                      uint64_t size);

@@ -30,6 +30,7 @@ struct mirror {
     struct store *store;
     sqlite3 *db;
     int64_t revision;
+    uint64_t version;
     bool ready;
     struct {
         mirror_listener *call;
@@ -115,6 +116,7 @@ struct mirror *mirror_open_detached(struct err *err)
         mirror_close(mirror);
         return NULL;
     }
+    mirror->version = 1;
     mirror->ready = true;
     return mirror;
 }
@@ -270,6 +272,7 @@ static void apply_one(struct mirror *mirror, const struct store_change *change)
 
 static void apply_all(struct mirror *mirror, const struct store_change *changes, size_t n)
 {
+    mirror->version += n > 0;
     if (n > 1)
         run(mirror, "BEGIN");
     for (size_t i = 0; i < n; i++)
@@ -348,6 +351,7 @@ static void on_reset(void *arg, int64_t revision, const struct store_change *cha
         run(mirror, sql);
     }
     apply_all(mirror, changes, n);
+    mirror->version++;
     mirror->revision = revision;
     mirror->ready = true;
     tell_listeners(mirror, NULL, 0);
@@ -362,6 +366,11 @@ bool mirror_ready(const struct mirror *mirror)
 int64_t mirror_revision(const struct mirror *mirror)
 {
     return mirror->revision;
+}
+
+uint64_t mirror_version(const struct mirror *mirror)
+{
+    return mirror->version;
 }
 
 void mirror_listen(struct mirror *mirror, mirror_listener *listener, void *arg)

@@ -27,6 +27,9 @@ void mirror_apply(struct mirror *mirror, int64_t revision, const struct store_ch
 /* Has the first reset arrived? */
 bool mirror_ready(const struct mirror *mirror);
 int64_t mirror_revision(const struct mirror *mirror);
+/* Another number after each change of rows: what was worked out from them holds as long as it is
+ * the same. Never 0. */
+uint64_t mirror_version(const struct mirror *mirror);
 
 /* Called after every batch of changes was applied (and after a reset, with changes == NULL: look at
  * everything). Up to 8 listeners, never removed. */

@@ -1,0 +1,42 @@
+/* What the API has worked out and what stays true while no row changes: who the bearer of a token
+ * is, and the texts of whole lists.
+ *
+ * Concept.   A dashboard, a Terraform or a monitor asks the same again and again, and rows change
+ *            seldom beside that. Everything here is a function of the rows, so it is forgotten as
+ *            soon as the mirror has another version; nothing has to be declared void by hand.
+ * Safety.    Lookups happen after the request's barrier and after its token was checked, so an
+ *            answer from here is as linearizable as one that is worked out. Time is no row: the end
+ *            of a token's life is checked at each use, and only routes whose answer does not depend
+ *            on the time are flagged API_STEADY. Keys are hashes (BLAKE2b) of all that an answer
+ *            depends on; tokens themselves are not kept.
+ * Limits.    Some hundred bearers, KNOWN_ANSWERS_BYTES of texts.
+ * Threads.   The loop's only. */
+#ifndef VLING_API_KNOWN_H
+#define VLING_API_KNOWN_H
+
+#include "api/internal.h"
+#include "api/token.h"
+
+#define KNOWN_ANSWERS_BYTES (4 * 1024 * 1024)
+
+struct known;
+
+struct known_bearer {
+    struct token token;
+    struct api_auth auth;
+};
+
+struct known *known_new(struct mirror *mirror);
+void known_free(struct known *known);
+
+/* The bearer of that token as far as it is known, or NULL; borrowed until rows change. */
+const struct known_bearer *known_bearer(struct known *known, const char *text);
+/* Takes a reference of the token's view in `bearer`, which must not be changed any more. */
+void known_put_bearer(struct known *known, const char *text, const struct known_bearer *bearer);
+
+/* The JSON text that answers `req`, with 200 and no headers of its own, or NULL. Borrowed until
+ * rows change. */
+const char *known_answer(struct known *known, const struct api_req *req);
+void known_put_answer(struct known *known, const struct api_req *req, const char *text);
+
+#endif
