@@ -4,6 +4,7 @@
  *
  *   bench_api [-H HEADER]... [-d BODY] [-n REQUESTS] HOST:PORT CLIENTS SECONDS STATUS METHOD PATH
  *
+ * COUNTER in the request is replaced by a number that is another one each time.
  * Answers with another status are counted as errors. Only what it needs of HTTP: Content-Length,
  * chunked bodies and the end of the connection. */
 #include <arpa/inet.h>
@@ -36,11 +37,11 @@ struct line {
 };
 
 static struct sockaddr_in address;
-static char *request;
+static char *request, *counter; /* its place in the request, or NULL */
 static size_t request_size;
 static int wanted_status, epoll_fd;
 static long limit; /* requests; 0: only the time counts */
-static long done, errors;
+static long started, done, errors;
 static double bytes;
 static float *samples;
 static struct line lines[CLIENTS_MAX];
@@ -78,6 +79,12 @@ static void connect_line(struct line *line)
 /* The request is small: it fits into the socket's buffer. */
 static void begin(struct line *line)
 {
+    char digits[16];
+
+    if (counter) {
+        snprintf(digits, sizeof(digits), "%07ld", started++ % 10000000);
+        memcpy(counter, digits, 7);
+    }
     line->started = now();
     if (line->fd < 0)
         connect_line(line);
@@ -272,7 +279,7 @@ int main(int argc, char **argv)
 {
     const char *headers[16], *body = NULL;
     size_t header_count = 0;
-    double started, took;
+    double began, took;
     int c, clients;
 
     while ((c = getopt(argc, argv, "H:d:n:")) != -1) {
@@ -300,9 +307,10 @@ int main(int argc, char **argv)
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (!samples || epoll_fd < 0)
         die("start");
-    started = now();
+    counter = strstr(request, "COUNTER");
+    began = now();
     run(clients, atof(argv[2]));
-    took = now() - started;
+    took = now() - began;
     qsort(samples, (size_t)(done < SAMPLES_MAX ? done : SAMPLES_MAX), sizeof(*samples), by_size);
     printf("{\"requests\": %ld, \"errors\": %ld, \"per_second\": %.2f, \"p50_ms\": %.4f, "
            "\"p99_ms\": %.4f, \"bytes\": %.0f}\n",

@@ -48,6 +48,7 @@ thunder-lock = true
 enable-threads = true
 die-on-term = true
 disable-logging = true
+add-header = Connection: close
 END
 }
 

@@ -77,6 +77,13 @@ CALLS = (
          peer=f"GET /v3/users ({USERS})"),
     Call("GET /v2.0/networks (20)", 9696, 200, "GET", "/v2.0/networks",
          peer=f"GET /v3/users ({USERS})"),
+    # Another request each time, as if rows had changed: nothing is known of the answer.
+    Call("  users, worked out anew", 5000, 200, "GET", "/v3/users?x=COUNTER",
+         peer=f"GET /v3/users ({USERS})"),
+    Call("  servers/detail, anew", 8774, 200, "GET", "/v2.1/servers/detail?x=COUNTER",
+         peer=f"GET /v3/users ({USERS})"),
+    Call("  networks, anew", 9696, 200, "GET", "/v2.0/networks?x=COUNTER",
+         peer=f"GET /v3/users ({USERS})"),
 )
 
 

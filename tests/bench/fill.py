@@ -31,7 +31,7 @@ class Cloud:
         self.token = self.headers["X-Auth-Token"] = headers["X-Subject-Token"]
         self.project = answer["token"]["project"]["id"]
 
-    def ask(self, service, method, path, body=None, raw=None):
+    def ask(self, service, method, path, body=None, raw=None, tries=10):
         if service not in self.lines:
             self.lines[service] = http.client.HTTPConnection(self.host, PORTS[service], timeout=60)
         line = self.lines[service]
@@ -42,6 +42,9 @@ class Cloud:
         line.request(method, path, data, headers)
         answer = line.getresponse()
         text = answer.read()
+        if answer.status == 503 and tries > 1:  # an overloaded machine
+            time.sleep(1)
+            return self.ask(service, method, path, body, raw, tries - 1)
         if answer.status >= 300:
             raise RuntimeError(f"{method} {path}: {answer.status} {text.decode()[:300]}")
         return json.loads(text) if text else None, answer.headers

@@ -24,6 +24,7 @@ bench_end() {
         kill -9 "$pid" 2>/dev/null || true
     done
     ip netns delete "$netns" 2>/dev/null || true
+    wait 2>/dev/null || true
     rm -rf "$work"
     exit "$status"
 }
