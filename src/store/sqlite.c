@@ -57,6 +57,7 @@ struct sqlite {
     uv_timer_t *lease_timer;  /* the next end of a lease */
     struct op *first, **last; /* waiting */
     struct op *batch;         /* at the worker */
+    struct op *barriers;      /* for the loop alone */
     bool working, closing;
     bool loaded;            /* the watcher got its reset */
     int64_t revision;       /* the worker's */
@@ -485,13 +486,29 @@ static void on_worked(uv_work_t *work, int status)
     kick(s);
 }
 
+/* There is no other writer, so what was acknowledged is what the loop knows: no need to ask the
+ * worker, and none to wait for the disk. */
+static void answer_barriers(struct sqlite *s, int rc)
+{
+    struct op *op, *barriers = s->barriers;
+
+    s->barriers = NULL;
+    while ((op = barriers)) {
+        barriers = op->next;
+        op->rc = rc;
+        op->revision = s->known_revision;
+        op_answer(op);
+    }
+}
+
 static void on_kick(uv_timer_t *timer)
 {
     struct sqlite *s = timer->data;
     int64_t now = clock_now_ms();
     struct op **end = &s->first;
 
-    if (s->working || !s->first)
+    answer_barriers(s, 0);
+    if (s->working || s->closing || !s->first)
         return;
     for (int i = 0; i < BATCH_MAX && *end; i++) {
         struct op *op = *end;
@@ -585,7 +602,17 @@ static void sqlite_commit(struct store *store, struct store_txn *txn, int timeou
 
 static void sqlite_barrier(struct store *store, int timeout_ms, store_barrier_cb *cb, void *arg)
 {
-    op_new((struct sqlite *)store, OP_BARRIER, timeout_ms, cb, arg);
+    struct sqlite *s = (struct sqlite *)store;
+    struct op *op = calloc(1, sizeof(*op));
+
+    if (!op)
+        abort();
+    op->kind = OP_BARRIER;
+    op->cb = cb;
+    op->arg = arg;
+    op->next = s->barriers;
+    s->barriers = op;
+    uv_timer_start(s->kick, on_kick, 0, 0);
 }
 
 static void sqlite_watch(struct store *store)
@@ -629,6 +656,8 @@ static void close_now(struct sqlite *s)
 {
     struct op *op;
 
+    while (s->barriers)
+        answer_barriers(s, -ECANCELED);
     while ((op = s->first)) {
         s->first = op->next;
         op->rc = -ECANCELED;

@@ -206,6 +206,8 @@ static void a_store_feeds_it(void **state)
     mirror_txn_update(txn, "host", row);
     assert_null(json_object_get(row, "_rev"));
     store_commit(store, txn, 5000, on_commit, &second);
+    for (int i = 0; i < 10000 && !second; i++) /* a barrier waits for what was acknowledged */
+        uv_run(&loop, UV_RUN_ONCE);
     barrier = 1;
     mirror_barrier(mirror, 5000, on_wait, &barrier);
     run_while(&loop, &barrier);
