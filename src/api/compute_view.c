@@ -93,7 +93,7 @@ json_t *compute_addresses(struct api_req *req, const json_t *ports, bool plain)
     {
         const char *name;
 
-        network = mirror_get(req->db, "network", json_str(port, "network_id", ""), NULL);
+        network = mirror_get_shared(req->db, "network", json_str(port, "network_id", ""));
         name = json_str(network, "name", "");
         list = json_object_get(all, name);
         if (!list) {
@@ -117,7 +117,7 @@ static json_t *group_names(struct api_req *req, const json_t *ports)
     {
         json_array_foreach(json_object_get(port, "security_groups"), j, id)
         {
-            group = mirror_get(req->db, "security_group", json_string_value(id), NULL);
+            group = mirror_get_shared(req->db, "security_group", json_string_value(id));
             if (group && !json_object_get(seen, json_str(group, "name", ""))) {
                 json_put_int(seen, json_str(group, "name", ""), 1);
                 json_array_append_new(names,
@@ -166,7 +166,7 @@ static void put_origin(struct api_req *req, const json_t *server, json_t *view)
 static void put_host(struct api_req *req, const json_t *server, json_t *view)
 {
     const char *host = json_str(server, "host_id", NULL);
-    json_t *row = host ? mirror_get(req->db, "host", host, NULL) : NULL;
+    json_t *row = host ? mirror_get_shared(req->db, "host", host) : NULL;
     char name[32];
 
     json_put_str(view, "OS-EXT-AZ:availability_zone", json_str(row, "cabinet", ""));

@@ -120,7 +120,7 @@ void net_derived_id(const char *kind, const char *name, char out[64])
 
 bool net_host_up(struct api_req *req, const char *host)
 {
-    json_t *row = host && host[0] ? mirror_get(req->db, "host", host, NULL) : NULL;
+    json_t *row = host && host[0] ? mirror_get_shared(req->db, "host", host) : NULL;
     bool up = row && strcmp(json_str(row, "state", ""), "up") == 0;
 
     json_decref(row);

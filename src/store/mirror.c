@@ -14,6 +14,7 @@
 
 #define LISTENERS_MAX 8
 #define STATEMENTS_MAX 64
+#define SHARED_MAX 256
 
 /* One who waits for a revision. */
 struct waiter {
@@ -42,6 +43,8 @@ struct mirror {
         uint64_t used;
     } statements[STATEMENTS_MAX]; /* compiled once: the same few are asked again and again */
     uint64_t statements_used;
+    json_t *shared; /* "table/id" -> row or null, as of `shared_version` */
+    uint64_t shared_version;
     struct waiter *waiters;
     uv_timer_t *timer; /* the waiters' deadlines */
 };
@@ -184,6 +187,7 @@ void mirror_close(struct mirror *mirror)
         uv_close((uv_handle_t *)mirror->timer, free_handle);
     for (size_t i = 0; i < STATEMENTS_MAX; i++)
         sqlite3_finalize(mirror->statements[i].stmt);
+    json_decref(mirror->shared);
     sqlite3_close(mirror->db);
     free(mirror);
 }
@@ -474,6 +478,27 @@ json_t *mirror_get(struct mirror *mirror, const char *table, const char *id, int
     json_decref(rows);
     if (ret_rev)
         *ret_rev = json_int(row, "_rev", 0);
+    return row;
+}
+
+json_t *mirror_get_shared(struct mirror *mirror, const char *table, const char *id)
+{
+    char key[2 * STORE_NAME_MAX + 2];
+    json_t *row;
+
+    if (!mirror->shared || mirror->shared_version != mirror->version ||
+        json_object_size(mirror->shared) >= SHARED_MAX) {
+        json_decref(mirror->shared);
+        mirror->shared = json_object();
+        mirror->shared_version = mirror->version;
+    }
+    if ((size_t)snprintf(key, sizeof(key), "%s/%s", table, id) >= sizeof(key))
+        return mirror_get(mirror, table, id, NULL);
+    row = json_object_get(mirror->shared, key);
+    if (row)
+        return json_is_null(row) ? NULL : json_incref(row);
+    row = mirror_get(mirror, table, id, NULL);
+    json_object_set(mirror->shared, key, row ? row : json_null());
     return row;
 }
 

@@ -46,6 +46,10 @@ void mirror_barrier(struct mirror *mirror, int timeout_ms, mirror_wait_cb *cb, v
 /* One row, or NULL. `ret_rev` (may be NULL) gets its revision, 0 if there is none. */
 json_t *mirror_get(struct mirror *mirror, const char *table, const char *id, int64_t *ret_rev);
 
+/* The same row, read once for all who ask for it until rows change: for what very many rows refer
+ * to. A new reference (to be given back), but not a copy: it must not be changed. */
+json_t *mirror_get_shared(struct mirror *mirror, const char *table, const char *id);
+
 /* Rows as a JSON array. `where` is the rest of "SELECT body FROM <table> " in SQL (may be ""): e.g.
  * "WHERE host_id = ? ORDER BY rev LIMIT ?". `types` has one letter for each `?`: 's' const char *
  * (NULL binds NULL), 'i' int64_t. Returns a new array (empty if nothing matches or the SQL is

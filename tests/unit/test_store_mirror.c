@@ -103,6 +103,29 @@ static void one_row_is_got(void **state)
     assert_int_equal(revision, 0);
 }
 
+static void a_shared_row_is_read_once(void **state)
+{
+    json_t *one = mirror_get_shared(*state, "host", "h2");
+    json_t *two = mirror_get_shared(*state, "host", "h2"), *changed;
+
+    assert_ptr_equal(one, two);
+    assert_string_equal(json_str(one, "cabinet", ""), "B");
+    for (int i = 0; i < 2; i++)
+        assert_null(mirror_get_shared(*state, "host", "h9"));
+    changed = json_deep_copy(one);
+    json_put_str(changed, "cabinet", "C");
+    mirror_apply(
+        *state, 100,
+        &(struct store_change){.table = "host", .id = "h2", .row = changed, .revision = 100}, 1);
+    json_decref(two);
+    two = mirror_get_shared(*state, "host", "h2");
+    assert_string_equal(json_str(two, "cabinet", ""), "C");
+    assert_string_equal(json_str(one, "cabinet", ""), "B"); /* who has it keeps it */
+    json_decref(one);
+    json_decref(two);
+    json_decref(changed);
+}
+
 struct heard {
     int calls;
     size_t changes;
@@ -232,8 +255,13 @@ static void a_store_feeds_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(rows_are_selected), T(parameters_come_as_json), T(wrong_sql_gives_nothing),
-        T(one_row_is_got),    T(listeners_hear),          T(waiting_ends_with_the_revision),
+        T(rows_are_selected),
+        T(parameters_come_as_json),
+        T(wrong_sql_gives_nothing),
+        T(one_row_is_got),
+        T(a_shared_row_is_read_once),
+        T(listeners_hear),
+        T(waiting_ends_with_the_revision),
         T(a_store_feeds_it),
     };
 
