@@ -129,11 +129,17 @@ static void add_argument(void *arg, const char *name, const char *value)
     add(arg, value);
 }
 
-/* All that the answer of a steady route follows from, beside the rows. */
+static void add_header(crypto_generichash_state *hash, const struct api_req *req, const char *name)
+{
+    const char *value = http_header(req->http, name);
+
+    add(hash, value ? value : "");
+}
+
+/* All that an answer follows from, beside the rows. */
 static struct answer **answer_place(struct known *known, const struct api_req *req,
                                     unsigned char key[KEY_SIZE])
 {
-    const char *token = http_header(req->http, "X-Auth-Token");
     crypto_generichash_state hash;
 
     renew(known);
@@ -141,7 +147,8 @@ static struct answer **answer_place(struct known *known, const struct api_req *r
     add(&hash, req->service->name);
     add(&hash, req->path);
     add(&hash, req->base_url);
-    add(&hash, token ? token : "");
+    add_header(&hash, req, "X-Auth-Token");
+    add_header(&hash, req, "X-Subject-Token");
     crypto_generichash_update(&hash, (const unsigned char *)&req->microversion,
                               sizeof(req->microversion));
     http_query_each(req->http, add_argument, &hash);
@@ -149,15 +156,28 @@ static struct answer **answer_place(struct known *known, const struct api_req *r
     return &known->answers[key[0]];
 }
 
-const char *known_answer(struct known *known, const struct api_req *req)
+/* Steals `text`. */
+static void reply_text(struct api_req *req, char *text)
 {
-    unsigned char key[KEY_SIZE];
-    const struct answer *answer = *answer_place(known, req, key);
-
-    return answer && memcmp(answer->key, key, KEY_SIZE) == 0 ? answer->text : NULL;
+    req->status = 200;
+    req->raw = text;
+    req->raw_type = "application/json";
 }
 
-void known_put_answer(struct known *known, const struct api_req *req, const char *text)
+bool known_recall(struct api_req *req)
+{
+    unsigned char key[KEY_SIZE];
+    const struct answer *answer = *answer_place(api_known(req->api), req, key);
+    char *text = NULL;
+
+    if (answer && memcmp(answer->key, key, KEY_SIZE) == 0)
+        text = strdup(answer->text);
+    if (text)
+        reply_text(req, text);
+    return text;
+}
+
+static void put_answer(struct known *known, struct api_req *req, const char *text)
 {
     size_t size = sizeof(struct answer) + strlen(text) + 1;
     unsigned char key[KEY_SIZE];
@@ -175,4 +195,14 @@ void known_put_answer(struct known *known, const struct api_req *req, const char
     memcpy((*at)->text, text, strlen(text) + 1);
     (*at)->size = size;
     known->answers_size += size;
+}
+
+void known_keep(struct api_req *req)
+{
+    char *text = json_dumps(req->reply, JSON_COMPACT);
+
+    if (!text)
+        return;
+    put_answer(api_known(req->api), req, text);
+    reply_text(req, text);
 }

@@ -6,8 +6,8 @@
  *            soon as the mirror has another version; nothing has to be declared void by hand.
  * Safety.    Lookups happen after the request's barrier and after its token was checked, so an
  *            answer from here is as linearizable as one that is worked out. Time is no row: the end
- *            of a token's life is checked at each use, and only routes whose answer does not depend
- *            on the time are flagged API_STEADY. Keys are hashes (BLAKE2b) of all that an answer
+ *            of a token's life is checked at each use, and only answers that do not depend on the
+ *            time are kept. Keys are hashes (BLAKE2b) of all that an answer
  *            depends on; tokens themselves are not kept.
  * Limits.    Some hundred bearers, KNOWN_ANSWERS_BYTES of texts.
  * Threads.   The loop's only. */
@@ -34,9 +34,10 @@ const struct known_bearer *known_bearer(struct known *known, const char *text);
 /* Takes a reference of the token's view in `bearer`, which must not be changed any more. */
 void known_put_bearer(struct known *known, const char *text, const struct known_bearer *bearer);
 
-/* The JSON text that answers `req`, with 200 and no headers of its own, or NULL. Borrowed until
- * rows change. */
-const char *known_answer(struct known *known, const struct api_req *req);
-void known_put_answer(struct known *known, const struct api_req *req, const char *text);
+/* Answers with 200 and the text that is known for `req` (its path, query, tokens, microversion and
+ * links); false: it has to be worked out. */
+bool known_recall(struct api_req *req);
+/* Makes a text of the handler's answer and keeps it. */
+void known_keep(struct api_req *req);
 
 #endif

@@ -405,37 +405,13 @@ static void hold_against_quotas(struct api_call *call, size_t headers)
         json_array_remove(call->headers, json_array_size(call->headers) - 1);
 }
 
-static void reply_json_text(struct api_req *req, char *text)
+/* Is the handler's answer nothing but its text, and that for as long as no row changes? */
+static bool is_steady(const struct api_call *call, size_t headers)
 {
-    req->status = 200;
-    req->raw = text;
-    req->raw_type = "application/json";
-}
+    const struct api_req *req = &call->req;
 
-/* Answers with what is known; false: it has to be worked out. */
-static bool recall(struct api_req *req)
-{
-    const char *text = req->route->flags & API_STEADY ? known_answer(req->api->known, req) : NULL;
-
-    if (text)
-        reply_json_text(req, strdup(text));
-    return text && req->raw;
-}
-
-/* Keeps the handler's answer if it is nothing but its text. */
-static void keep(struct api_call *call, size_t headers)
-{
-    struct api_req *req = &call->req;
-    char *text;
-
-    if (!(req->route->flags & API_STEADY) || req->status != 200 || !req->reply ||
-        !store_txn_empty(req->txn) || json_array_size(call->headers) != headers)
-        return;
-    text = json_dumps(req->reply, JSON_COMPACT);
-    if (!text)
-        return;
-    known_put_answer(req->api->known, req, text);
-    reply_json_text(req, text);
+    return req->route->flags & API_STEADY && req->status == 200 && req->reply &&
+           store_txn_empty(req->txn) && json_array_size(call->headers) == headers;
 }
 
 static void run(struct api_call *call)
@@ -447,7 +423,7 @@ static void run(struct api_call *call)
     clear_auth(req);
     store_txn_free(req->txn);
     req->txn = store_txn_new();
-    if (!admit(call) || recall(req)) {
+    if (!admit(call) || (req->route->flags & API_STEADY && known_recall(req))) {
         send_answer(call);
         return;
     }
@@ -457,7 +433,8 @@ static void run(struct api_call *call)
         start_work(call);
         return;
     }
-    keep(call, headers);
+    if (is_steady(call, headers))
+        known_keep(req);
     if (req->status < 400 && !store_txn_empty(req->txn))
         hold_against_quotas(call, headers);
     if (req->status == 0 && !req->peer.host[0])

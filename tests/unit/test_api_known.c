@@ -133,6 +133,26 @@ static void a_known_token_ends_with_any_change_of_rows(void **state)
     ask_service(API_IDENTITY, &who, "GET", "/v3/users", NULL, 401);
 }
 
+static void a_shown_token_ends_with_its_revocation(void **state)
+{
+    static const char path[] = "/v3/auth/tokens";
+
+    microversion = fmt("X-Subject-Token: %s", rita.token);
+    for (int i = 0; i < 2; i++) {
+        ask_service(API_IDENTITY, &admin, "GET", path, NULL, 200);
+        assert_string_equal(text("token/user/name"), "rita");
+        assert_string_equal(answer.subject, rita.token);
+        assert_non_null(at("token/catalog/0"));
+        ask_service(API_IDENTITY, &admin, "GET", "/v3/auth/tokens?nocatalog", NULL, 200);
+        assert_null(at("token/catalog"));
+        ask_service(API_IDENTITY, &bob, "GET", path, NULL, 403);
+    }
+    ask_service(API_IDENTITY, &admin, "DELETE", path, NULL, 204);
+    ask_service(API_IDENTITY, &admin, "GET", path, NULL, 404);
+    microversion = NULL;
+    login(&rita);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +162,7 @@ int main(void)
         cmocka_unit_test(pages_are_right_when_many_are_asked_for),
         cmocka_unit_test(a_known_token_ends_in_time),
         cmocka_unit_test(a_known_token_ends_with_any_change_of_rows),
+        cmocka_unit_test(a_shown_token_ends_with_its_revocation),
     };
 
     return cmocka_run_group_tests(tests, cloud_start, cloud_stop);
