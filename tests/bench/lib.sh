@@ -24,7 +24,6 @@ bench_end() {
         kill -9 "$pid" 2>/dev/null || true
     done
     ip netns delete "$netns" 2>/dev/null || true
-    wait 2>/dev/null || true
     rm -rf "$work"
     exit "$status"
 }
@@ -47,6 +46,7 @@ inside() {
 background() {
     ip netns exec "$netns" "${@:2}" >>"$1" 2>&1 </dev/null &
     pid=$!
+    disown "$pid" # no word of its end
     pids="$pid $pids"
 }
 
