@@ -10,7 +10,7 @@
 
 #define CONNECT_TIMEOUT_MS 300
 #define ANSWER_MAX ((size_t)16 * 1024 * 1024)
-#define IDLE_CONNECTIONS_MAX 24
+#define CONNECTIONS_KEPT 128 /* curl counts those in use as well */
 
 /* A call is born in the state NEW: curl must not be entered from inside one of its own callbacks,
  * so calls are started and cancelled by the client's timer when that is the case. */
@@ -471,7 +471,7 @@ struct http_client *http_client_new(uv_loop_t *loop, const struct http_client_op
     curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
     curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, timer_callback);
     curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
-    curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, (long)IDLE_CONNECTIONS_MAX);
+    curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS_KEPT);
     return client;
 }
 

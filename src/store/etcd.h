@@ -71,6 +71,7 @@ struct etcd_endpoint {
 };
 
 struct etcd_txns;
+struct etcd_slots;
 struct etcd_watch;
 struct etcd_barriers;
 
@@ -90,6 +91,7 @@ struct etcd {
     int64_t size_bytes, size_ms;
     char last_error[160];
     struct etcd_txns *txns;
+    struct etcd_slots *slots;
     struct etcd_watch *watch;
     struct etcd_barriers *barriers;
 };

@@ -169,7 +169,8 @@ void etcd_barrier(struct store *store, int timeout_ms, store_barrier_cb *cb, voi
     etcd->barriers->waiting = barrier;
     if (!etcd->barriers->reading && !etcd->barriers->begin.set)
         etcd_alarm_set(etcd, &etcd->barriers->begin, 0, on_begin, etcd);
-    barriers_arm(etcd);
+    if (!etcd->barriers->alarm.set || barrier->deadline_ms < etcd->barriers->alarm.due_ms)
+        etcd_alarm_set(etcd, &etcd->barriers->alarm, barrier->deadline_ms, on_barrier_alarm, etcd);
 }
 
 /* ---- leases ---- */

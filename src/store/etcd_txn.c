@@ -1,92 +1,90 @@
 /* Transactions that commit at most once, whatever happens to their answers.
  *
- * Each process of a writer registers a random `boot` with all its slots, once; registering removes
- * the keys of the earlier boots for good. A transaction takes a free slot and is guarded: it
- * commits only while the slot's key is there with the revision that we know, and it writes its own
- * nonce into the slot. So a copy that arrives later or twice fails, and a failed copy tells by the
- * slot's content whether another one was committed; repeating is safe. Where the transaction did
- * not commit but a copy may still be on its way, the slot is fenced (written anew under the same
- * guard) before anything but success is reported. Without boots, a late copy from a dead process
- * could meet a slot at the revision it expects.
+ * Those that wait at the same moment go to etcd as one batch, in one slot (etcd_slots.h): one etcd
+ * transaction that is guarded by the slot and holds each of ours as a nested one, with its own
+ * preconditions. So a busy store costs one round of the replicas for many writes, and a lone write
+ * waits for nobody. In a batch no transaction touches what another one writes, so their order does
+ * not matter; they share a revision. The first writes the slot, in any case; each other one that
+ * commits writes its lane: so the slot tells about every one of them when the answer was lost.
+ * Where a batch was not carried out but a copy may still be on its way, the slot is fenced (written
+ * anew under the same guard) before anything is reported.
  */
-#include "store/etcd.h"
+#include "store/etcd_slots.h"
 
 #include "base/clock.h"
-#include "base/id.h"
 #include "base/json.h"
 #include "base/log.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SLOTS 64 /* all are put in one transaction; etcd takes 128 changes */
 #define FENCE_MS 600
 #define RETRY_MS 300
 #define QUEUE_MAX 10000
+#define BATCH_MAX ETCD_LANES
+#define BATCH_SIZE_MAX ((size_t)256 * 1024)
+#define BATCH_OPS_MAX                                                                              \
+    100               /* of one transaction that shares a batch; etcd counts the levels' sum       \
+                       */
+#define BATCHES_MAX 4 /* on their way at a time; what comes meanwhile goes together */
+#define SLOW_MS 100   /* one that takes longer is not waited for */
 #define BODY_MAX ((size_t)4 * 1024 * 1024)
 
-enum txn_state { TXN_WAITING, TXN_SENT, TXN_RESOLVING };
+struct batch;
 
 struct etcd_txn {
     struct etcd_txn *prev, *next;
     struct etcd *etcd;
     struct store_txn *txn;
+    struct batch *batch; /* NULL: it waits */
     int64_t lease;
     int64_t deadline_ms;
     int timeout_ms;
     store_commit_cb *cb;
     void *arg;
-    enum txn_state state;
-    int slot; /* -1: none */
-    char boot[ID_HEX_SIZE], nonce[ID_HEX_SIZE], fence[ID_HEX_SIZE];
-    int verdict; /* once it is known that it never commits */
-    bool fences; /* else the slot is only read */
+    int mistake; /* made while it was built */
+    bool alone;  /* in a batch with others etcd refused it */
     bool answered;
     struct etcd_alarm alarm; /* its deadline */
-    struct etcd_alarm retry; /* of the fence */
 };
 
-struct slot {
-    int64_t revision;
-    bool busy;
+struct batch {
+    struct batch *next;
+    struct etcd *etcd;
+    struct etcd_txn *txns[BATCH_MAX];
+    size_t count, size;
+    struct etcd_slot slot;
+    /* What is put into the slot when the batch is carried out, and its first transaction committed
+     * or not; and when it was fenced. */
+    char yes[ID_HEX_SIZE], no[ID_HEX_SIZE], fence[ID_HEX_SIZE];
+    int64_t sent_ms;
+    bool resolving; /* it was not carried out so far */
+    int verdict;    /* once it never will be */
+    bool again;     /* then its transactions may be sent anew... */
+    bool refused;   /* ...each by itself: one of them is what etcd did not like */
+    bool fences;    /* else the slot is only read */
+    bool open_copies;
+    struct etcd_alarm retry;
 };
 
 struct etcd_txns {
     struct etcd_txn *first, *last;
     size_t count;
-    char boot[ID_HEX_SIZE];
-    bool registered, registering;
-    struct slot slots[SLOTS];
+    struct batch *batches;
+    struct etcd_alarm nudge;
 };
 
 static void pump(struct etcd *etcd);
-static void resolve(struct etcd_txn *t, int verdict, bool open_copies);
 
 int etcd_txns_open(struct etcd *etcd)
 {
     etcd->txns = calloc(1, sizeof(*etcd->txns));
-    return etcd->txns ? 0 : -ENOMEM;
-}
-
-/* ---- keys ---- */
-
-/* Written at each registration. */
-static void writer_key(const struct etcd *etcd, char key[ETCD_KEY_SIZE])
-{
-    snprintf(key, ETCD_KEY_SIZE, "%s%s", ETCD_WRITER_PREFIX, etcd->writer);
-}
-
-static void boot_key(const struct etcd *etcd, const char *boot, char key[ETCD_KEY_SIZE])
-{
-    snprintf(key, ETCD_KEY_SIZE, "%s%s/%s", ETCD_WRITER_PREFIX, etcd->writer, boot);
-}
-
-static void slot_key(const struct etcd_txn *t, char key[ETCD_KEY_SIZE])
-{
-    snprintf(key, ETCD_KEY_SIZE, "%s%s/%s/%d", ETCD_WRITER_PREFIX, t->etcd->writer, t->boot,
-             t->slot);
+    etcd->slots = calloc(1, sizeof(*etcd->slots));
+    if (!etcd->txns || !etcd->slots)
+        return -ENOMEM;
+    etcd->slots->ready = pump;
+    return 0;
 }
 
 /* ---- ending one ---- */
@@ -101,11 +99,9 @@ static void answer(struct etcd_txn *t, int rc, int64_t revision)
 
 static void finish(struct etcd_txn *t, int rc, int64_t revision)
 {
-    struct etcd *etcd = t->etcd;
-    struct etcd_txns *txns = etcd->txns;
+    struct etcd_txns *txns = t->etcd->txns;
 
-    etcd_alarm_stop(etcd, &t->alarm);
-    etcd_alarm_stop(etcd, &t->retry);
+    etcd_alarm_stop(t->etcd, &t->alarm);
     if (t->prev)
         t->prev->next = t->next;
     else
@@ -115,208 +111,103 @@ static void finish(struct etcd_txn *t, int rc, int64_t revision)
     else
         txns->last = t->prev;
     txns->count--;
-    if (t->slot >= 0)
-        txns->slots[t->slot].busy = false;
     answer(t, rc, revision);
     store_txn_free(t->txn);
     free(t);
-    pump(etcd);
 }
 
-static void slot_moved(struct etcd_txn *t, int64_t revision)
+static int64_t send_deadline(const struct etcd_txn *t)
 {
-    struct etcd_txns *txns = t->etcd->txns;
-
-    if (strcmp(t->boot, txns->boot) == 0)
-        txns->slots[t->slot].revision = revision;
-}
-
-void etcd_txns_close(struct etcd *etcd)
-{
-    struct etcd_txn *t, *next;
-
-    for (t = etcd->txns->first; t; t = next) {
-        next = t->next;
-        if (t->state == TXN_WAITING || t->retry.set)
-            finish(t, -ECANCELED, 0);
-    }
-}
-
-void etcd_txns_free(struct etcd *etcd)
-{
-    free(etcd->txns);
-    etcd->txns = NULL;
+    return t->deadline_ms - (t->timeout_ms / 3 < FENCE_MS ? t->timeout_ms / 3 : FENCE_MS);
 }
 
 static void on_deadline(void *arg)
 {
     struct etcd_txn *t = arg;
 
-    if (t->state == TXN_WAITING)
-        finish(t, t->verdict ? t->verdict : -ETIMEDOUT, 0);
-    else
+    if (t->batch)
         answer(t, -EINPROGRESS, 0);
+    else
+        finish(t, t->mistake ? t->mistake : -ETIMEDOUT, 0);
 }
 
-/* ---- registering this process ---- */
+/* ---- ending a batch ---- */
 
-static void begin_register(struct etcd *etcd);
-
-static void on_registered(void *arg, const struct etcd_reply *reply)
+static void batch_free(struct batch *batch)
 {
-    struct etcd *etcd = arg;
-    struct etcd_txns *txns = etcd->txns;
-    const json_t *boot = json_object_get(
-        json_array_get(json_object_get(reply->json, "responses"), 0), "response_range");
-    int64_t revision;
+    struct etcd *etcd = batch->etcd;
+    struct batch **at = &etcd->txns->batches;
 
-    txns->registering = false;
-    if (reply->rc == -ECANCELED)
-        return;
-    if (reply->rc < 0) {
-        log_error("store: etcd refused the registration of %s: %s", etcd->writer, reply->why);
-        return;
-    }
-    if (!json_is_true(json_object_get(reply->json, "succeeded")) &&
-        json_array_size(json_object_get(boot, "kvs")) == 0) {
-        begin_register(etcd); /* another process was registered between reading and this */
-        return;
-    }
-    /* An earlier copy may have done it: the boot and its slots have the same revision. */
-    revision = json_is_true(json_object_get(reply->json, "succeeded"))
-                   ? reply->revision
-                   : etcd_int(json_array_get(json_object_get(boot, "kvs"), 0), "mod_revision");
-    txns->registered = true;
-    for (int i = 0; i < SLOTS; i++)
-        txns->slots[i].revision = revision;
+    while (*at != batch)
+        at = &(*at)->next;
+    *at = batch->next;
+    etcd_alarm_stop(etcd, &batch->retry);
+    etcd_slot_give_back(etcd, &batch->slot);
+    free(batch);
     pump(etcd);
 }
 
-static void put_empty_slots(struct buf *b, const struct etcd *etcd)
+/* All of them have the same end. */
+static void batch_end(struct batch *batch, int rc)
 {
-    char key[ETCD_KEY_SIZE];
+    for (size_t i = 0; i < batch->count; i++)
+        finish(batch->txns[i], rc, 0);
+    batch_free(batch);
+}
 
-    for (int i = 0; i < SLOTS; i++) {
-        snprintf(key, sizeof(key), "%s%s/%s/%d", ETCD_WRITER_PREFIX, etcd->writer, etcd->txns->boot,
-                 i);
-        buf_str(b, ",{\"request_put\":{");
-        etcd_put_key(b, "key", key);
-        buf_str(b, "}}");
+/* It never commits. What has time left goes again, in another slot. */
+static void batch_dropped(struct batch *batch)
+{
+    int64_t now = clock_now_ms();
+
+    for (size_t i = 0; i < batch->count; i++) {
+        struct etcd_txn *t = batch->txns[i];
+
+        if (!batch->again || t->answered || now >= send_deadline(t)) {
+            finish(t, batch->verdict, 0);
+            continue;
+        }
+        t->alone = batch->refused;
+        t->batch = NULL;
     }
+    batch_free(batch);
 }
 
-/* Deletes the writer's keys on both sides of the new boot's and puts that with its slots, if nobody
- * registered since `revision`: a copy that arrives after a later boot's must not bring this one
- * back. */
-static void register_boot(struct etcd *etcd, int64_t revision)
+/* It was carried out; `committed` tells which transactions had their preconditions. */
+static void batch_done(struct batch *batch, const bool *committed, int64_t revision)
 {
-    char writer[ETCD_KEY_SIZE], key[ETCD_KEY_SIZE], bound[ETCD_KEY_SIZE];
-    struct buf body;
-
-    id_hex(etcd->txns->boot);
-    writer_key(etcd, writer);
-    boot_key(etcd, etcd->txns->boot, key);
-    buf_init(&body, BODY_MAX);
-    buf_printf(&body, "{\"compare\":[{\"target\":\"MOD\",\"mod_revision\":\"%lld\",",
-               (long long)revision);
-    etcd_put_key(&body, "key", writer);
-    buf_str(&body, "}],\"success\":[{\"request_delete_range\":{");
-    snprintf(bound, sizeof(bound), "%s%s/", ETCD_WRITER_PREFIX, etcd->writer);
-    etcd_put_key(&body, "key", bound);
-    buf_str(&body, ",");
-    etcd_put_key(&body, "range_end", key);
-    buf_str(&body, "}},{\"request_delete_range\":{");
-    snprintf(bound, sizeof(bound), "%s%s/%s0", ETCD_WRITER_PREFIX, etcd->writer, etcd->txns->boot);
-    etcd_put_key(&body, "key", bound);
-    buf_str(&body, ",");
-    snprintf(bound, sizeof(bound), "%s%s0", ETCD_WRITER_PREFIX, etcd->writer);
-    etcd_put_key(&body, "range_end", bound);
-    buf_str(&body, "}},{\"request_put\":{");
-    etcd_put_key(&body, "key", key);
-    buf_str(&body, "}},{\"request_put\":{");
-    etcd_put_key(&body, "key", writer);
-    buf_str(&body, "}}");
-    put_empty_slots(&body, etcd);
-    buf_str(&body, "],\"failure\":[{\"request_range\":{");
-    etcd_put_key(&body, "key", key);
-    buf_str(&body, "}}]}");
-    etcd_op_start(etcd, "/v3/kv/txn", &body, INT64_MAX, on_registered, etcd);
+    etcd_slot_moved(batch->etcd, &batch->slot, revision);
+    for (size_t i = 0; i < batch->count; i++)
+        finish(batch->txns[i], committed[i] ? 0 : -EAGAIN, committed[i] ? revision : 0);
+    batch_free(batch);
 }
 
-static void on_writer_read(void *arg, const struct etcd_reply *reply)
+void etcd_txns_close(struct etcd *etcd)
 {
-    struct etcd *etcd = arg;
+    struct etcd_txn *t, *next;
+    struct batch *batch, *after;
 
-    if (reply->rc < 0)
-        etcd->txns->registering = false;
-    else
-        register_boot(
-            etcd, etcd_int(json_array_get(json_object_get(reply->json, "kvs"), 0), "mod_revision"));
+    for (batch = etcd->txns->batches; batch; batch = after) {
+        after = batch->next;
+        if (batch->retry.set)
+            batch_end(batch, -ECANCELED);
+    }
+    for (t = etcd->txns->first; t; t = next) {
+        next = t->next;
+        if (!t->batch)
+            finish(t, -ECANCELED, 0);
+    }
+    etcd_alarm_stop(etcd, &etcd->txns->nudge);
 }
 
-static void begin_register(struct etcd *etcd)
+void etcd_txns_free(struct etcd *etcd)
 {
-    char key[ETCD_KEY_SIZE];
-    struct buf body;
-
-    etcd->txns->registering = true;
-    writer_key(etcd, key);
-    buf_init(&body, BODY_MAX);
-    buf_str(&body, "{");
-    etcd_put_key(&body, "key", key);
-    buf_str(&body, "}");
-    etcd_op_start(etcd, "/v3/kv/range", &body, INT64_MAX, on_writer_read, etcd);
-}
-
-static void boot_lost(struct etcd_txn *t)
-{
-    struct etcd_txns *txns = t->etcd->txns;
-
-    if (strcmp(t->boot, txns->boot) != 0 || !txns->registered)
-        return;
-    txns->registered = false;
-    log_warn("store: another process writes as %s; registering anew", t->etcd->writer);
+    free(etcd->slots);
+    free(etcd->txns);
+    etcd->txns = NULL;
 }
 
 /* ---- requests ---- */
-
-/* A slot whose boot is gone is gone as well, and is never put again. */
-static void put_guard(struct buf *b, const struct etcd_txn *t)
-{
-    char key[ETCD_KEY_SIZE];
-
-    slot_key(t, key);
-    buf_printf(b, "{\"compare\":[{\"target\":\"MOD\",\"mod_revision\":\"%lld\",",
-               (long long)t->etcd->txns->slots[t->slot].revision);
-    etcd_put_key(b, "key", key);
-    buf_str(b, "}");
-}
-
-static void put_slot(struct buf *b, const struct etcd_txn *t, const char *nonce)
-{
-    char key[ETCD_KEY_SIZE];
-
-    slot_key(t, key);
-    buf_str(b, "{\"request_put\":{");
-    etcd_put_key(b, "key", key);
-    buf_str(b, ",");
-    etcd_put_key(b, "value", nonce);
-    buf_str(b, "}}");
-}
-
-/* On failure: what is in the slot, and is the boot still there? */
-static void put_failure(struct buf *b, const struct etcd_txn *t)
-{
-    char key[ETCD_KEY_SIZE];
-
-    slot_key(t, key);
-    buf_str(b, "\"failure\":[{\"request_range\":{");
-    etcd_put_key(b, "key", key);
-    boot_key(t->etcd, t->boot, key);
-    buf_str(b, "}},{\"request_range\":{");
-    etcd_put_key(b, "key", key);
-    buf_str(b, "}}]}");
-}
 
 static void put_change(struct buf *b, const struct etcd_txn *t, const struct txn_change *change)
 {
@@ -334,17 +225,17 @@ static void put_change(struct buf *b, const struct etcd_txn *t, const struct txn
     buf_str(b, "}},");
 }
 
-static void txn_body(struct buf *b, const struct etcd_txn *t)
+static void put_txn(struct buf *b, const struct batch *batch, size_t number)
 {
+    const struct etcd_txn *t = batch->txns[number];
     char key[ETCD_KEY_SIZE];
 
-    buf_init(b, BODY_MAX);
-    put_guard(b, t);
+    buf_printf(b, "%s{\"request_txn\":{\"compare\":[", number > 0 ? "," : "");
     for (size_t i = 0; i < t->txn->expect_count; i++) {
         const struct txn_expect *expect = &t->txn->expects[i];
 
         etcd_row_key(key, expect->table, expect->id);
-        buf_printf(b, ",{\"target\":\"MOD\",\"mod_revision\":\"%lld\",",
+        buf_printf(b, "%s{\"target\":\"MOD\",\"mod_revision\":\"%lld\",", i > 0 ? "," : "",
                    (long long)expect->revision);
         etcd_put_key(b, "key", key);
         buf_str(b, "}");
@@ -352,117 +243,111 @@ static void txn_body(struct buf *b, const struct etcd_txn *t)
     buf_str(b, "],\"success\":[");
     for (size_t i = 0; i < t->txn->change_count; i++)
         put_change(b, t, &t->txn->changes[i]);
-    put_slot(b, t, t->nonce);
-    buf_str(b, "],");
-    put_failure(b, t);
+    etcd_slot_put(b, batch->etcd, &batch->slot, (int)number, batch->yes);
+    buf_str(b, "]");
+    if (number == 0) {
+        buf_str(b, ",\"failure\":[");
+        etcd_slot_put(b, batch->etcd, &batch->slot, 0, batch->no);
+        buf_str(b, "]");
+    }
+    buf_str(b, "}}");
+}
+
+static void batch_body(struct buf *b, const struct batch *batch)
+{
+    buf_init(b, BODY_MAX);
+    etcd_slot_put_guard(b, batch->etcd, &batch->slot);
+    buf_str(b, ",\"success\":[");
+    for (size_t i = 0; i < batch->count; i++)
+        put_txn(b, batch, i);
+    buf_str(b, "]}");
 }
 
 /* ---- answers ---- */
 
-/* What the failure branch read. */
-struct slot_state {
-    bool boot_there;
-    char *value; /* of the slot; NULL: no key */
-    int64_t revision;
-};
+static void send_fence(void *arg);
 
-static void slot_state_read(const json_t *json, struct slot_state *ret)
+/* The guard did not hold: what does the slot tell? */
+static void on_slot_read(struct batch *batch, const json_t *json)
 {
-    const json_t *list = json_object_get(json, "responses");
-    const json_t *slot = json_object_get(json_array_get(list, 0), "response_range");
-    const json_t *boot = json_object_get(json_array_get(list, 1), "response_range");
-    const json_t *kv = json_array_get(json_object_get(slot, "kvs"), 0);
+    struct etcd_slot_state state;
+    bool committed[BATCH_MAX];
 
-    ret->boot_there = json_array_size(json_object_get(boot, "kvs")) > 0;
-    ret->value = kv ? etcd_base64_decode(json_str(kv, "value", ""), NULL) : NULL;
-    ret->revision = etcd_int(kv, "mod_revision");
-}
-
-static bool value_is(const struct slot_state *state, const char *nonce)
-{
-    return state->value && strcmp(state->value, nonce) == 0;
-}
-
-static void on_guard_failed(struct etcd_txn *t, const struct etcd_reply *reply)
-{
-    struct slot_state state;
-    bool mine, fenced;
-
-    slot_state_read(reply->json, &state);
-    mine = value_is(&state, t->nonce);
-    fenced = value_is(&state, t->fence);
-    free(state.value);
-    if (state.boot_there && (mine || fenced)) {
-        slot_moved(t, state.revision);
-        finish(t, mine ? 0 : t->verdict, mine ? state.revision : 0);
-    } else if (!state.boot_there && t->state == TXN_SENT && !reply->open_copies) {
-        boot_lost(t); /* this copy was the only one, and it did nothing */
-        t->etcd->txns->slots[t->slot].busy = false;
-        t->slot = -1;
-        t->state = TXN_WAITING;
-        pump(t->etcd);
-    } else if (!state.boot_there) {
-        boot_lost(t);
-        finish(t, -EINPROGRESS, 0);
-    } else if (state.revision == t->etcd->txns->slots[t->slot].revision && t->state == TXN_SENT) {
-        resolve(t, -EAGAIN, reply->open_copies);
+    etcd_slot_read(json, &state);
+    if (!state.boot_there) {
+        etcd_slot_lost(batch->etcd, &batch->slot);
+        if (!batch->resolving && !batch->open_copies)
+            batch_dropped(batch); /* no copy did anything, nor will */
+        else
+            batch_end(batch, -EINPROGRESS);
+    } else if (strcmp(state.lanes[0], batch->yes) == 0 || strcmp(state.lanes[0], batch->no) == 0) {
+        for (size_t i = 0; i < batch->count; i++)
+            committed[i] = strcmp(state.lanes[i], batch->yes) == 0;
+        batch_done(batch, committed, state.revision);
+    } else if (strcmp(state.lanes[0], batch->fence) == 0) {
+        etcd_slot_moved(batch->etcd, &batch->slot, state.revision);
+        batch_dropped(batch);
     } else {
-        log_error("store: slot %d of %s was written by somebody else", t->slot, t->etcd->writer);
-        slot_moved(t, state.revision);
-        finish(t, -EINPROGRESS, 0);
+        log_error("store: slot %d of %s was written by somebody else", batch->slot.number,
+                  batch->etcd->writer);
+        etcd_slot_moved(batch->etcd, &batch->slot, state.revision);
+        batch_end(batch, -EINPROGRESS);
     }
 }
 
-static void send_fence(void *arg);
-
 static void on_fenced(void *arg, const struct etcd_reply *reply)
 {
-    struct etcd_txn *t = arg;
+    struct batch *batch = arg;
 
     if (reply->rc == -ECANCELED) {
-        finish(t, -ECANCELED, 0);
+        batch_end(batch, -ECANCELED);
     } else if (reply->rc < 0) {
         /* The store is full, say: nothing can be fenced until it is not. */
-        etcd_alarm_set(t->etcd, &t->retry, clock_now_ms() + RETRY_MS, send_fence, t);
+        etcd_alarm_set(batch->etcd, &batch->retry, clock_now_ms() + RETRY_MS, send_fence, batch);
     } else if (json_is_true(json_object_get(reply->json, "succeeded"))) {
-        if (t->fences)
-            slot_moved(t, reply->revision);
-        finish(t, t->verdict, 0);
+        if (batch->fences)
+            etcd_slot_moved(batch->etcd, &batch->slot, reply->revision);
+        batch_dropped(batch);
     } else {
-        on_guard_failed(t, reply);
+        on_slot_read(batch, reply->json);
     }
 }
 
 static void send_fence(void *arg)
 {
-    struct etcd_txn *t = arg;
+    struct batch *batch = arg;
     struct buf body;
 
     buf_init(&body, BODY_MAX);
-    put_guard(&body, t);
-    buf_str(&body, "],\"success\":[");
-    if (t->fences)
-        put_slot(&body, t, t->fence);
+    etcd_slot_put_guard(&body, batch->etcd, &batch->slot);
+    buf_str(&body, ",\"success\":[");
+    if (batch->fences)
+        etcd_slot_put(&body, batch->etcd, &batch->slot, 0, batch->fence);
     buf_str(&body, "],");
-    put_failure(&body, t);
-    etcd_op_start(t->etcd, "/v3/kv/txn", &body, INT64_MAX, on_fenced, t);
+    etcd_slot_put_failure(&body, batch->etcd, &batch->slot);
+    etcd_op_start(batch->etcd, "/v3/kv/txn", &body, INT64_MAX, on_fenced, batch);
 }
 
-/* It was not committed so far; makes sure that it never will be, then reports `verdict`. A store
+/* Nobody knows that it was carried out; makes sure that it never will be, if it was not. A store
  * that is full takes no fence, but the slot is looked at: etcd may have applied what it answered
  * with "no space". */
-static void resolve(struct etcd_txn *t, int verdict, bool open_copies)
+static void resolve(struct batch *batch, int verdict, bool open_copies)
 {
-    t->verdict = verdict;
-    t->state = TXN_RESOLVING;
-    t->fences = open_copies;
-    if (open_copies || verdict == -ENOSPC)
-        send_fence(t);
-    else
-        finish(t, verdict, 0);
+    struct etcd *etcd = batch->etcd;
+
+    batch->verdict = verdict;
+    batch->again = batch->refused ? batch->count > 1 && verdict != -ENOSPC : true;
+    batch->resolving = true;
+    batch->fences = batch->open_copies = open_copies;
+    if (open_copies || verdict == -ENOSPC) {
+        send_fence(batch);
+        pump(etcd); /* others need not wait for it */
+    } else {
+        batch_dropped(batch);
+    }
 }
 
-static int verdict_of(const struct etcd_reply *reply)
+static int verdict_of(const struct batch *batch, const struct etcd_reply *reply)
 {
     if (reply->rc != -EREMOTEIO)
         return -ETIMEDOUT;
@@ -470,7 +355,8 @@ static int verdict_of(const struct etcd_reply *reply)
     case ETCD_EXHAUSTED:
         return -ENOSPC;
     case ETCD_INVALID:
-        log_error("store: etcd refused a transaction: %s", reply->why);
+        if (batch->count == 1)
+            log_error("store: etcd refused a transaction: %s", reply->why);
         return strstr(reply->why, "too large") || strstr(reply->why, "too many") ? -EMSGSIZE
                                                                                  : -EINVAL;
     default: /* its lease has run out meanwhile */
@@ -478,73 +364,153 @@ static int verdict_of(const struct etcd_reply *reply)
     }
 }
 
-static void on_txn(void *arg, const struct etcd_reply *reply)
+/* The responses are the transactions'. False: it is no answer of etcd. */
+static bool read_verdicts(const struct batch *batch, const json_t *json, bool *ret_committed)
 {
-    struct etcd_txn *t = arg;
+    const json_t *list = json_object_get(json, "responses");
+
+    for (size_t i = 0; i < batch->count; i++) {
+        const json_t *one = json_object_get(json_array_get(list, i), "response_txn");
+
+        if (!one)
+            return false;
+        ret_committed[i] = json_is_true(json_object_get(one, "succeeded"));
+    }
+    return true;
+}
+
+static void on_batch(void *arg, const struct etcd_reply *reply)
+{
+    struct batch *batch = arg;
+    bool committed[BATCH_MAX];
 
     if (reply->rc == -ECANCELED) {
-        finish(t, -ECANCELED, 0);
+        batch_end(batch, -ECANCELED);
     } else if (reply->rc < 0) {
-        resolve(t, verdict_of(reply), reply->open_copies);
-    } else if (json_is_true(json_object_get(reply->json, "succeeded"))) {
-        slot_moved(t, reply->revision);
-        finish(t, 0, reply->revision);
+        batch->refused = reply->rc == -EREMOTEIO;
+        resolve(batch, verdict_of(batch, reply), reply->open_copies);
+    } else if (!json_is_true(json_object_get(reply->json, "succeeded"))) {
+        batch->verdict = -ETIMEDOUT;
+        batch->again = true;
+        batch->open_copies = reply->open_copies;
+        send_fence(batch); /* only to read: the guard has failed */
+    } else if (read_verdicts(batch, reply->json, committed)) {
+        batch_done(batch, committed, reply->revision);
     } else {
-        on_guard_failed(t, reply);
+        resolve(batch, -ETIMEDOUT, true); /* the slot tells */
     }
 }
 
-/* ---- starting ---- */
+/* ---- making batches ---- */
 
-static void start(struct etcd_txn *t, int slot)
+static bool same_row(const char *table, const char *id, const struct txn_change *change)
 {
-    struct etcd_txns *txns = t->etcd->txns;
-    int spare = t->timeout_ms / 3 < FENCE_MS ? t->timeout_ms / 3 : FENCE_MS;
+    return strcmp(id, change->id) == 0 && strcmp(table, change->table) == 0;
+}
+
+/* Does `a` write what `b` writes or relies on? */
+static bool disturbs(const struct store_txn *a, const struct store_txn *b)
+{
+    for (size_t i = 0; i < a->change_count; i++) {
+        for (size_t k = 0; k < b->change_count; k++)
+            if (same_row(b->changes[k].table, b->changes[k].id, &a->changes[i]))
+                return true;
+        for (size_t k = 0; k < b->expect_count; k++)
+            if (same_row(b->expects[k].table, b->expects[k].id, &a->changes[i]))
+                return true;
+    }
+    return false;
+}
+
+/* Once a lease has run out etcd refuses the whole batch. */
+static bool goes_alone(const struct etcd_txn *t)
+{
+    return t->alone || t->lease || t->txn->change_count > BATCH_OPS_MAX ||
+           t->txn->expect_count > BATCH_OPS_MAX;
+}
+
+static bool fits(const struct batch *batch, const struct etcd_txn *t)
+{
+    if (batch->count == 0)
+        return true;
+    if (batch->count == BATCH_MAX || batch->size + t->txn->size > BATCH_SIZE_MAX || goes_alone(t) ||
+        goes_alone(batch->txns[0]))
+        return false;
+    for (size_t i = 0; i < batch->count; i++)
+        if (disturbs(batch->txns[i]->txn, t->txn) || disturbs(t->txn, batch->txns[i]->txn))
+            return false;
+    return true;
+}
+
+/* Sends what waits, as far as it fits. */
+static void send_batch(struct etcd *etcd, const struct etcd_slot *slot)
+{
+    struct batch *batch = calloc(1, sizeof(*batch));
+    int64_t deadline = INT64_MAX;
     struct buf body;
 
-    t->slot = slot;
-    t->state = TXN_SENT;
-    txns->slots[slot].busy = true;
-    memcpy(t->boot, txns->boot, sizeof(t->boot));
-    id_hex(t->nonce);
-    id_hex(t->fence);
-    txn_body(&body, t);
-    etcd_op_start(t->etcd, "/v3/kv/txn", &body, t->deadline_ms - spare, on_txn, t);
+    if (!batch)
+        abort();
+    batch->etcd = etcd;
+    batch->slot = *slot;
+    batch->sent_ms = clock_now_ms();
+    batch->next = etcd->txns->batches;
+    etcd->txns->batches = batch;
+    for (struct etcd_txn *t = etcd->txns->first; t && batch->count < BATCH_MAX; t = t->next) {
+        if (t->batch || t->mistake || !fits(batch, t))
+            continue;
+        t->batch = batch;
+        batch->txns[batch->count++] = t;
+        batch->size += t->txn->size;
+        if (send_deadline(t) < deadline)
+            deadline = send_deadline(t);
+    }
+    id_hex(batch->yes);
+    id_hex(batch->no);
+    id_hex(batch->fence);
+    batch_body(&body, batch);
+    etcd_op_start(etcd, "/v3/kv/txn", &body, deadline, on_batch, batch);
 }
 
-static int free_slot(const struct etcd_txns *txns)
+static void on_nudge(void *arg)
 {
-    for (int i = 0; i < SLOTS; i++)
-        if (!txns->slots[i].busy)
-            return i;
-    return -1;
+    pump(arg);
 }
 
-static struct etcd_txn *next_waiting(struct etcd_txns *txns)
+/* May one more be on its way? If not, and nothing ends, pump() is called when it may. */
+static bool may_send(struct etcd *etcd)
 {
-    for (struct etcd_txn *t = txns->first; t; t = t->next)
-        if (t->state == TXN_WAITING && t->verdict == 0)
-            return t;
-    return NULL;
+    int64_t now = clock_now_ms(), first_slow = INT64_MAX;
+    int on_their_way = 0;
+
+    for (const struct batch *batch = etcd->txns->batches; batch; batch = batch->next) {
+        if (batch->resolving || now - batch->sent_ms >= SLOW_MS)
+            continue;
+        on_their_way++;
+        if (batch->sent_ms + SLOW_MS < first_slow)
+            first_slow = batch->sent_ms + SLOW_MS;
+    }
+    if (on_their_way < BATCHES_MAX)
+        return true;
+    etcd_alarm_set(etcd, &etcd->txns->nudge, first_slow, on_nudge, etcd);
+    return false;
+}
+
+static bool anyone_waits(const struct etcd_txns *txns)
+{
+    for (const struct etcd_txn *t = txns->first; t; t = t->next)
+        if (!t->batch && !t->mistake)
+            return true;
+    return false;
 }
 
 static void pump(struct etcd *etcd)
 {
-    struct etcd_txns *txns = etcd->txns;
-    struct etcd_txn *t;
-    int slot;
+    struct etcd_slot slot;
 
-    while (!etcd->closing && (t = next_waiting(txns))) {
-        if (!txns->registered) {
-            if (!txns->registering)
-                begin_register(etcd);
-            return;
-        }
-        slot = free_slot(txns);
-        if (slot < 0)
-            return;
-        start(t, slot);
-    }
+    while (!etcd->closing && anyone_waits(etcd->txns) && may_send(etcd) &&
+           etcd_slot_take(etcd, &slot))
+        send_batch(etcd, &slot);
 }
 
 void etcd_commit_leased(struct etcd *etcd, struct store_txn *txn, int64_t lease, int timeout_ms,
@@ -562,10 +528,9 @@ void etcd_commit_leased(struct etcd *etcd, struct store_txn *txn, int64_t lease,
     t->deadline_ms = clock_now_ms() + timeout_ms;
     t->cb = cb;
     t->arg = arg;
-    t->slot = -1;
-    t->verdict = txn->rc;
-    if (t->verdict == 0 && txns->count >= QUEUE_MAX)
-        t->verdict = -ETIMEDOUT;
+    t->mistake = txn->rc;
+    if (t->mistake == 0 && txns->count >= QUEUE_MAX)
+        t->mistake = -ETIMEDOUT;
     t->prev = txns->last;
     if (t->prev)
         t->prev->next = t;
@@ -573,7 +538,7 @@ void etcd_commit_leased(struct etcd *etcd, struct store_txn *txn, int64_t lease,
         txns->first = t;
     txns->last = t;
     txns->count++;
-    etcd_alarm_set(etcd, &t->alarm, t->verdict ? 0 : t->deadline_ms, on_deadline, t);
+    etcd_alarm_set(etcd, &t->alarm, t->mistake ? 0 : t->deadline_ms, on_deadline, t);
     pump(etcd);
 }
 

@@ -18,8 +18,8 @@
 
 /* One who waits for a revision. */
 struct waiter {
-    struct waiter *next;
-    int64_t revision; /* -1: the barrier has not answered yet */
+    struct waiter *next, **link; /* what points to it in its list */
+    int64_t revision;            /* -1: the barrier has not answered yet */
     int64_t deadline_ms;
     struct mirror *mirror;
     mirror_wait_cb *cb;
@@ -45,8 +45,9 @@ struct mirror {
     uint64_t statements_used;
     json_t *shared; /* "table/id" -> row or null, as of `shared_version` */
     uint64_t shared_version;
-    struct waiter *waiters;
-    uv_timer_t *timer; /* the waiters' deadlines */
+    struct waiter *asking;  /* for the revision to wait for; the store minds their deadlines */
+    struct waiter *waiters; /* for their revision */
+    uv_timer_t *timer;      /* the waiters' deadlines */
 };
 
 /* ---- opening ---- */
@@ -157,6 +158,22 @@ static void free_handle(uv_handle_t *handle)
     free(handle);
 }
 
+static void waiter_link(struct waiter **list, struct waiter *waiter)
+{
+    waiter->next = *list;
+    waiter->link = list;
+    if (waiter->next)
+        waiter->next->link = &waiter->next;
+    *list = waiter;
+}
+
+static void waiter_unlink(struct waiter *waiter)
+{
+    *waiter->link = waiter->next;
+    if (waiter->next)
+        waiter->next->link = waiter->link;
+}
+
 static void waiter_end(struct waiter *waiter, int rc)
 {
     bool barrier_open = waiter->revision < 0;
@@ -179,8 +196,8 @@ void mirror_close(struct mirror *mirror)
         return;
     if (mirror->store)
         mirror->store->watcher = nobody;
-    while ((waiter = mirror->waiters)) {
-        mirror->waiters = waiter->next;
+    while ((waiter = mirror->waiters ? mirror->waiters : mirror->asking)) {
+        waiter_unlink(waiter);
         waiter_end(waiter, -ECANCELED);
     }
     if (mirror->timer)
@@ -285,17 +302,20 @@ static void apply_all(struct mirror *mirror, const struct store_change *changes,
         run(mirror, "COMMIT");
 }
 
+static bool reached(const struct mirror *mirror, int64_t revision)
+{
+    return mirror->ready && revision <= mirror->revision;
+}
+
 /* Takes one waiter that has got its revision, or whose time is over, off the list. */
 static struct waiter *take_done(struct mirror *mirror, int64_t now, int *ret_rc)
 {
-    for (struct waiter **at = &mirror->waiters; *at; at = &(*at)->next) {
-        struct waiter *waiter = *at;
-        bool reached =
-            waiter->revision >= 0 && waiter->revision <= mirror->revision && mirror->ready;
+    for (struct waiter *waiter = mirror->waiters; waiter; waiter = waiter->next) {
+        bool done = reached(mirror, waiter->revision);
 
-        if (reached || waiter->deadline_ms <= now) {
-            *at = waiter->next;
-            *ret_rc = reached ? 0 : -ETIMEDOUT;
+        if (done || waiter->deadline_ms <= now) {
+            waiter_unlink(waiter);
+            *ret_rc = done ? 0 : -ETIMEDOUT;
             return waiter;
         }
     }
@@ -401,29 +421,19 @@ static struct waiter *waiter_new(struct mirror *mirror, int64_t revision, int ti
     waiter->deadline_ms = clock_now_ms() + timeout_ms;
     waiter->cb = cb;
     waiter->arg = arg;
-    waiter->next = mirror->waiters;
-    mirror->waiters = waiter;
     return waiter;
 }
 
 void mirror_wait(struct mirror *mirror, int64_t revision, int timeout_ms, mirror_wait_cb *cb,
                  void *arg)
 {
-    if (mirror->ready && revision <= mirror->revision) {
+    if (reached(mirror, revision)) {
         cb(arg, 0);
         return;
     }
-    waiter_new(mirror, revision < 0 ? 0 : revision, timeout_ms, cb, arg);
+    waiter_link(&mirror->waiters,
+                waiter_new(mirror, revision < 0 ? 0 : revision, timeout_ms, cb, arg));
     wake_waiters(mirror);
-}
-
-static void waiter_remove(struct waiter *waiter)
-{
-    struct waiter **at = &waiter->mirror->waiters;
-
-    while (*at != waiter)
-        at = &(*at)->next;
-    *at = waiter->next;
 }
 
 static void on_barrier(void *arg, int rc, int64_t revision)
@@ -434,12 +444,13 @@ static void on_barrier(void *arg, int rc, int64_t revision)
         free(waiter);
         return;
     }
+    waiter_unlink(waiter);
     waiter->revision = revision < 0 ? 0 : revision;
-    if (rc < 0) {
-        waiter_remove(waiter);
+    if (rc < 0 || reached(waiter->mirror, waiter->revision)) {
         waiter_end(waiter, rc);
         return;
     }
+    waiter_link(&waiter->mirror->waiters, waiter);
     wake_waiters(waiter->mirror);
 }
 
@@ -452,8 +463,8 @@ void mirror_barrier(struct mirror *mirror, int timeout_ms, mirror_wait_cb *cb, v
         return;
     }
     waiter = waiter_new(mirror, -1, timeout_ms, cb, arg);
+    waiter_link(&mirror->asking, waiter);
     store_barrier(mirror->store, timeout_ms, on_barrier, waiter);
-    wake_waiters(mirror);
 }
 
 /* ---- reading ---- */

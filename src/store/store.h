@@ -1,8 +1,9 @@
 /* The replicated state, behind one small interface.
  *
  * Concept.   A store is an ordered history of transactions over rows. A row is a JSON object named
- * by (table, id). Each committed transaction gets the next revision; a row carries the revision of
- * its last change. Writers are optimistic: a transaction names the revisions it relied on and fails
+ * by (table, id). Each committed transaction gets the next revision, which it may share with
+ * others that were committed together with it and do not touch what it touches; a row carries the
+ * revision of its last change. Writers are optimistic: a transaction names the revisions it relied on and fails
  * as a whole with -EAGAIN if one of them moved. Engines.   etcd (three members, any number of
  * vlingd as clients), SQLite on disk (one controller), and, for the simulator, one in memory. Each
  * is a `struct store_engine` (engine.h). Unknowns.  A transaction whose answer was lost is neither

@@ -11,6 +11,7 @@
 
 #define VERSIONS_MAX 4000
 #define FAKE_LEASES_MAX 2000
+#define FAKE_TXNS_MAX 20
 #define FAKE_PAGE 3 /* rows in an answer, so that there are several pages */
 
 struct version {
@@ -232,49 +233,95 @@ static struct fake_lease *fake_lease(int64_t id)
     return NULL;
 }
 
-/* Does it name a lease that is over? */
-static bool fake_void_lease(const json_t *ops)
+static bool fake_compares(const json_t *request)
 {
-    const json_t *op;
+    const json_t *each;
     size_t i;
 
-    json_array_foreach(ops, i, op)
+    json_array_foreach(json_object_get(request, "compare"), i, each)
     {
-        int64_t id = etcd_int(json_object_get(op, "request_put"), "lease");
+        if (!fake_holds(each))
+            return false;
+    }
+    return true;
+}
+
+/* As etcd does: which way each nested transaction goes is decided before anything is done. */
+static size_t fake_paths(const json_t *request, bool *ret, size_t count)
+{
+    const json_t *branch, *each, *nested;
+    size_t i;
+
+    must(count < FAKE_TXNS_MAX);
+    ret[count] = fake_compares(request);
+    branch = json_object_get(request, ret[count++] ? "success" : "failure");
+    json_array_foreach(branch, i, each)
+    {
+        nested = json_object_get(each, "request_txn");
+        if (nested)
+            count = fake_paths(nested, ret, count);
+    }
+    return count;
+}
+
+/* Does what will be done name a lease that is over? */
+static bool fake_void_lease(const json_t *request, const bool **path)
+{
+    const json_t *branch = json_object_get(request, *(*path)++ ? "success" : "failure");
+    const json_t *each, *nested;
+    size_t i;
+
+    json_array_foreach(branch, i, each)
+    {
+        int64_t id = etcd_int(json_object_get(each, "request_put"), "lease");
         const struct fake_lease *lease = id ? fake_lease(id) : NULL;
 
         if (id && (!lease || lease->over))
+            return true;
+        nested = json_object_get(each, "request_txn");
+        if (nested && fake_void_lease(nested, path))
             return true;
     }
     return false;
 }
 
-static json_t *do_txn(const json_t *request)
+static json_t *do_branch(const json_t *request, const bool **path)
 {
+    bool success = *(*path)++;
     json_t *responses = json_array(), *answer;
-    const json_t *each;
-    size_t first = fake.count, i;
-    bool success = true;
+    const json_t *each, *nested;
+    size_t i;
 
-    json_array_foreach(json_object_get(request, "compare"), i, each)
-    {
-        success = success && fake_holds(each);
-    }
-    if (success && fake_void_lease(json_object_get(request, "success"))) {
-        json_decref(responses);
-        return fake_error(ETCD_NOT_FOUND, "etcdserver: requested lease not found");
-    }
     json_array_foreach(json_object_get(request, success ? "success" : "failure"), i, each)
     {
-        json_array_append_new(responses, do_one(each));
+        nested = json_object_get(each, "request_txn");
+        json_array_append_new(responses,
+                              nested ? json_pack("{s:o}", "response_txn", do_branch(nested, path))
+                                     : do_one(each));
     }
+    answer = json_pack("{s:o}", "responses", responses);
+    if (success)
+        json_object_set_new(answer, "succeeded", json_true());
+    return answer;
+}
+
+static json_t *do_txn(const json_t *request)
+{
+    bool paths[FAKE_TXNS_MAX];
+    const bool *path = paths;
+    size_t first = fake.count;
+    json_t *answer;
+
+    fake_paths(request, paths, 0);
+    if (fake_void_lease(request, &path))
+        return fake_error(ETCD_NOT_FOUND, "etcdserver: requested lease not found");
+    path = paths;
+    answer = do_branch(request, &path);
     if (fake.count > first) {
         fake_committed(first);
         fake.revision++;
     }
-    answer = json_pack("{s:o, s:o}", "header", fake_header(), "responses", responses);
-    if (success)
-        json_object_set_new(answer, "succeeded", json_true());
+    json_object_set_new(answer, "header", fake_header());
     return answer;
 }
 

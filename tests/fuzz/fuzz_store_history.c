@@ -119,42 +119,54 @@ static struct row row_at(int which, int64_t revision, size_t end)
     return (struct row){0};
 }
 
-static void check_commit(struct op *op, size_t first)
+/* Which of what was done at this moment is the op's: all that it wanted, and nothing else is there
+ * of rows that it touches or relies on. */
+static void check_commit(struct op *op, size_t first, bool *mine)
 {
-    bool put[ROWS] = {0}, deleted[ROWS] = {0};
-
     must(op->commits++ == 0);
     must(!op->refused);
     op->revision = fake.revision + 1;
-    for (size_t i = first; i < fake.count; i++) {
-        int row = row_of_key(fake.versions[i].key);
-
-        if (row >= 0 && fake.versions[i].deleted)
-            deleted[row] = true;
-        else if (row >= 0)
-            put[row] = &ops[op_of_version(&fake.versions[i])] == op;
-    }
     for (int row = 0; row < ROWS; row++) {
         struct row before = row_at(row, fake.revision, first);
+        size_t puts = 0, deletes = 0, others = 0;
 
+        for (size_t i = first; i < fake.count; i++) {
+            if (row_of_key(fake.versions[i].key) != row)
+                continue;
+            if (fake.versions[i].deleted && op->deleted[row])
+                deletes++;
+            else if (!fake.versions[i].deleted && &ops[op_of_version(&fake.versions[i])] == op)
+                puts++;
+            else
+                others++;
+            mine[i - first] |= op->put[row] || op->deleted[row];
+        }
         must(!op->expects[row] || before.revision == op->expected[row]);
-        must(put[row] == op->put[row]);
-        must(deleted[row] == (op->deleted[row] && before.revision > 0));
+        must(puts == op->put[row]);
+        must(deletes == (op->deleted[row] && before.revision > 0));
+        must(others == 0 || (!op->put[row] && !op->deleted[row] && !op->expects[row]));
     }
 }
 
 static void fake_committed(size_t first)
 {
+    bool *mine = calloc(fake.count - first, sizeof(*mine));
+    bool seen[OPS_MAX] = {0};
+
     for (size_t i = first; i < fake.count; i++) {
         const struct version *version = &fake.versions[i];
+        int op;
 
-        if (row_of_key(version->key) >= 0 && !version->deleted) {
-            check_commit(&ops[op_of_version(version)], first);
-            return;
-        }
+        if (row_of_key(version->key) < 0 || version->deleted)
+            continue;
+        op = op_of_version(version);
+        if (!seen[op])
+            check_commit(&ops[op], first, mine);
+        seen[op] = true;
     }
-    for (size_t i = first; i < fake.count; i++)
-        must(row_of_key(fake.versions[i].key) < 0); /* nothing writes rows but transactions */
+    for (size_t i = first; i < fake.count; i++) /* nothing writes rows but transactions */
+        must(mine[i - first] || row_of_key(fake.versions[i].key) < 0);
+    free(mine);
 }
 
 /* ---- what clients are told ---- */

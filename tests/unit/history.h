@@ -8,7 +8,9 @@
  *           in the state right before. Whoever asks after somebody else was answered gets no older
  *           revision. What is read is the state at the revision it is said to have. Watches tell
  *           each change once, in order, and after a reset go on from its state.
- * Times.    One thread, so the order of calls is the order of events. */
+ * Shared.   Transactions that share a revision touch nothing of each other, so each is judged by
+ * the state before that revision. Times.    One thread, so the order of calls is the order of
+ * events. */
 #ifndef VLING_TESTS_HISTORY_H
 #define VLING_TESTS_HISTORY_H
 
@@ -241,25 +243,55 @@ static inline int64_t history_find(const struct history_stream *truth, int64_t v
     return revision;
 }
 
+/* Its changes are at the revision, and no other one's are of rows that it wrote or relied on. */
 static inline const char *history_check_effect(struct history *h, const struct history_op *op,
                                                int64_t revision)
 {
     const struct history_stream *truth = &h->streams[0];
-    size_t found = 0, there = 0;
+    size_t found = 0;
 
     for (size_t i = 0; i < truth->count; i++) {
         const struct history_event *event = &truth->events[i];
+        bool touched = false, own = false;
 
         if (event->reset || event->revision != revision)
             continue;
-        there++;
-        for (size_t k = 0; k < op->puts; k++)
-            found += strcmp(op->put[k].row, event->part.row) == 0 &&
-                     op->put[k].value == event->part.value;
+        for (size_t k = 0; k < op->expects; k++)
+            touched = touched || strcmp(op->expect[k].row, event->part.row) == 0;
+        for (size_t k = 0; k < op->puts; k++) {
+            if (strcmp(op->put[k].row, event->part.row) != 0)
+                continue;
+            touched = true;
+            own = own || op->put[k].value == event->part.value;
+        }
+        found += own;
+        if (touched && !own)
+            return HISTORY_WRONG(h,
+                                 "value %lld: %s was written by another one at its revision %lld",
+                                 (long long)op->value, event->part.row, (long long)revision);
     }
-    if (found != op->puts || there != op->puts)
-        return HISTORY_WRONG(h, "value %lld: %zu of %zu changes at revision %lld, %zu in all there",
-                             (long long)op->value, found, op->puts, (long long)revision, there);
+    if (found != op->puts)
+        return HISTORY_WRONG(h, "value %lld: %zu of %zu changes at revision %lld",
+                             (long long)op->value, found, op->puts, (long long)revision);
+    return NULL;
+}
+
+/* Each change is somebody's: of the ops with this effect, which begin at `at`. */
+static inline const char *history_check_owners(struct history *h, size_t at)
+{
+    const struct history_stream *truth = &h->streams[0];
+    int64_t revision = h->ops[at]->effect;
+    size_t there = 0, wanted = 0;
+
+    if (h->ops[at]->read || revision == 0 || (at > 0 && h->ops[at - 1]->effect == revision))
+        return NULL;
+    for (size_t i = at; i < h->count && h->ops[i]->effect == revision; i++)
+        wanted += h->ops[i]->read ? 0 : h->ops[i]->puts;
+    for (size_t i = 0; i < truth->count; i++)
+        there += !truth->events[i].reset && truth->events[i].revision == revision;
+    if (there != wanted)
+        return HISTORY_WRONG(h, "%zu changes at revision %lld instead of %zu", there,
+                             (long long)revision, wanted);
     return NULL;
 }
 
@@ -369,7 +401,9 @@ static inline int history_by_effect(const void *a, const void *b)
     const struct history_op *left = *(struct history_op *const *)a;
     const struct history_op *right = *(struct history_op *const *)b;
 
-    return left->effect == right->effect ? 0 : left->effect < right->effect ? -1 : 1;
+    if (left->effect == right->effect) /* writes first */
+        return left->read - right->read;
+    return left->effect < right->effect ? -1 : 1;
 }
 
 /* In their order the judge goes through the states once. */
@@ -381,6 +415,23 @@ static inline void history_sort(struct history *h)
         op->effect = op->read ? op->revision : history_find(&h->streams[0], op->value, &op->twice);
     }
     qsort(h->ops, h->count, sizeof(*h->ops), history_by_effect);
+}
+
+/* How many transactions took effect at the revision of another one. */
+static inline size_t history_shared(struct history *h)
+{
+    size_t shared = 0;
+
+    history_sort(h);
+    for (size_t i = 0; i < h->count; i++) {
+        const struct history_op *op = h->ops[i];
+        bool before = i > 0 && !h->ops[i - 1]->read && h->ops[i - 1]->effect == op->effect;
+        bool after =
+            i + 1 < h->count && !h->ops[i + 1]->read && h->ops[i + 1]->effect == op->effect;
+
+        shared += !op->read && op->effect > 0 && (before || after);
+    }
+    return shared;
 }
 
 /* NULL if one order explains everything; else what it does not explain. Stream 0 is the truth: it
@@ -408,6 +459,8 @@ static inline const char *history_check(struct history *h, int clients)
             why = "an operation never ended";
         else
             why = op->read ? history_check_read(h, state, op) : history_check_write(h, state, op);
+        if (!why)
+            why = history_check_owners(h, i);
     }
     for (int i = 1; i < clients && !why; i++)
         why = history_check_stream(h, state, i);

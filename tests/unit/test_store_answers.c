@@ -45,7 +45,7 @@ static void on_result(void *arg, int rc, int64_t value)
 }
 
 /* Answers the oldest request whose address ends like that. */
-static void answer(const char *path, const char *text)
+static void answer_with(const char *path, unsigned status, const char *text)
 {
     for (struct http_call *call = world_calls; call; call = call->next) {
         size_t size = strlen(call->url), end = strlen(path);
@@ -55,11 +55,21 @@ static void answer(const char *path, const char *text)
         if (strcmp(path, "/v3/watch") == 0)
             call->piece(call->arg, text, strlen(text));
         else
-            world_answer(call, 200, text, strlen(text));
+            world_answer(call, status, text, strlen(text));
         world_turn();
         return;
     }
     fail_msg("nobody asks %s", path);
+}
+
+static void answer(const char *path, const char *text)
+{
+    answer_with(path, 200, text);
+}
+
+static void refuse(const char *path, const char *text)
+{
+    answer_with(path, 400, text);
 }
 
 static void wait_for_next(void)
@@ -128,6 +138,8 @@ static void commit(struct result *result)
     json_decref(row);
 }
 
+#define COMMITTED "\"succeeded\":true,\"responses\":[{\"response_txn\":{\"succeeded\":true}}]"
+
 static void what_is_not_etcds_decides_nothing(void **state)
 {
     static const char *const others[] = {
@@ -143,7 +155,7 @@ static void what_is_not_etcds_decides_nothing(void **state)
         assert_int_equal(result.calls, 0);
         wait_for_next();
     }
-    answer("/v3/kv/txn", "{\"header\":{\"revision\":\"6\"},\"succeeded\":true}");
+    answer("/v3/kv/txn", "{\"header\":{\"revision\":\"6\"}," COMMITTED "}");
     assert_int_equal(result.calls, 1);
     assert_int_equal(result.rc, 0);
     assert_int_equal(result.value, 6);
@@ -163,9 +175,85 @@ static void a_second_process_registers_between(void **state)
     answer("/v3/kv/txn", /* its first copy was carried out */
            "{\"header\":{\"revision\":\"6\"},"
            "\"responses\":[{\"response_range\":{\"kvs\":[{\"key\":\"YQ==\"}]}}]}");
-    answer("/v3/kv/txn", "{\"header\":{\"revision\":\"7\"},\"succeeded\":true}");
+    answer("/v3/kv/txn", "{\"header\":{\"revision\":\"7\"}," COMMITTED "}");
     assert_int_equal(result.calls, 1);
     assert_int_equal(result.rc, 0);
+}
+
+static void commit_row(const char *id, struct result *result)
+{
+    struct store_txn *txn = store_txn_new();
+    json_t *row = json_object();
+
+    store_txn_put(txn, "server", id, row);
+    store_commit(store, txn, WAIT_MS, on_result, result);
+    json_decref(row);
+}
+
+static size_t requests(const char *path)
+{
+    size_t count = 0;
+
+    for (const struct http_call *call = world_calls; call; call = call->next)
+        count += strstr(call->url, path) != NULL;
+    return count;
+}
+
+/* Four go as they come; what comes meanwhile goes together, except for what touches the same row;
+ * each has its own verdict. */
+static void those_that_wait_go_together(void **state)
+{
+    struct result first[4] = {0}, later[4] = {0};
+
+    commit_row("a", &first[0]);
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"4\"}}");
+    answer("/v3/kv/txn", "{\"header\":{\"revision\":\"5\"},\"succeeded\":true}");
+    for (int i = 1; i < 4; i++)
+        commit_row("a", &first[i]);
+    assert_int_equal(requests("/v3/kv/txn"), 4);
+    commit_row("b", &later[0]);
+    commit_row("c", &later[1]);
+    commit_row("b", &later[2]);
+    assert_int_equal(requests("/v3/kv/txn"), 4);
+    answer("/v3/kv/txn", "{\"header\":{\"revision\":\"6\"}," COMMITTED "}");
+    assert_int_equal(first[0].value, 6);
+    assert_int_equal(requests("/v3/kv/txn"), 4); /* the two */
+    for (int i = 1; i < 4; i++)
+        answer("/v3/kv/txn", "{\"header\":{\"revision\":\"7\"}," COMMITTED "}");
+    assert_int_equal(requests("/v3/kv/txn"), 2); /* and the third */
+    answer("/v3/kv/txn", "{\"header\":{\"revision\":\"8\"},\"succeeded\":true,\"responses\":["
+                         "{\"response_txn\":{\"succeeded\":true}},{\"response_txn\":{}}]}");
+    assert_int_equal(later[0].rc, 0);
+    assert_int_equal(later[0].value, 8);
+    assert_int_equal(later[1].calls, 1);
+    assert_int_equal(later[1].rc, -EAGAIN);
+    assert_int_equal(later[2].calls, 0);
+    answer("/v3/kv/txn", "{\"header\":{\"revision\":\"9\"}," COMMITTED "}");
+    assert_int_equal(later[2].value, 9);
+}
+
+/* etcd says no to a batch: then each is asked for by itself, and one's fault is not the others'. */
+static void a_refusal_is_one_transactions(void **state)
+{
+    struct result first[4] = {0}, later[2] = {0};
+
+    commit_row("a", &first[0]);
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"4\"}}");
+    answer("/v3/kv/txn", "{\"header\":{\"revision\":\"5\"},\"succeeded\":true}");
+    for (int i = 1; i < 4; i++)
+        commit_row("a", &first[i]);
+    commit_row("b", &later[0]);
+    commit_row("c", &later[1]);
+    for (int i = 0; i < 4; i++)
+        answer("/v3/kv/txn", "{\"header\":{\"revision\":\"6\"}," COMMITTED "}");
+    assert_int_equal(requests("/v3/kv/txn"), 1);
+    refuse("/v3/kv/txn", "{\"error\":\"etcdserver: request is too large\",\"code\":3}");
+    assert_int_equal(requests("/v3/kv/txn"), 2);
+    assert_int_equal(later[0].calls + later[1].calls, 0);
+    refuse("/v3/kv/txn", "{\"error\":\"etcdserver: request is too large\",\"code\":3}");
+    answer("/v3/kv/txn", "{\"header\":{\"revision\":\"7\"}," COMMITTED "}");
+    assert_int_equal(later[0].rc, -EMSGSIZE);
+    assert_int_equal(later[1].rc, 0);
 }
 
 static void a_row_too_deep_to_be_read_is_not_written(void **state)
@@ -253,6 +341,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_renewal_counts_in_its_term_only, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_not_etcds_decides_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_second_process_registers_between, setup, teardown),
+        cmocka_unit_test_setup_teardown(those_that_wait_go_together, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_refusal_is_one_transactions, setup, teardown),
         cmocka_unit_test_setup_teardown(a_row_too_deep_to_be_read_is_not_written, setup, teardown),
         cmocka_unit_test_setup_teardown(half_a_load_is_none, setup, teardown),
         cmocka_unit_test_setup_teardown(a_row_that_cannot_be_read_is_gone, setup, teardown),

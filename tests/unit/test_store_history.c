@@ -26,9 +26,9 @@
 #include <cmocka.h>
 
 #define MEMBERS 3
-#define CLIENTS 4   /* the first one only watches: the truth */
-#define IN_FLIGHT 4 /* of each */
-#define ROWS 12     /* that all write */
+#define CLIENTS 4    /* the first one only watches: the truth */
+#define IN_FLIGHT 16 /* of each */
+#define ROWS 12      /* that all write */
 #define CHAOS_MS 35000
 #define SETTLE_MS 120000
 #define OP_TIMEOUT_MS 3000
@@ -85,6 +85,9 @@ static void a_right_history(void **state)
     op = history_begin(&judged, true);
     history_saw(op, "a", 7, 2);
     history_end(&judged, op, 0, 7);
+    told(wrote("c", 0, -EINPROGRESS, 0), 9);
+    told(wrote("d", 0, 0, 9), 9);
+    assert_int_equal(history_shared(&judged), 2);
     expect_verdict(NULL);
 }
 
@@ -103,6 +106,19 @@ static void wrong_histories(void **state)
     told(op, 5);
     told(op, 6);
     expect_verdict("twice");
+    begin();
+    told(wrote("a", -1, -EINPROGRESS, 0), 5);
+    op = history_begin(&judged, false);
+    history_expect(op, "a", 0);
+    history_put(op, "b", false);
+    history_end(&judged, op, 0, 5);
+    told(op, 5);
+    expect_verdict("a was written by another one");
+    begin();
+    told(wrote("a", -1, 0, 5), 5);
+    for (int client = 0; client < 2; client++)
+        history_told(&judged, client, "b", 5, 0);
+    expect_verdict("2 changes at revision 5 instead of 1");
     begin();
     told(wrote("a", 0, 0, 5), 5);
     told(wrote("a", 0, 0, 6), 6);
@@ -622,6 +638,8 @@ static void one_order_explains_everything(void **state)
     print_message("%zu acknowledged, %zu refused, %zu unknown, %zu reads, %zu changes\n",
                   acknowledged, refused, unknown, reads, history.streams[0].count);
     assert_true(acknowledged > 50);
+    print_message("%zu transactions shared a revision\n", history_shared(&history));
+    assert_true(history_shared(&history) > 10);
     assert_true(reads > 10);
     why = history_check(&history, CLIENTS);
     if (why)
