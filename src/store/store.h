@@ -1,21 +1,24 @@
 /* The replicated state, behind one small interface.
  *
  * Concept.   A store is an ordered history of transactions over rows. A row is a JSON object named
- * by (table, id). Each committed transaction gets the next revision, which it may share with
- * others that were committed together with it and do not touch what it touches; a row carries the
- * revision of its last change. Writers are optimistic: a transaction names the revisions it relied on and fails
- * as a whole with -EAGAIN if one of them moved. Engines.   etcd (three members, any number of
- * vlingd as clients), SQLite on disk (one controller), and, for the simulator, one in memory. Each
- * is a `struct store_engine` (engine.h). Unknowns.  A transaction whose answer was lost is neither
- * repeated nor guessed: the engine reads (and, where needed, fences) until it knows, and only then
- * calls back. So a callback's verdict is final: 0 = committed exactly once, anything else = not
- * committed and never will be. While the store cannot be reached the callback waits until the
- * deadline and then fails with -ETIMEDOUT *only if* the engine is sure; if it cannot be sure it
- * keeps the operation open and answers -EINPROGRESS ("may still commit"). Threads.   Everything on
- * the loop's thread. Callbacks run from the loop, never from inside the call that started the
- * operation. Layout.    etcd keys: /vling/row/<table>/<id> = JSON; /vling/lease/<name> = JSON,
- * bound to a lease; /vling/writer/<writer>/<boot>/<slot> = what resolves unknown outcomes. Leases
- * appear to watchers as rows of the table "lease".
+ *            by (table, id). Each committed transaction gets the next revision, which it may share
+ *            with others that were committed together with it and do not touch what it touches; a
+ *            row carries the revision of its last change. Writers are optimistic: a transaction
+ *            names the revisions it relied on and fails as a whole with -EAGAIN if one moved.
+ * Engines.   etcd (three members, any number of vlingd as clients), SQLite on disk (one
+ *            controller), and, for the simulator, one in memory. Each is a `struct store_engine`
+ *            (engine.h).
+ * Unknowns.  A transaction whose answer was lost is neither repeated nor guessed: the engine reads
+ *            (and, where needed, fences) until it knows, and only then calls back. So a callback's
+ *            verdict is final: 0 = committed exactly once, anything else = not committed and never
+ *            will be. While the store cannot be reached the callback waits until the deadline and
+ *            then fails with -ETIMEDOUT *only if* the engine is sure; if it cannot be sure it keeps
+ *            the operation open and answers -EINPROGRESS ("may still commit").
+ * Threads.   Everything on the loop's thread. Callbacks run from the loop, never from inside the
+ *            call that started the operation.
+ * Layout.    etcd keys: /vling/row/<table>/<id> = JSON; /vling/lease/<name> = JSON, bound to a
+ *            lease; /vling/writer/... = what resolves unknown outcomes (etcd_slots.h). Leases
+ *            appear to watchers as rows of the table "lease".
  */
 #ifndef VLING_STORE_STORE_H
 #define VLING_STORE_STORE_H
