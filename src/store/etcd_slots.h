@@ -18,7 +18,7 @@
 #include "store/etcd.h"
 
 #define ETCD_SLOTS 64 /* all are put in one transaction; etcd takes 128 changes */
-#define ETCD_LANES 16
+#define ETCD_LANES 17
 
 struct etcd_slots {
     char boot[ID_HEX_SIZE];

@@ -4,8 +4,8 @@
  * transaction that is guarded by the slot and holds each of ours as a nested one, with its own
  * preconditions. So a busy store costs one round of the replicas for many writes, and a lone write
  * waits for nobody. In a batch no transaction touches what another one writes, so their order does
- * not matter; they share a revision. The first writes the slot, in any case; each other one that
- * commits writes its lane: so the slot tells about every one of them when the answer was lost.
+ * not matter; they share a revision. Each that commits writes the batch's nonce into its lane, so
+ * the slot tells about every one of them when the answer was lost.
  * Where a batch was not carried out but a copy may still be on its way, the slot is fenced (written
  * anew under the same guard) before anything is reported.
  */
@@ -22,7 +22,7 @@
 #define FENCE_MS 600
 #define RETRY_MS 300
 #define QUEUE_MAX 10000
-#define BATCH_MAX ETCD_LANES
+#define BATCH_MAX (ETCD_LANES - 1) /* the first is the slot's own */
 #define BATCH_SIZE_MAX ((size_t)256 * 1024)
 #define BATCH_OPS_MAX                                                                              \
     100               /* of one transaction that shares a batch; etcd counts the levels' sum       \
@@ -55,9 +55,7 @@ struct batch {
     struct etcd_txn *txns[BATCH_MAX];
     size_t count, size;
     struct etcd_slot slot;
-    /* What is put into the slot when the batch is carried out, and its first transaction committed
-     * or not; and when it was fenced. */
-    char yes[ID_HEX_SIZE], no[ID_HEX_SIZE], fence[ID_HEX_SIZE];
+    char nonce[ID_HEX_SIZE], fence[ID_HEX_SIZE];
     int64_t sent_ms;
     bool resolving; /* it was not carried out so far */
     int verdict;    /* once it never will be */
@@ -230,7 +228,7 @@ static void put_txn(struct buf *b, const struct batch *batch, size_t number)
     const struct etcd_txn *t = batch->txns[number];
     char key[ETCD_KEY_SIZE];
 
-    buf_printf(b, "%s{\"request_txn\":{\"compare\":[", number > 0 ? "," : "");
+    buf_str(b, ",{\"request_txn\":{\"compare\":[");
     for (size_t i = 0; i < t->txn->expect_count; i++) {
         const struct txn_expect *expect = &t->txn->expects[i];
 
@@ -243,14 +241,8 @@ static void put_txn(struct buf *b, const struct batch *batch, size_t number)
     buf_str(b, "],\"success\":[");
     for (size_t i = 0; i < t->txn->change_count; i++)
         put_change(b, t, &t->txn->changes[i]);
-    etcd_slot_put(b, batch->etcd, &batch->slot, (int)number, batch->yes);
-    buf_str(b, "]");
-    if (number == 0) {
-        buf_str(b, ",\"failure\":[");
-        etcd_slot_put(b, batch->etcd, &batch->slot, 0, batch->no);
-        buf_str(b, "]");
-    }
-    buf_str(b, "}}");
+    etcd_slot_put(b, batch->etcd, &batch->slot, (int)number + 1, batch->nonce);
+    buf_str(b, "]}}");
 }
 
 static void batch_body(struct buf *b, const struct batch *batch)
@@ -258,6 +250,8 @@ static void batch_body(struct buf *b, const struct batch *batch)
     buf_init(b, BODY_MAX);
     etcd_slot_put_guard(b, batch->etcd, &batch->slot);
     buf_str(b, ",\"success\":[");
+    /* etcd minds its quota for the sake of this put only: it does not look into nested ones. */
+    etcd_slot_put(b, batch->etcd, &batch->slot, 0, batch->nonce);
     for (size_t i = 0; i < batch->count; i++)
         put_txn(b, batch, i);
     buf_str(b, "]}");
@@ -280,9 +274,9 @@ static void on_slot_read(struct batch *batch, const json_t *json)
             batch_dropped(batch); /* no copy did anything, nor will */
         else
             batch_end(batch, -EINPROGRESS);
-    } else if (strcmp(state.lanes[0], batch->yes) == 0 || strcmp(state.lanes[0], batch->no) == 0) {
+    } else if (strcmp(state.lanes[0], batch->nonce) == 0) {
         for (size_t i = 0; i < batch->count; i++)
-            committed[i] = strcmp(state.lanes[i], batch->yes) == 0;
+            committed[i] = strcmp(state.lanes[i + 1], batch->nonce) == 0;
         batch_done(batch, committed, state.revision);
     } else if (strcmp(state.lanes[0], batch->fence) == 0) {
         etcd_slot_moved(batch->etcd, &batch->slot, state.revision);
@@ -364,13 +358,13 @@ static int verdict_of(const struct batch *batch, const struct etcd_reply *reply)
     }
 }
 
-/* The responses are the transactions'. False: it is no answer of etcd. */
+/* The responses behind the slot's are the transactions'. False: it is no answer of etcd. */
 static bool read_verdicts(const struct batch *batch, const json_t *json, bool *ret_committed)
 {
     const json_t *list = json_object_get(json, "responses");
 
     for (size_t i = 0; i < batch->count; i++) {
-        const json_t *one = json_object_get(json_array_get(list, i), "response_txn");
+        const json_t *one = json_object_get(json_array_get(list, i + 1), "response_txn");
 
         if (!one)
             return false;
@@ -465,8 +459,7 @@ static void send_batch(struct etcd *etcd, const struct etcd_slot *slot)
         if (send_deadline(t) < deadline)
             deadline = send_deadline(t);
     }
-    id_hex(batch->yes);
-    id_hex(batch->no);
+    id_hex(batch->nonce);
     id_hex(batch->fence);
     batch_body(&body, batch);
     etcd_op_start(etcd, "/v3/kv/txn", &body, deadline, on_batch, batch);

@@ -138,7 +138,7 @@ static void commit(struct result *result)
     json_decref(row);
 }
 
-#define COMMITTED "\"succeeded\":true,\"responses\":[{\"response_txn\":{\"succeeded\":true}}]"
+#define COMMITTED "\"succeeded\":true,\"responses\":[{},{\"response_txn\":{\"succeeded\":true}}]"
 
 static void what_is_not_etcds_decides_nothing(void **state)
 {
@@ -222,7 +222,7 @@ static void those_that_wait_go_together(void **state)
         answer("/v3/kv/txn", "{\"header\":{\"revision\":\"7\"}," COMMITTED "}");
     assert_int_equal(requests("/v3/kv/txn"), 2); /* and the third */
     answer("/v3/kv/txn", "{\"header\":{\"revision\":\"8\"},\"succeeded\":true,\"responses\":["
-                         "{\"response_txn\":{\"succeeded\":true}},{\"response_txn\":{}}]}");
+                         "{},{\"response_txn\":{\"succeeded\":true}},{\"response_txn\":{}}]}");
     assert_int_equal(later[0].rc, 0);
     assert_int_equal(later[0].value, 8);
     assert_int_equal(later[1].calls, 1);
