@@ -51,7 +51,7 @@ enum api_flag {
 
 typedef void api_handler(struct api_req *req);
 
-#define API_STATUSES_MAX 2
+#define API_STATUSES_MAX 3
 
 struct api_route {
     const char *method;
@@ -113,8 +113,9 @@ struct api_req {
     json_t *reply; /* sent as application/json; NULL: no body */
     char *raw;     /* instead of reply: text; freed by the server */
     const char *raw_type;
-    int file_fd; /* -1, or the answer's body (owned) */
-    uint64_t file_size;
+    int file_fd;                     /* -1, or the answer's body (owned) */
+    uint64_t file_offset, file_size; /* what of it is sent */
+    char file_sum[129];              /* SHA-512 in hex, once a job worked it out */
 
     /* ask another host before answering: GET https://<host>:7700<path>, then done() */
     struct {

@@ -1,6 +1,7 @@
 /* What a client may ask for in a new server:
  * https://docs.openstack.org/api-ref/compute/#create-server */
 #include "api/compute.h"
+#include "api/image.h"
 #include "api/quota.h"
 
 #include "base/id.h"
@@ -195,14 +196,6 @@ static int take_config_drive(struct api_req *req, struct compute_request *reques
 
 /* ---- image and flavor ---- */
 
-static bool may_use_image(const struct api_req *req, const json_t *image)
-{
-    const char *visibility = json_str(image, "visibility", "");
-
-    return strcmp(visibility, "public") == 0 || strcmp(visibility, "community") == 0 ||
-           api_owns(req, json_str(image, "owner", ""));
-}
-
 static int take_image(struct api_req *req, struct compute_request *request)
 {
     const char *ref = NULL, *id, *format;
@@ -217,7 +210,7 @@ static int take_image(struct api_req *req, struct compute_request *request)
     if (!id_is_uuid(id))
         return compute_bad(req, "Invalid imageRef provided.");
     request->image = mirror_get(req->db, "image", id, &rev);
-    if (!request->image || !may_use_image(req, request->image))
+    if (!request->image || !image_may_see(req, request->image))
         return compute_bad(req, "Can not find requested image");
     if (strcmp(json_str(request->image, "status", ""), "active") != 0)
         return compute_bad(req, "Image %s is not active.", id);

@@ -10,6 +10,13 @@
 #include <strings.h>
 
 #define ERROR_PAGE_MAX 8192
+#define WHERE_MAX 65536
+
+/* Images of others that stand in a project's lists: project and wanted status are the parameters.
+ */
+#define SHARED                                                                                     \
+    "visibility = 'shared' AND EXISTS (SELECT 1 FROM image_member WHERE image_id = image.id AND "  \
+    "member_id = ? AND ? IN (image_member.status, 'all'))"
 
 /* ---- rows ---- */
 
@@ -18,12 +25,13 @@ static bool is_owner(const struct api_req *req, const json_t *image)
     return api_owns(req, json_str(image, "owner", ""));
 }
 
-static bool may_see(const struct api_req *req, const json_t *image)
+bool image_may_see(const struct api_req *req, const json_t *image)
 {
     const char *visibility = json_str(image, "visibility", "");
 
     return is_owner(req, image) || strcmp(visibility, "public") == 0 ||
-           strcmp(visibility, "community") == 0;
+           strcmp(visibility, "community") == 0 ||
+           (strcmp(visibility, "shared") == 0 && image_is_member(req, image));
 }
 
 json_t *image_see(struct api_req *req)
@@ -32,7 +40,7 @@ json_t *image_see(struct api_req *req)
     int64_t rev = 0;
     json_t *image = mirror_get(req->db, "image", id, &rev);
 
-    if (image && may_see(req, image)) {
+    if (image && image_may_see(req, image)) {
         json_put_int(image, "_rev", rev);
         return image;
     }
@@ -93,6 +101,13 @@ struct where {
     json_t *params;
 };
 
+static bool is_one_of(const char *text, const char *const *choices)
+{
+    while (*choices && strcmp(text, *choices) != 0)
+        choices++;
+    return *choices != NULL;
+}
+
 static void add(struct where *where, const char *condition, json_t *param)
 {
     buf_printf(&where->sql, "%s(%s)", where->sql.len ? " AND " : "", condition);
@@ -100,17 +115,37 @@ static void add(struct where *where, const char *condition, json_t *param)
         json_array_append_new(where->params, param);
 }
 
-static void by_visibility(struct api_req *req, struct where *where)
+static int bad_filter(struct api_req *req, const char *key, const char *value)
 {
-    const char *visibility = api_query(req, "visibility");
+    api_fail(req, 400, NULL, "Invalid value '%.40s' for the filter %s", value, key);
+    return -EINVAL;
+}
 
+/* Community images are for who asks for them; what is shared with a project stands in its lists
+ * when it said so, or when it asks for what waits for its word. */
+static int by_visibility(struct api_req *req, struct where *where)
+{
+    static const char *const visibilities[] = {"public",    "private", "shared",
+                                               "community", "all",     NULL};
+    static const char *const statuses[] = {"accepted", "pending", "rejected", "all", NULL};
+    const char *visibility = api_query(req, "visibility");
+    const char *status = api_query(req, "member_status");
+    bool community =
+        visibility && (strcmp(visibility, "community") == 0 || strcmp(visibility, "all") == 0);
+
+    if (visibility && !is_one_of(visibility, visibilities))
+        return bad_filter(req, "visibility", visibility);
+    if (status && !is_one_of(status, statuses))
+        return bad_filter(req, "member_status", status);
     if (req->auth.admin)
-        return;
-    /* Community images are for who asks for them. */
-    if (visibility && strcmp(visibility, "community") == 0)
-        add(where, "visibility = 'community' OR owner = ?", json_string(req->auth.project_id));
-    else
-        add(where, "visibility = 'public' OR owner = ?", json_string(req->auth.project_id));
+        return 0;
+    json_array_append_new(where->params, json_string(req->auth.project_id));
+    json_array_append_new(where->params, json_string(req->auth.project_id));
+    add(where,
+        community ? "visibility IN ('public', 'community') OR owner = ? OR " SHARED
+                  : "visibility = 'public' OR owner = ? OR " SHARED,
+        json_string(status ? status : "accepted"));
+    return 0;
 }
 
 static int by_size(struct api_req *req, struct where *where, const char *key, const char *compare)
@@ -122,13 +157,32 @@ static int by_size(struct api_req *req, struct where *where, const char *key, co
     if (!text)
         return 0;
     size = strtoll(text, &end, 10);
-    if (end == text || *end || size < 0) {
-        api_fail(req, 400, NULL, "Invalid value '%.40s' for the filter %s", text, key);
-        return -EINVAL;
-    }
-    snprintf(condition, sizeof(condition), "json_extract(body, '$.size') %s ?", compare);
+    if (end == text || *end || size < 0)
+        return bad_filter(req, key, text);
+    snprintf(condition, sizeof(condition), "size %s ?", compare);
     add(where, condition, json_integer(size));
     return 0;
+}
+
+/* Tags, of which all must be there, and free properties. What is a field is api_list's. */
+static void by_argument(void *arg, const char *name, const char *value)
+{
+    static const char *const others[] = {"limit",         "marker",   "sort",     "sort_key",
+                                         "sort_dir",      "size_min", "size_max", "page_reverse",
+                                         "member_status", NULL};
+    struct where *where = arg;
+
+    if (strcmp(value, "None") == 0 || is_one_of(name, others))
+        return;
+    if (strcmp(name, "tag") == 0) {
+        add(where, "EXISTS (SELECT 1 FROM json_each(body, '$.tags') WHERE value = ?)",
+            json_string(value));
+    } else if (!resource_field(&resource_image, name)) {
+        json_array_append_new(where->params, json_string(name));
+        add(where,
+            "EXISTS (SELECT 1 FROM json_each(body, '$.properties') WHERE key = ? AND value = ?)",
+            json_string(value));
+    }
 }
 
 /* The query as the client gave it, with another marker: Glance's links are relative. */
@@ -140,10 +194,12 @@ static void put_argument(void *arg, const char *name, const char *value)
 {
     struct link *link = arg;
 
-    if (strcmp(name, "marker") == 0 || !value || strpbrk(name, "&=# \"%") ||
-        strpbrk(value, "&# \"%"))
+    if (strcmp(name, "marker") == 0)
         return;
-    buf_printf(&link->text, "%s%s=%s", strchr(buf_text(&link->text), '?') ? "&" : "?", name, value);
+    buf_str(&link->text, strchr(buf_text(&link->text), '?') ? "&" : "?");
+    api_url_escape(&link->text, name);
+    buf_str(&link->text, "=");
+    api_url_escape(&link->text, value);
 }
 
 static json_t *page_link(struct api_req *req, const char *marker)
@@ -151,7 +207,7 @@ static json_t *page_link(struct api_req *req, const char *marker)
     struct link link;
     json_t *text;
 
-    buf_init(&link.text, 8192);
+    buf_init(&link.text, WHERE_MAX);
     buf_str(&link.text, "/v2/images");
     http_query_each(req->http, put_argument, &link);
     if (marker)
@@ -183,20 +239,20 @@ static void answer_list(struct api_req *req, json_t *rows, bool more)
 void image_list(struct api_req *req)
 {
     struct where where = {.params = json_array()};
-    const char *tag = api_query(req, "tag");
     bool more = false;
     json_t *rows;
 
-    buf_init(&where.sql, 4096);
-    by_visibility(req, &where);
+    buf_init(&where.sql, WHERE_MAX);
     if (!api_query(req, "os_hidden"))
         add(&where, "os_hidden IS NOT 1", NULL);
-    if (tag)
-        add(&where, "EXISTS (SELECT 1 FROM json_each(body, '$.tags') WHERE value = ?)",
-            json_string(tag));
-    if (by_size(req, &where, "size_min", ">=") == 0 &&
+    http_query_each(req->http, by_argument, &where);
+    if (by_visibility(req, &where) == 0 && by_size(req, &where, "size_min", ">=") == 0 &&
         by_size(req, &where, "size_max", "<=") == 0) {
-        rows = api_list(req, &resource_image, buf_text(&where.sql), where.params, &more);
+        rows = where.sql.failed
+                   ? NULL
+                   : api_list(req, &resource_image, buf_text(&where.sql), where.params, &more);
+        if (where.sql.failed)
+            api_fail(req, 400, NULL, "Invalid query: too long.");
         if (rows)
             answer_list(req, rows, more);
         json_decref(rows);
@@ -220,41 +276,54 @@ static void versions(struct api_req *req)
     api_reply(req, 300, json_pack("{s:o}", "versions", list));
 }
 
-/* The JSON schema of an image, out of the resource's table. */
-static json_t *schema_of_image(void)
+static json_t *schema_of_field(const struct field *field)
 {
     static const char *const types[] = {
         [FIELD_STR] = "string",   [FIELD_ID] = "string",   [FIELD_INT] = "integer",
         [FIELD_BOOL] = "boolean", [FIELD_TIME] = "string", [FIELD_IP] = "string",
         [FIELD_CIDR] = "string",  [FIELD_MAC] = "string",  [FIELD_LIST] = "array",
         [FIELD_OBJECT] = "object"};
+    json_t *property = json_object(), *choices;
+
+    if (field->flags & FIELD_NULL)
+        json_object_set_new(property, "type", json_pack("[s, s]", "null", types[field->type]));
+    else
+        json_put_str(property, "type", types[field->type]);
+    if (!(field->flags & (FIELD_CREATE | FIELD_UPDATE)))
+        json_put_bool(property, "readOnly", true);
+    if (field->choices) {
+        choices = json_array();
+        for (size_t k = 0; field->choices[k]; k++)
+            json_array_append_new(choices, json_string(field->choices[k]));
+        json_object_set_new(property, "enum", choices);
+    }
+    return property;
+}
+
+/* The JSON schema of one, out of the resource's table. */
+static json_t *schema_of(const struct resource *resource)
+{
     json_t *properties = json_object();
 
-    for (size_t i = 0; i < resource_image.field_count; i++) {
-        const struct field *field = &resource_image.fields[i];
-        json_t *property = json_object();
+    for (size_t i = 0; i < resource->field_count; i++) {
+        const struct field *field = &resource->fields[i];
 
-        if (!(field->flags & FIELD_INTERNAL)) {
-            if (field->flags & FIELD_NULL)
-                json_object_set_new(property, "type",
-                                    json_pack("[s, s]", "null", types[field->type]));
-            else
-                json_put_str(property, "type", types[field->type]);
-            if (!(field->flags & (FIELD_CREATE | FIELD_UPDATE)))
-                json_put_bool(property, "readOnly", true);
-            if (field->choices) {
-                json_t *choices = json_array();
-
-                for (size_t k = 0; field->choices[k]; k++)
-                    json_array_append_new(choices, json_string(field->choices[k]));
-                json_object_set_new(property, "enum", choices);
-            }
-            json_object_set(properties, field->json ? field->json : field->name, property);
-        }
-        json_decref(property);
+        if (!(field->flags & FIELD_INTERNAL))
+            json_object_set_new(properties, field->json ? field->json : field->name,
+                                schema_of_field(field));
     }
-    return json_pack("{s:s, s:o, s:{s:s}, s:[]}", "name", "image", "properties", properties,
-                     "additionalProperties", "type", "string", "links");
+    json_object_set_new(properties, "schema",
+                        json_pack("{s:s, s:b}", "type", "string", "readOnly", 1));
+    return json_pack("{s:s, s:o}", "name", resource->singular, "properties", properties);
+}
+
+static json_t *schema_of_image(void)
+{
+    json_t *schema = schema_of(&resource_image);
+
+    json_object_set_new(schema, "additionalProperties", json_pack("{s:s}", "type", "string"));
+    json_object_set_new(schema, "links", json_array());
+    return schema;
 }
 
 static void schema_image(struct api_req *req)
@@ -269,6 +338,27 @@ static void schema_images(struct api_req *req)
                         "images", "properties", "images", "type", "array", "items",
                         schema_of_image(), "first", "type", "string", "next", "type", "string",
                         "schema", "type", "string", "links"));
+}
+
+static void schema_member(struct api_req *req)
+{
+    api_reply(req, 200, schema_of(&resource_image_member));
+}
+
+static void schema_members(struct api_req *req)
+{
+    api_reply(req, 200,
+              json_pack("{s:s, s:{s:{s:s, s:o}, s:{s:s}}, s:[]}", "name", "members", "properties",
+                        "members", "type", "array", "items", schema_of(&resource_image_member),
+                        "schema", "type", "string", "links"));
+}
+
+/* Images come by PUT .../file only. */
+static void import_info(struct api_req *req)
+{
+    api_reply(req, 200,
+              json_pack("{s:{s:s, s:s, s:[]}}", "import-methods", "description",
+                        "Import methods available.", "type", "array", "value"));
 }
 
 /* ---- errors: pages of HTML, as Glance's ---- */
@@ -302,6 +392,7 @@ static void error(struct api_req *req, const char *type, const char *message)
         {409, "Conflict"},
         {413, "Request Entity Too Large"},
         {410, "Gone"},
+        {416, "Requested Range Not Satisfiable"},
         {415, "Unsupported Media Type"},
         {503, "Service Unavailable"},
         {507, "Insufficient Storage"},
@@ -350,6 +441,9 @@ static const struct api_route routes[] = {
      .statuses = {300}},
     ROUTE("GET", "schemas/image", schema_image, API_NO_DB),
     ROUTE("GET", "schemas/images", schema_images, API_NO_DB),
+    ROUTE("GET", "schemas/member", schema_member, API_NO_DB),
+    ROUTE("GET", "schemas/members", schema_members, API_NO_DB),
+    ROUTE("GET", "info/import", import_info, API_NO_DB),
     ROUTE("GET", "images", image_list, API_STEADY),
     ROUTE("POST", "images", image_create, 0),
     ROUTE("GET", "images/{id}", image_show, 0),
@@ -362,9 +456,14 @@ static const struct api_route routes[] = {
      .statuses = {204},
      .stream_begin = image_upload_begin,
      .stream_end = image_upload_end},
-    ROUTE("GET", "images/{id}/file", image_download, 0, .statuses = {200, 204}),
+    ROUTE("GET", "images/{id}/file", image_download, 0, .statuses = {200, 204, 206}),
     ROUTE("PUT", "images/{id}/tags/{tag}", image_tag_put, 0, .statuses = {204}),
     ROUTE("DELETE", "images/{id}/tags/{tag}", image_tag_delete, 0),
+    ROUTE("GET", "images/{id}/members", image_member_list, 0),
+    ROUTE("POST", "images/{id}/members", image_member_create, 0, .statuses = {200}),
+    ROUTE("GET", "images/{id}/members/{member}", image_member_show, 0),
+    ROUTE("PUT", "images/{id}/members/{member}", image_member_update, 0),
+    ROUTE("DELETE", "images/{id}/members/{member}", image_member_delete, 0),
     ROUTE("POST", "images/{id}/actions/deactivate", image_deactivate, API_ADMIN, .statuses = {204}),
     ROUTE("POST", "images/{id}/actions/reactivate", image_reactivate, API_ADMIN, .statuses = {204}),
 };

@@ -165,12 +165,23 @@ static int name_of(struct api_req *req, const char *path, char *ret, size_t size
         if (*path == '~' && (path[1] == '0' || path[1] == '1')) {
             path++;
             ret[n++] = *path == '0' ? '~' : '/';
+        } else if (*path == '~') {
+            return bad(req, 400, "Invalid JSON pointer for this resource: '%.100s'", path);
         } else {
             ret[n++] = *path;
         }
     }
     ret[n] = '\0';
     return n ? 0 : bad(req, 400, "Invalid JSON pointer for this resource: '/'%s", "");
+}
+
+/* What the bytes are was looked at when they came: a raw image that is later called qcow2 could
+ * name any file of the host as its backing file. */
+static bool is_settled(const json_t *image, const char *name, const json_t *value)
+{
+    return (strcmp(name, "disk_format") == 0 || strcmp(name, "container_format") == 0) &&
+           strcmp(json_str(image, "status", ""), "queued") != 0 &&
+           !json_equal(json_object_get(image, name), value);
 }
 
 static int change_field(struct api_req *req, json_t *image, const char *name, json_t *value)
@@ -208,6 +219,8 @@ static int apply_operation(struct api_req *req, json_t *image, const json_t *ope
         return bad(req, 403, "Attribute '%.100s' is read-only.", name);
     if (field && removes)
         return bad(req, 403, "Property %.100s may not be removed.", name);
+    if (field && is_settled(image, name, value))
+        return bad(req, 403, "Attribute %.100s can be only replaced for a queued image.", name);
     if (field)
         return change_field(req, image, name, value);
     if ((removes || replaces) && !json_object_get(properties, name))
@@ -278,6 +291,7 @@ void image_delete(struct api_req *req)
     } else {
         store_txn_expect(req->txn, "image", id, json_int(image, "_rev", 0));
         store_txn_delete(req->txn, "image", id);
+        image_members_forget(req, image);
         /* The bytes go when the row is gone for certain. */
         snprintf(req->note, sizeof(req->note), "%s", json_str(image, "blob", ""));
         req->after_commit = remove_bytes;

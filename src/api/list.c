@@ -6,6 +6,7 @@
 #include "api/internal.h"
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include <errno.h>
 #include <stdio.h>
@@ -57,6 +58,11 @@ static bool is_hidden(const struct query *query, const struct field *field)
     return field->flags & FIELD_INTERNAL || (field->flags & FIELD_ADMIN && !query->req->auth.admin);
 }
 
+static bool is_image(const struct query *query)
+{
+    return query->req->service->service == API_IMAGE;
+}
+
 static void add_sort(struct query *query, const char *key, size_t size, bool down)
 {
     const struct field *field;
@@ -81,9 +87,13 @@ static void add_sort_list(struct query *query, const char *text)
 {
     while (*text && !query->bad[0]) {
         size_t size = strcspn(text, ","), key = strcspn(text, ":,");
-        bool down = size == key || strncmp(text + key, ":asc", size - key) != 0;
+        bool up = size == key + 4 && strncmp(text + key, ":asc", 4) == 0;
+        bool down = size == key || (size == key + 5 && strncmp(text + key, ":desc", 5) == 0);
 
-        add_sort(query, text, key, down);
+        if (!up && !down)
+            snprintf(query->bad, sizeof(query->bad), "an order is asc or desc");
+        else
+            add_sort(query, text, key, down);
         text += size;
         text += *text == ',';
     }
@@ -116,6 +126,62 @@ static void add_filter(struct query *query, const struct field *field, const cha
         return;
     }
     json_array_append_new(values, filter_value(field, value));
+}
+
+/* Glance's name=in:a,"b,c": any of them. */
+static void add_any_of(struct query *query, const struct field *field, const char *text)
+{
+    char value[4 * RESOURCE_STR_MAX + 1];
+
+    while (!query->bad[0]) {
+        bool quoted = *text == '"';
+        size_t size = strcspn(text += quoted, quoted ? "\"" : ",");
+
+        snprintf(value, sizeof(value), "%.*s", (int)size, text);
+        add_filter(query, field, value);
+        text += size;
+        if (quoted && *text++ != '"')
+            break;
+        if (!*text)
+            return;
+        if (*text++ != ',')
+            break;
+    }
+    snprintf(query->bad, sizeof(query->bad), "in: is followed by values with commas between");
+}
+
+/* Glance's created_at=gte:2026-11-22T13:55:39Z. */
+static void add_time(struct query *query, const struct field *field, const char *text)
+{
+    static const struct {
+        const char *name, *sql;
+    } operators[] = {{"gt:", ">"}, {"gte:", ">="}, {"lt:", "<"}, {"lte:", "<="},
+                     {"eq:", "="}, {"neq:", "<>"}, {"", "="}};
+    char condition[100], time[32];
+    size_t i = 0;
+    int64_t ms;
+
+    while (strncmp(text, operators[i].name, strlen(operators[i].name)) != 0)
+        i++;
+    ms = clock_parse_iso(text + strlen(operators[i].name));
+    if (ms < 0 || ++query->values > FILTER_VALUES_MAX) {
+        snprintf(query->bad, sizeof(query->bad), "%.40s is no time, as in gte:2026-11-22T13:55:39Z",
+                 text);
+        return;
+    }
+    snprintf(condition, sizeof(condition), "\"%s\" %s ?", field->name, operators[i].sql);
+    json_array_append_new(query->matches,
+                          json_pack("[s, s]", condition, clock_iso(ms, time, sizeof(time))));
+}
+
+static void add_image_filter(struct query *query, const struct field *field, const char *value)
+{
+    if (field->type == FIELD_TIME)
+        add_time(query, field, value);
+    else if (field->type != FIELD_BOOL && strncmp(value, "in:", 3) == 0)
+        add_any_of(query, field, value + 3);
+    else if (strcmp(field->name, "visibility") != 0 || strcmp(value, "all") != 0)
+        add_filter(query, field, value);
 }
 
 /* Keystone's filters on a part of a text: name__contains and so on, with i without regard to case.
@@ -163,13 +229,17 @@ static void on_argument(void *arg, const char *name, const char *value)
     } else if (strcmp(name, "sort") == 0) {
         add_sort_list(query, value);
     } else if (strcmp(name, "sort_dir") == 0) {
-        if (query->dir_count < SORT_KEYS_MAX)
+        if (is_image(query) && strcmp(value, "asc") != 0 && strcmp(value, "desc") != 0)
+            snprintf(query->bad, sizeof(query->bad), "an order is asc or desc");
+        else if (query->dir_count < SORT_KEYS_MAX)
             query->dirs[query->dir_count++] = strcmp(value, "desc") == 0;
     } else if (strcmp(name, "page_reverse") == 0) {
         query->reverse = strcasecmp(value, "true") == 0;
     } else {
         field = column_of(query->resource, name);
-        if (field && !is_hidden(query, field))
+        if (field && !is_hidden(query, field) && is_image(query))
+            add_image_filter(query, field, value);
+        else if (field && !is_hidden(query, field))
             add_filter(query, field, value);
         else if (!field)
             add_match(query, name, value);
@@ -198,6 +268,11 @@ static void settle_order(struct query *query)
     if (query->sort_count == 0 && created) {
         query->sort[query->sort_count].column = created->name;
         query->sort[query->sort_count++].down = query->dir_count == 0 || query->dirs[0];
+    }
+    /* Glance: downwards if nothing is said, and what is said once is said of all keys. */
+    if (is_image(query) && api_query(query->req, "sort_key") && query->dir_count < 2) {
+        for (size_t i = 0; i < query->sort_count; i++)
+            query->sort[i].down = query->dir_count == 0 || query->dirs[0];
     }
     for (size_t i = 0; i < query->sort_count && i < query->dir_count; i++)
         query->sort[i].down = query->dirs[i];

@@ -77,7 +77,7 @@ static void clear_answer(struct api_req *req)
     if (req->file_fd >= 0)
         close(req->file_fd);
     req->file_fd = -1;
-    req->file_size = 0;
+    req->file_offset = req->file_size = 0;
     req->status = 0;
     req->after_commit = NULL;
     memset(&req->peer, 0, sizeof(req->peer));
@@ -183,7 +183,7 @@ static void send_answer(struct api_call *call)
               req->request_id);
     put_headers(call);
     if (req->file_fd >= 0) {
-        http_reply_file(req->http, req->status, req->file_fd, 0, req->file_size);
+        http_reply_file(req->http, req->status, req->file_fd, req->file_offset, req->file_size);
         req->file_fd = -1;
     } else if (req->raw) {
         http_reply_text(req->http, req->status, req->raw);

@@ -45,13 +45,13 @@ static const struct field image_fields[] = {
      .doc = "not in lists"},
     {.name = "min_disk",
      .type = FIELD_INT,
-     .flags = CU,
+     .flags = CU | FIELD_INDEX,
      .max = 2147483647,
      .fallback = "0",
      .doc = "GiB"},
     {.name = "min_ram",
      .type = FIELD_INT,
-     .flags = CU,
+     .flags = CU | FIELD_INDEX,
      .max = 2147483647,
      .fallback = "0",
      .doc = "MiB"},
@@ -61,20 +61,20 @@ static const struct field image_fields[] = {
      .flags = CU,
      .max = 128,
      .fallback = "[]"},
-    {.name = "size", .type = FIELD_INT, .flags = FIELD_NULL, .doc = "bytes"},
+    {.name = "size", .type = FIELD_INT, .flags = FIELD_NULL | FIELD_INDEX, .doc = "bytes"},
     {.name = "virtual_size",
      .type = FIELD_INT,
      .flags = FIELD_NULL,
      .doc = "bytes of the disk that it makes"},
     {.name = "checksum",
      .type = FIELD_STR,
-     .flags = FIELD_NULL,
+     .flags = FIELD_NULL | FIELD_INDEX,
      .doc = "MD5, as Glance still gives it"},
     {.name = "os_hash_algo", .type = FIELD_STR, .flags = FIELD_NULL, .doc = "sha512"},
     {.name = "os_hash_value", .type = FIELD_STR, .flags = FIELD_NULL, .doc = "SHA-512"},
     {.name = "blob",
      .type = FIELD_STR,
-     .flags = FIELD_INTERNAL | FIELD_NULL,
+     .flags = FIELD_INTERNAL | FIELD_NULL | FIELD_INDEX,
      .doc = "under which name the storage keeps the bytes"},
     {.name = "properties",
      .type = FIELD_OBJECT,
@@ -83,7 +83,7 @@ static const struct field image_fields[] = {
      .fallback = "{}",
      .doc = "free properties; merged into the top level of the API's form"},
     {.name = "created_at", .type = FIELD_TIME, .flags = FIELD_INDEX},
-    {.name = "updated_at", .type = FIELD_TIME},
+    {.name = "updated_at", .type = FIELD_TIME, .flags = FIELD_INDEX},
 };
 
 const struct resource resource_image = {
@@ -94,6 +94,37 @@ const struct resource resource_image = {
     RESOURCE_FIELDS(image_fields),
     .form = "Members that are no field are free properties, texts at the top level. Update is a "
             "JSON patch (RFC 6902). Filters besides: "
-            "tag, size_min, size_max.",
+            "tag, size_min, size_max, member_status, the name of a free property; texts as in:a,b, "
+            "times as gte:TIME.",
     .doc = "What a root disk is made from.",
+};
+
+static const char *const member_statuses[] = {"pending", "accepted", "rejected", NULL};
+
+static const struct field image_member_fields[] = {
+    {.name = "id", .type = FIELD_STR, .flags = FIELD_INTERNAL, .doc = "image_id:member_id"},
+    {.name = "image_id", .type = FIELD_ID, .flags = FIELD_INDEX},
+    {.name = "member_id",
+     .type = FIELD_ID,
+     .flags = FIELD_INDEX,
+     .doc = "project; at create given as `member`"},
+    {.name = "status",
+     .type = FIELD_STR,
+     .flags = FIELD_UPDATE | FIELD_INDEX,
+     .choices = member_statuses,
+     .doc = "the member's own answer; accepted: the image stands in its lists"},
+    {.name = "created_at", .type = FIELD_TIME, .flags = FIELD_INDEX},
+    {.name = "updated_at", .type = FIELD_TIME},
+};
+
+const struct resource resource_image_member = {
+    .table = "image_member",
+    .service = "image",
+    .singular = "member",
+    .plural = "members",
+    RESOURCE_FIELDS(image_member_fields),
+    .title = "Image member",
+    .form = "Create takes the project's id as `member`. Not wrapped in an object of the "
+            "resource's name.",
+    .doc = "A project that an image of visibility shared is shared with.",
 };

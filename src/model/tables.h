@@ -15,7 +15,7 @@
     X(domain) X(project) X(user) X(role) X(assignment) X(revocation) X(taken_name)                 \
     X(application_credential)                                                                      \
     /* image.c */                                                                                  \
-    X(image)                                                                                       \
+    X(image) X(image_member)                                                                                       \
     /* compute.c */                                                                                \
     X(server) X(server_state) X(flavor) X(keypair) X(server_group) X(compute_quota)                \
     /* network.c */                                                                                \

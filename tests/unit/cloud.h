@@ -44,7 +44,8 @@ static struct {
     struct api *api;
     int ports[API_SERVICES];
     char folder[64];
-    struct api_peers peers; /* set before cloud_start() */
+    struct api_peers peers;   /* set before cloud_start() */
+    struct api_images images; /* likewise */
 } cloud;
 
 static struct {
@@ -117,6 +118,7 @@ static inline void cloud_listen(void)
     options.store = cloud.store;
     options.mirror = cloud.mirror;
     options.peers = cloud.peers;
+    options.images = cloud.images;
     /* Another run of this test may be on the machine. */
     for (int i = 0; i < 50 && !cloud.api; i++)
         cloud.api = api_start_services(&options, services,
@@ -566,10 +568,11 @@ static inline int cloud_stop(void **state)
 static inline int cloud_wipe(void **state)
 {
     static const char *const tables[] = {
-        "server",  "server_state", "port",    "floatingip",
-        "router",  "subnet",       "network", "security_group_rule",
-        "ip",      "vni",          "guard",   "security_group",
-        "keypair", "image",        "host",    "server_group"};
+        "server",      "server_state", "port",         "floatingip",
+        "router",      "subnet",       "network",      "security_group_rule",
+        "ip",          "vni",          "guard",        "security_group",
+        "keypair",     "image",        "image_member", "host",
+        "server_group"};
 
     check_rows();
     microversion = NULL;
