@@ -105,6 +105,10 @@ struct storage_ops {
     int (*image_open)(struct storage_driver *driver, const char *image_id, int *ret_fd,
                       uint64_t *ret_size, struct err *err);
     int (*image_delete)(struct storage_driver *driver, const char *image_id);
+    /* A new array of the ids of images whose bytes were last written `age` seconds ago or earlier,
+     * whether complete or what is left of one; an id may be there twice. Any thread. NULL: images
+     * do not outlive the driver. */
+    json_t *(*image_list)(struct storage_driver *driver, int64_t age);
     /* A server's root disk out of an image, at least `size_gb` big (0: the image's size).
      * Idempotent: a disk that exists is left alone. Long: runs in a worker thread. */
     void (*disk_create)(struct storage_driver *driver, const char *server_id, const char *image_id,

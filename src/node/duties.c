@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "node/duties_rows.h"
 #include "node/node.h"
+#include "node/sweep.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -25,6 +26,8 @@
 #define SEEN_FORGET_MS 5000
 #define TRIM_INTERVAL_MS 60000
 #define EVENTS_KEEP 10000
+#define SWEEP_INTERVAL_MS 3600000
+#define SWEEP_FIRST_MS 60000 /* after the start */
 
 /* An action that was decided and is waiting for this controller's turn, or is being committed. */
 struct seen {
@@ -40,7 +43,7 @@ struct duties {
     uv_timer_t timer;
     bool dirty;
     int64_t planned_at;
-    int64_t trimmed_at;
+    int64_t trimmed_at, sweep_at;
     int64_t held_at; /* last time the brake was told */
     struct seen *seen[ACTIONS_MAX];
 };
@@ -215,6 +218,10 @@ static void on_timer(uv_timer_t *timer)
         duties->trimmed_at = now;
         events_trim(duties->node, EVENTS_KEEP);
     }
+    if (now >= duties->sweep_at) {
+        duties->sweep_at = now + SWEEP_INTERVAL_MS;
+        sweep_images(duties->node);
+    }
 }
 
 struct duties *duties_start(struct node *node)
@@ -224,6 +231,7 @@ struct duties *duties_start(struct node *node)
     if (!duties)
         return NULL;
     duties->node = node;
+    duties->sweep_at = clock_now_ms() + SWEEP_FIRST_MS;
     uv_timer_init(node->loop, &duties->timer);
     duties->timer.data = duties;
     mirror_listen(node->mirror, on_rows, duties);

@@ -192,6 +192,55 @@ static void test_ids_are_no_paths(void **state)
     assert_int_equal(count("disks"), 0);
 }
 
+/* ---- what is there ---- */
+
+#define OLD "11111111-2222-4333-8444-555555555555"
+#define YOUNG "22222222-2222-4333-8444-555555555555"
+#define REST "33333333-2222-4333-8444-555555555555"
+
+static void write_file(const char *name, int64_t age)
+{
+    struct timespec times[2] = {{.tv_sec = time(NULL) - age}, {.tv_sec = time(NULL) - age}};
+    int fd = open(below(name), O_WRONLY | O_CREAT, 0600);
+
+    assert_int_equal(write(fd, "x", 1), 1);
+    assert_int_equal(futimens(fd, times), 0);
+    close(fd);
+}
+
+static void expect_listed(int64_t age, const char *const *ids, size_t n)
+{
+    json_t *list = ops->image_list(driver, age), *one;
+    size_t i;
+
+    assert_int_equal(json_array_size(list), n);
+    json_array_foreach(list, i, one)
+    {
+        bool known = false;
+
+        for (size_t k = 0; k < n; k++)
+            known |= strcmp(ids[k], json_string_value(one)) == 0;
+        assert_true(known);
+    }
+    json_decref(list);
+}
+
+static void test_only_old_images_are_listed(void **state)
+{
+    static const char *const ids[] = {OLD, REST, YOUNG};
+
+    write_file("images/" OLD, 7200);
+    write_file("images/" REST ".sum", 7200);
+    write_file("images/" YOUNG, 10);
+    write_file("images/.upload-" OLD ".x", 7200);
+    write_file("images/" OLD ".bak", 7200);
+    write_file("images/notes", 7200);
+    assert_int_equal(mkdir(below("images/44444444-2222-4333-8444-555555555555"), 0700), 0);
+    expect_listed(3600, ids, 2);
+    expect_listed(0, ids, 3);
+    expect_listed(86400, ids, 0);
+}
+
 /* ---- disks ---- */
 
 static void test_what_a_killed_maker_left_goes_with_the_next(void **state)
@@ -340,6 +389,7 @@ int main(void)
         TEST(test_an_image_is_there_after_commit_only),
         TEST(test_an_aborted_upload_leaves_nothing),
         TEST(test_ids_are_no_paths),
+        TEST(test_only_old_images_are_listed),
         TEST(test_what_a_killed_maker_left_goes_with_the_next),
         TEST(test_a_disk_has_the_images_bytes_and_the_flavors_size),
         TEST(test_a_disk_that_is_there_is_left_alone),

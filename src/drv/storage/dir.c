@@ -50,18 +50,24 @@ bool storage_dir_safe_name(const char *name)
     return true;
 }
 
+static bool is_of_age(const char *path, int64_t age)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && time(NULL) - st.st_mtime >= age;
+}
+
 void storage_dir_sweep(const char *folder, const char *prefix, int age)
 {
     DIR *dir = opendir(folder);
     struct dirent *entry;
     char path[PATH_MAX];
-    struct stat st;
 
     while (dir && (entry = readdir(dir))) {
         if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
             continue;
         snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-        if (lstat(path, &st) == 0 && S_ISREG(st.st_mode) && time(NULL) - st.st_mtime >= age)
+        if (is_of_age(path, age))
             unlink(path);
     }
     if (dir)
@@ -285,6 +291,30 @@ static int image_delete(struct storage_driver *d, const char *image_id)
     return rc;
 }
 
+/* Files of other names are not the driver's. */
+static json_t *image_list(struct storage_driver *d, int64_t age)
+{
+    char folder[PATH_MAX], path[2 * PATH_MAX], id[64];
+    json_t *ids = json_array();
+    struct dirent *entry;
+    DIR *dir;
+
+    snprintf(folder, sizeof(folder), "%s/images", d->path);
+    dir = opendir(folder);
+    while (dir && (entry = readdir(dir))) {
+        const char *name = entry->d_name, *end = strchr(name, '.');
+        size_t size = end ? (size_t)(end - name) : strlen(name);
+
+        snprintf(id, sizeof(id), "%.*s", size < sizeof(id) ? (int)size : 0, name);
+        snprintf(path, sizeof(path), "%s/%s", folder, name);
+        if (id_is_uuid(id) && (!end || strcmp(end, ".sum") == 0) && is_of_age(path, age))
+            json_array_append_new(ids, json_string(id));
+    }
+    if (dir)
+        closedir(dir);
+    return ids;
+}
+
 static int dir_space(struct storage_driver *d, uint64_t *ret_total, uint64_t *ret_free)
 {
     struct statvfs st;
@@ -307,6 +337,7 @@ const struct storage_ops storage_dir = {
     .upload_abort = upload_abort,
     .image_open = image_open,
     .image_delete = image_delete,
+    .image_list = image_list,
     .disk_create = storage_dir_disk_create,
     .disk_locate = storage_dir_disk_locate,
     .disk_delete = storage_dir_disk_delete,
