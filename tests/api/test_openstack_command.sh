@@ -113,6 +113,26 @@ images() {
     check_not "image deleted" listed lab-image-2 image list
 }
 
+sharing() {
+    shared=$(openstack image create --file "$work/image" --disk-format raw --container-format bare \
+        --shared lab-shared -f value -c id)
+    project=$(column id project show lab-project)
+    check "another project's image is not there" [ -z "$(as_member image list --name lab-shared -f value)" ]
+    openstack image add project "$shared" "$project" >/dev/null
+    check "image member list" [ "$(openstack image member list "$shared" -f value -c 'Member ID' \
+        -c Status)" = "$project pending" ]
+    check "not listed before it is accepted" [ -z "$(as_member image list --name lab-shared -f value)" ]
+    as_member image set --accept "$shared"
+    check "accepted" [ "$(as_member image list --name lab-shared -f value -c ID)" = "$shared" ]
+    as_member image save --file "$work/saved" "$shared"
+    check "a member gets the bytes" cmp "$work/image" "$work/saved"
+    as_member image set --reject "$shared"
+    check "rejected" [ -z "$(as_member image list --name lab-shared -f value)" ]
+    openstack image remove project "$shared" "$project"
+    check "removed" [ -z "$(openstack image member list "$shared" -f value)" ]
+    openstack image delete "$shared"
+}
+
 flavors_and_keys() {
     openstack flavor create --vcpus 2 --ram 96 --disk 1 lab-flavor >/dev/null
     check "flavor show" [ "$(column ram flavor show lab-flavor)" = 96 ]
@@ -286,6 +306,7 @@ identity
 domains
 applications
 images
+sharing
 flavors_and_keys
 networks
 servers
