@@ -41,7 +41,8 @@ struct etcd_watch {
     int endpoint;
     int64_t byte_ms; /* the last byte, or the opening */
     bool probing;
-    bool reload; /* compacted */
+    int64_t probe_revision; /* delivered before the probe was sent */
+    bool reload;            /* compacted */
     struct buf line;
     struct etcd_alarm tick, again;
 };
@@ -284,9 +285,10 @@ static void on_probe(void *arg, const struct etcd_reply *reply)
     watch->probing = false;
     if (was_last(watch))
         return;
-    if (reply->rc == 0 && reply->revision < watch->revision) {
+    /* What came while it was asked may well be newer than its answer. */
+    if (reply->rc == 0 && reply->revision < watch->probe_revision) {
         log_warn("store: etcd went back from revision %lld to %lld; loading everything",
-                 (long long)watch->revision, (long long)reply->revision);
+                 (long long)watch->probe_revision, (long long)reply->revision);
         watch->etcd->seen_revision = reply->revision; /* or it would seem to lag for ever */
         watch->reload = true;
         stop_call(watch);
@@ -300,6 +302,7 @@ static void probe(struct etcd_watch *watch)
     struct buf body;
 
     watch->probing = true;
+    watch->probe_revision = watch->revision;
     buf_init(&body, 1024);
     buf_str(&body, "{\"count_only\":true,");
     etcd_put_key(&body, "key", "/vling/none");

@@ -335,6 +335,31 @@ static void a_row_that_cannot_be_read_is_gone(void **state)
     assert_int_equal(seen.changes, 3);
 }
 
+/* A silent watch is checked by a read. What arrives meanwhile may be newer than the read. */
+static void what_came_during_a_probe_is_no_step_back(void **state)
+{
+    struct seen seen = {0};
+    struct store_watcher watcher = {on_reset, on_changed, &seen};
+
+    store_watch(store, &watcher);
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"5\"}}");
+    for (int i = 0; i < 100 && requests("/v3/kv/range") == 0; i++)
+        wait_for_next();
+    assert_int_equal(requests("/v3/kv/range"), 1);
+    answer("/v3/watch", "{\"result\":{\"events\":[{\"kv\":{\"key\":\"" KEY_A
+                        "\",\"mod_revision\":\"7\",\"value\":\"" OBJECT "\"}}]}}\n");
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"6\"}}");
+    assert_int_equal(requests("/v3/watch"), 1);
+    assert_int_equal(seen.resets, 1);
+    for (int i = 0; i < 100 && requests("/v3/kv/range") == 0; i++)
+        wait_for_next();
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"6\"}}"); /* but that is one */
+    for (int i = 0; i < 100 && requests("/v3/kv/range") == 0; i++)
+        wait_for_next();
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"6\"}}");
+    assert_int_equal(seen.resets, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -346,6 +371,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_row_too_deep_to_be_read_is_not_written, setup, teardown),
         cmocka_unit_test_setup_teardown(half_a_load_is_none, setup, teardown),
         cmocka_unit_test_setup_teardown(a_row_that_cannot_be_read_is_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_came_during_a_probe_is_no_step_back, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
