@@ -236,12 +236,10 @@ void identity_versions(struct api_req *req)
 
     snprintf(location, sizeof(location), "%s/v3/", req->base_url);
     api_header(req, "Location", location);
-    api_header(req, "Vary", "X-Auth-Token");
     api_reply(req, 300, json_pack("{s:{s:[o]}}", "versions", "values", version(req)));
 }
 
 void identity_version(struct api_req *req)
 {
-    api_header(req, "Vary", "X-Auth-Token");
     api_reply(req, 200, json_pack("{s:o}", "version", version(req)));
 }

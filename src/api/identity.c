@@ -139,6 +139,13 @@ static void error(struct api_req *req, const char *type, const char *message)
                            title_of(req->status), "message", message);
 }
 
+/* What an answer says depends on who asks. */
+static bool prepare(struct api_req *req)
+{
+    api_header(req, "Vary", "X-Auth-Token");
+    return true;
+}
+
 const struct api_service_ops api_identity = {
     .service = API_IDENTITY,
     .type = "identity",
@@ -148,4 +155,5 @@ const struct api_service_ops api_identity = {
     .routes = routes,
     .route_count = sizeof(routes) / sizeof(routes[0]),
     .error = error,
+    .prepare = prepare,
 };

@@ -294,12 +294,6 @@ static int bind_to_credential(struct api_req *req, const json_t *auth_body, stru
 
 /* ---- the handlers ---- */
 
-static void put_headers(struct api_req *req, const char *text)
-{
-    api_header(req, "X-Subject-Token", text);
-    api_header(req, "Vary", "X-Auth-Token");
-}
-
 static void reply_token(struct api_req *req, unsigned status, const struct token *token,
                         json_t *view)
 {
@@ -346,7 +340,7 @@ void tokens_issue(struct api_req *req)
         api_fail(req, 503, NULL, "The cloud has no token key yet.");
         return;
     }
-    put_headers(req, text);
+    api_header(req, "X-Subject-Token", text);
     reply_token(req, 201, &token, auth.token);
 }
 
@@ -375,7 +369,7 @@ void tokens_show(struct api_req *req)
 
     if (!read_subject(req, &token, &auth))
         return;
-    put_headers(req, http_header(req->http, "X-Subject-Token"));
+    api_header(req, "X-Subject-Token", http_header(req->http, "X-Subject-Token"));
     if (known_recall(req)) { /* both tokens are good at this moment */
         json_decref(auth.token);
         return;

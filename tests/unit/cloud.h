@@ -136,6 +136,7 @@ struct answer {
     char *text;
     size_t size;
     char subject[2000], location[500], version[100], nova_version[100];
+    char names[2000]; /* of all headers: "name: name: " */
 };
 
 static struct answer answer;
@@ -165,7 +166,11 @@ static inline void take_header(const char *line, size_t size, const char *name, 
 static inline size_t on_head(char *line, size_t size, size_t n, void *arg)
 {
     struct answer *to = arg;
+    size_t used = strlen(to->names);
+    const char *colon = memchr(line, ':', n);
 
+    if (colon)
+        snprintf(to->names + used, sizeof(to->names) - used, "%.*s: ", (int)(colon - line), line);
     take_header(line, n, "X-Subject-Token", to->subject, sizeof(to->subject));
     take_header(line, n, "Location", to->location, sizeof(to->location));
     take_header(line, n, "OpenStack-API-Version", to->version, sizeof(to->version));
