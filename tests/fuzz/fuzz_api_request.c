@@ -191,6 +191,12 @@ void http_reply(struct http_request *request, unsigned status, const void *body,
     buf_add(&request->reply, body, size);
 }
 
+void http_reply_text(struct http_request *request, unsigned status, char *text)
+{
+    http_reply(request, status, text, text ? strlen(text) : 0);
+    free(text);
+}
+
 void http_reply_file(struct http_request *request, unsigned status, int fd, uint64_t offset,
                      uint64_t size)
 {
@@ -293,36 +299,80 @@ static void undo_all(void)
 
 /* ---- images and other hosts ---- */
 
+#define BLOBS_MAX (2 * REQUESTS_MAX)
+
+struct blob {
+    char name[64]; /* "" until its upload is whole */
+    size_t size;
+    unsigned char bytes[2048];
+};
+
+static struct blob blobs[BLOBS_MAX];
+static size_t blob_count;
+
+struct upload {
+    struct blob blob;
+    char name[64];
+};
+
 static void *image_begin(void *arg, const char *image_id, struct err *err)
 {
-    return calloc(1, sizeof(size_t));
+    struct upload *upload = calloc(1, sizeof(*upload));
+
+    must(upload && strlen(image_id) < sizeof(upload->name));
+    snprintf(upload->name, sizeof(upload->name), "%s", image_id);
+    return upload;
 }
 
-static int image_write(void *upload, const void *bytes, size_t size)
+static int image_write(void *arg, const void *bytes, size_t size)
 {
-    size_t *sum = upload;
+    struct upload *upload = arg;
 
-    *sum += size;
-    return *sum > 2048 ? -ENOSPC : 0;
+    if (size > sizeof(upload->blob.bytes) - upload->blob.size)
+        return -ENOSPC;
+    memcpy(upload->blob.bytes + upload->blob.size, bytes, size);
+    upload->blob.size += size;
+    return 0;
 }
 
-static int image_commit(void *upload, struct err *err)
+static int image_commit(void *arg, struct err *err)
 {
+    struct upload *upload = arg;
+
+    must(blob_count < BLOBS_MAX);
+    blobs[blob_count] = upload->blob;
+    memcpy(blobs[blob_count++].name, upload->name, sizeof(upload->name));
     free(upload);
     return 0;
 }
 
+static struct blob *blob_find(const char *name)
+{
+    for (size_t i = 0; i < blob_count; i++)
+        if (strcmp(blobs[i].name, name) == 0)
+            return &blobs[i];
+    return NULL;
+}
+
+/* A row never names bytes that are not there. */
 static int image_open(void *arg, const char *image_id, int *ret_fd, uint64_t *ret_size,
                       struct err *err)
 {
+    struct blob *blob = blob_find(image_id);
+
+    must(blob != NULL);
     *ret_fd = memfd_create("image", MFD_CLOEXEC);
-    *ret_size = 3;
-    must(*ret_fd >= 0 && ftruncate(*ret_fd, 3) == 0);
+    *ret_size = blob->size;
+    must(*ret_fd >= 0 && write(*ret_fd, blob->bytes, blob->size) == (ssize_t)blob->size);
     return 0;
 }
 
 static int image_remove(void *arg, const char *image_id)
 {
+    struct blob *blob = blob_find(image_id);
+
+    if (blob)
+        blob->name[0] = 0;
     return 0;
 }
 
@@ -674,7 +724,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     const char *text = (const char *)bytes;
 
     memset(ids, 0, sizeof(ids));
-    id_count = 0;
+    id_count = blob_count = 0;
     snprintf(last_token, sizeof(last_token), "%s", tokens[0]);
     for (unsigned i = 0; i < REQUESTS_MAX && size > 0; i++) {
         const char *end = memmem(text, size, "\n\n", 2);
