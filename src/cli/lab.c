@@ -221,6 +221,19 @@ static int build(struct lab *lab, const char *restore, struct err *err)
     return rc;
 }
 
+/* A lab whose switches went with a restart of the machine cannot go on. Another one is kept. */
+static int open_to_build(struct lab *lab, struct err *err)
+{
+    int rc = lab_open(lab, true, err);
+
+    if (rc < 0 || lab->count == 0 || lab_wire_stands())
+        return rc;
+    printf("what a restart of the machine left of the last lab is removed\n");
+    rc = remove_all(lab, err);
+    lab_close(lab);
+    return rc < 0 ? rc : lab_open(lab, true, err);
+}
+
 static int lab_up(int argc, char **argv, struct err *err)
 {
     struct up_options options;
@@ -228,7 +241,7 @@ static int lab_up(int argc, char **argv, struct err *err)
     int rc = up_parse(argc, argv, &options, err);
 
     if (rc == 0)
-        rc = lab_open(&lab, true, err);
+        rc = open_to_build(&lab, err);
     if (rc < 0)
         return rc;
     if (lab.count > 0) {

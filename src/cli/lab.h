@@ -86,6 +86,8 @@ int lab_print_openrc(struct err *err);
 /* lab_wire.c: switches and links -------------------------------------------------------------- */
 
 int lab_wire_up(const struct lab *lab, struct err *err);
+/* Is the core switch there? It is not after a restart of the machine. */
+bool lab_wire_stands(void);
 /* Plugs the host whose network namespace is `netns` (a descriptor) into its switch. */
 int lab_wire_host(const struct lab_host *host, int netns, struct err *err);
 /* Takes the host's links away; no packet leaves it after the return. Missing links are fine. */

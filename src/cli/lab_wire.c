@@ -5,9 +5,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define RULES_MAX (1024 * 1024)
@@ -234,6 +236,13 @@ int lab_wire_uplink(unsigned cabinet, bool up, struct err *err)
     }
     lab_net_close(net);
     return rc;
+}
+
+bool lab_wire_stands(void)
+{
+    struct statfs fs;
+
+    return statfs(LAB_NS "/" LAB_CORE, &fs) == 0 && fs.f_type == NSFS_MAGIC;
 }
 
 void lab_wire_down(void)

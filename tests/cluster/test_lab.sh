@@ -69,6 +69,17 @@ check "others of the cabinet together" reach c2h1 10.10.2.3
 "$vling" lab heal
 check "healed" cloud_wait 5 reach c1h2 10.10.3.2
 
+# A lab that is there is not replaced, unless the machine was restarted: its processes and the bound
+# namespaces are gone then, and its records are not.
+check_not "a lab that runs is kept" "$vling" lab up --no-wait --vlingd "$work/vlingd"
+"$vling" lab power off all
+check_not "so is one that is switched off" "$vling" lab up --no-wait --vlingd "$work/vlingd"
+umount /run/vling-lab/ns/*
+ip link del vl-lab0
+check "the rest of a lab is replaced after a restart" \
+    "$vling" lab up --no-wait --vlingd "$work/vlingd"
+check "and works" cloud_wait 5 reach c1h1 10.10.3.2
+
 # A crash of the lab: its records are gone.
 rm /var/lib/vling-lab/lab.json
 "$vling" lab down
