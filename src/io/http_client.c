@@ -39,6 +39,7 @@ struct http_client {
     uv_timer_t *kick;  /* ours: starts and cancels */
     struct http_call *calls;
     char *ca_file, *cert_file, *key_file;
+    bool http2;
     int inside;   /* how deep in curl or in a user's callback */
     bool closing; /* free when `inside` is 0 again */
 };
@@ -369,7 +370,8 @@ static void set_options(struct http_call *call, const struct http_call_options *
 
     curl_easy_setopt(easy, CURLOPT_URL, options->url);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+                     call->client->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_PROXY, "");
     curl_easy_setopt(easy, CURLOPT_PRIVATE, call);
@@ -458,6 +460,7 @@ struct http_client *http_client_new(uv_loop_t *loop, const struct http_client_op
     client->timer = timer_new(client);
     client->kick = timer_new(client);
     if (options) {
+        client->http2 = options->http2;
         client->ca_file = copy_of(options->ca_file);
         client->cert_file = copy_of(options->cert_file);
         client->key_file = copy_of(options->key_file);

@@ -14,6 +14,7 @@ struct http_call;
 
 struct http_client_options {
     const char *ca_file, *cert_file, *key_file; /* PEM, or NULL */
+    bool http2; /* HTTP/2 (RFC 9113) where TLS negotiates it; else HTTP/1.1 */
 };
 
 struct http_client *http_client_new(uv_loop_t *loop, const struct http_client_options *options,

@@ -191,12 +191,47 @@ static void op_refused(struct etcd_op *op, json_t *json)
     op_again(op, reply.why, true);
 }
 
+static void op_done(struct etcd_op *op, struct etcd_reply *reply)
+{
+    etcd_endpoint_ok(op->etcd, op->endpoint, reply->revision);
+    op_finish(op, reply);
+}
+
+/* gRPC tells errors after the body, which is empty then. None of them decides for a question. */
+static void op_read_grpc(struct etcd_op *op, const struct http_answer *answer)
+{
+    struct etcd_reply reply = {0};
+
+    if (answer->status == 200 &&
+        etcd_grpc_read(answer->body, answer->size, &reply.revision, &reply.term)) {
+        op_done(op, &reply);
+    } else {
+        op->refusals++;
+        op_again(op, "refused", true);
+    }
+}
+
+static void op_read_json(struct etcd_op *op, const struct http_answer *answer)
+{
+    json_t *json = json_parse(answer->body, answer->size, NULL, 0);
+    const json_t *result = json_object_get(json, "result"); /* so do streams, also with "error" */
+    const json_t *header = json_object_get(result ? result : json, "header");
+    struct etcd_reply reply = {.json = json,
+                               .revision = etcd_int(header, "revision"),
+                               .term = etcd_int(header, "raft_term")};
+
+    if (json_is_object(json_object_get(json, "error")))
+        op_refused(op, json_object_get(json, "error"));
+    else if (answer->status != 200 || reply.revision <= 0)
+        op_refused(op, json); /* or it is not etcd's */
+    else
+        op_done(op, &reply);
+    json_decref(json);
+}
+
 static void op_answered(void *arg, const struct http_answer *answer)
 {
     struct etcd_op *op = arg;
-    struct etcd_reply reply = {0};
-    const json_t *result, *header;
-    json_t *json;
 
     op->call = NULL;
     if (op->etcd->closing || answer->rc == -ECANCELED) {
@@ -213,21 +248,10 @@ static void op_answered(void *arg, const struct http_answer *answer)
         op_again(op, answer->why, op->refusals % op->etcd->endpoint_count == 0);
         return;
     }
-    json = json_parse(answer->body, answer->size, NULL, 0);
-    result = json_object_get(json, "result"); /* so do streams, also with "error" */
-    header = json_object_get(result ? result : json, "header");
-    reply.revision = etcd_int(header, "revision");
-    reply.term = etcd_int(header, "raft_term");
-    if (json_is_object(json_object_get(json, "error"))) {
-        op_refused(op, json_object_get(json, "error"));
-    } else if (answer->status != 200 || reply.revision <= 0) {
-        op_refused(op, json); /* or it is not etcd's */
-    } else {
-        reply.json = json;
-        etcd_endpoint_ok(op->etcd, op->endpoint, reply.revision);
-        op_finish(op, &reply);
-    }
-    json_decref(json);
+    if (op->grpc)
+        op_read_grpc(op, answer);
+    else
+        op_read_json(op, answer);
 }
 
 static void op_try(void *arg)
@@ -237,11 +261,14 @@ static void op_try(void *arg)
     int64_t left = op->deadline_ms == INT64_MAX ? INT64_MAX : op->deadline_ms - clock_now_ms();
     int limit = op->pinned >= 0 ? 600000 : attempt_ms(op->attempt);
     char url[512];
+    static const char *const grpc_headers[] = {"TE: trailers", NULL};
     struct http_call_options options = {.method = "POST",
                                         .url = url,
-                                        .content_type = "application/json",
+                                        .content_type =
+                                            op->grpc ? "application/grpc" : "application/json",
+                                        .headers = op->grpc ? grpc_headers : NULL,
                                         .body = op->body,
-                                        .body_size = strlen(op->body),
+                                        .body_size = op->body_size,
                                         .answer_max = ANSWER_MAX,
                                         .done = op_answered,
                                         .arg = op};
@@ -253,7 +280,7 @@ static void op_try(void *arg)
     op->endpoint = op->pinned >= 0 ? op->pinned : etcd->current;
     snprintf(url, sizeof(url), "%s%s", etcd->endpoints[op->endpoint].url, op->path);
     options.timeout_ms = left < limit ? (int)left : limit;
-    op->call = http_call(etcd->http, &options);
+    op->call = http_call(op->grpc ? etcd->http2 : etcd->http, &options);
     if (!op->call)
         op_again(op, "out of memory", true);
 }
@@ -267,9 +294,12 @@ static struct etcd_op *op_new(struct etcd *etcd, const char *path, struct buf *b
         abort();
     op->etcd = etcd;
     op->path = strdup(path);
-    op->body = strdup(buf_text(body));
+    op->grpc = strncmp(path, "/v3/", 4) != 0;
+    op->body = malloc(body->len + 1);
     if (!op->path || !op->body || body->failed)
         abort();
+    op->body_size = body->len;
+    memcpy(op->body, buf_text(body), body->len + 1);
     buf_free(body);
     op->deadline_ms = deadline_ms;
     op->pinned = -1;
@@ -329,7 +359,8 @@ static void etcd_close(struct store *store)
     etcd_watch_close(etcd);
     etcd_txns_close(etcd);
     http_client_free(etcd->http); /* ends every op that is under way */
-    while (etcd->ops)             /* and these wait for their next attempt */
+    http_client_free(etcd->http2);
+    while (etcd->ops) /* and these wait for their next attempt */
         op_end(etcd->ops, -ECANCELED);
     etcd_barriers_close(etcd);
     etcd_txns_free(etcd);
@@ -380,7 +411,9 @@ static const struct store_engine engine_etcd = {
 
 static int copy_options(struct etcd *etcd, const struct store_etcd_options *options)
 {
+    etcd->secure = true;
     for (size_t i = 0; options->endpoints && options->endpoints[i]; i++) {
+        etcd->secure = etcd->secure && strncmp(options->endpoints[i], "https://", 8) == 0;
         if (i == ETCD_ENDPOINTS_MAX)
             return -E2BIG;
         etcd->endpoints[i].url = strdup(options->endpoints[i]);
@@ -416,7 +449,9 @@ struct store *store_open_etcd(uv_loop_t *loop, const struct store_etcd_options *
     uv_timer_init(loop, etcd->timer);
     etcd->timer->data = etcd;
     etcd->http = http_client_new(loop, &http, err);
-    if (!etcd->http || store_init(&etcd->store, &engine_etcd, loop) < 0 ||
+    http.http2 = true;
+    etcd->http2 = http_client_new(loop, &http, err);
+    if (!etcd->http || !etcd->http2 || store_init(&etcd->store, &engine_etcd, loop) < 0 ||
         etcd_txns_open(etcd) < 0 || etcd_barriers_open(etcd) < 0 || etcd_watch_open(etcd) < 0)
         abort();
     return &etcd->store;

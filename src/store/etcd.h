@@ -1,11 +1,10 @@
 /* The etcd engine's inside, for the etcd_*.c files.
  *
- * Concept.   etcd's JSON gateway over HTTP/1.1. An `etcd_op` is one request that may be sent again:
- * it goes to the endpoint that answered last, moves on when that fails, and calls back once, with
- * an answer that decides or with -ETIMEDOUT / -ECANCELED. It says whether a copy of the request may
- * still be on its way (`open_copies`). Reads, renewals and guarded transactions may all be repeated
- * safely; etcd_txn.c explains why the last.
- * Threads.   The loop's.
+ * Concept.   etcd's JSON gateway over HTTP/1.1, and gRPC for barriers. An `etcd_op` is one request
+ * that may be sent again: it goes to the endpoint that answered last, moves on when that fails, and
+ * calls back once, with an answer that decides or with -ETIMEDOUT / -ECANCELED. It says whether a
+ * copy of the request may still be on its way (`open_copies`). Reads, renewals and guarded
+ * transactions may all be repeated safely; etcd_txn.c explains why the last. Threads.   The loop's.
  */
 #ifndef VLING_STORE_ETCD_H
 #define VLING_STORE_ETCD_H
@@ -41,7 +40,7 @@ struct etcd_reply {
     int rc;   /* 0: answered 200; -EREMOTEIO: etcd refused, see `code`; -ETIMEDOUT, -ECANCELED */
     int code; /* enum etcd_code */
     const char *why; /* etcd's message */
-    json_t *json;    /* rc 0; borrowed */
+    json_t *json;    /* rc 0; borrowed; NULL from gRPC */
     int endpoint;
     int64_t revision; /* header.revision */
     int64_t term;     /* header.raft_term */
@@ -53,6 +52,8 @@ struct etcd_op {
     struct etcd_op *prev, *next;
     struct etcd *etcd;
     char *path, *body;
+    size_t body_size;
+    bool grpc;           /* else the gateway's JSON */
     int64_t deadline_ms; /* INT64_MAX: none */
     int attempt;
     int endpoint; /* of the attempt under way */
@@ -77,9 +78,10 @@ struct etcd_barriers;
 
 struct etcd {
     struct store store;
-    struct http_client *http;
+    struct http_client *http, *http2; /* for the gateway, and for gRPC */
     struct etcd_endpoint endpoints[ETCD_ENDPOINTS_MAX];
     int endpoint_count;
+    bool secure; /* all of them by TLS */
     int current;
     char *writer;
     uv_timer_t *timer;
@@ -102,7 +104,8 @@ void etcd_alarm_set(struct etcd *etcd, struct etcd_alarm *alarm, int64_t due_ms,
                     void (*ring)(void *arg), void *arg);
 void etcd_alarm_stop(struct etcd *etcd, struct etcd_alarm *alarm);
 
-/* Takes `body`. Calls `cb` exactly once, never from inside. */
+/* Takes `body`. Calls `cb` exactly once, never from inside. A path outside of the gateway's "/v3/"
+ * is a gRPC method; such an answer is read for its header only. */
 struct etcd_op *etcd_op_start(struct etcd *etcd, const char *path, struct buf *body,
                               int64_t deadline_ms, etcd_op_cb *cb, void *arg);
 /* One attempt at one endpoint. */
@@ -133,6 +136,14 @@ struct etcd_changes {
  * room writes one) is as one that was deleted. */
 void etcd_changes_add(struct etcd_changes *changes, const json_t *kv, bool deleted);
 void etcd_changes_free(struct etcd_changes *changes);
+
+/* ---- etcd_grpc.c ---- */
+
+/* A linearizable read of nothing: the answer's revision and term are all that it tells. By gRPC,
+ * or through the gateway where there is no TLS. */
+void etcd_ask_revision(struct etcd *etcd, int64_t deadline_ms, etcd_op_cb *cb, void *arg);
+/* The revision (always > 0) and raft term in the header of an answer. False: it is none. */
+bool etcd_grpc_read(const void *bytes, size_t size, int64_t *ret_revision, int64_t *ret_term);
 
 /* ---- etcd_txn.c ---- */
 

@@ -132,25 +132,15 @@ static int64_t last_deadline(const struct barrier *list)
     return last;
 }
 
-static void read_body(struct buf *body)
-{
-    buf_init(body, BODY_MAX);
-    buf_str(body, "{\"count_only\":true,");
-    etcd_put_key(body, "key", "/vling/none");
-    buf_str(body, "}");
-}
-
 static void serve(struct etcd *etcd)
 {
     struct etcd_barriers *barriers = etcd->barriers;
-    struct buf body;
 
     if (!barriers->reading && barriers->waiting && !etcd->closing) {
         barriers->reading = true;
         barriers->served = barriers->waiting;
         barriers->waiting = NULL;
-        read_body(&body);
-        etcd_op_start(etcd, "/v3/kv/range", &body, last_deadline(barriers->served), on_read, etcd);
+        etcd_ask_revision(etcd, last_deadline(barriers->served), on_read, etcd);
     }
     barriers_arm(etcd);
 }
@@ -268,11 +258,8 @@ static void on_refused(void *arg, const struct etcd_reply *reply)
 /* Answers from the loop, without having asked for anything. */
 static void refuse(struct lease_call *call, int rc)
 {
-    struct buf body;
-
     call->rc = rc;
-    read_body(&body);
-    etcd_op_start(call->etcd, "/v3/kv/range", &body, 0, on_refused, call);
+    etcd_ask_revision(call->etcd, 0, on_refused, call);
 }
 
 void etcd_lease_take(struct store *store, const char *name, json_t *row, int ttl_ms, int timeout_ms,

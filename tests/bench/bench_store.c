@@ -4,10 +4,12 @@
  *
  *   bench_store [ROUNDS] [SECONDS]
  *
- * The peer is etcd's own HTTP/JSON gateway, asked through the same libcurl with kept connections:
- * what a client would do that does without mirror, shared barriers and knowing for sure what became
- * of a write whose answer was lost. Both write the same rows, about 200 bytes with one
- * precondition, which the mirror follows, and ask the same member. */
+ * The peer is etcd as a client would ask it that does without mirror, shared barriers and knowing
+ * for sure what became of a write whose answer was lost: once through its HTTP/JSON gateway with
+ * kept connections and once by gRPC on one connection, both through the same libcurl, without
+ * reading the answers. All write the same rows, about 200 bytes with one precondition, which the
+ * mirror follows, and ask the same member. */
+#include "../unit/certificates.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/json.h"
@@ -39,9 +41,11 @@ static uv_loop_t loop;
 static struct etcd_server *servers[MEMBERS];
 static struct store *store;
 static struct mirror *mirror;
-static struct http_client *http;
-static const char *const urls[] = {"http://127.0.0.11:23790", "http://127.0.0.12:23790",
-                                   "http://127.0.0.13:23790", NULL};
+static struct http_client *http, *http2;
+static const char *const urls[] = {"https://127.0.0.11:23790", "https://127.0.0.12:23790",
+                                   "https://127.0.0.13:23790", NULL};
+
+static struct certificates tls;
 
 static int64_t now_us(void)
 {
@@ -75,6 +79,9 @@ static void start_members(void)
                                               .peer_port = PEER_PORT,
                                               .peers = peers,
                                               .peer_count = MEMBERS,
+                                              .ca_file = tls.ca,
+                                              .cert_file = tls.cert,
+                                              .key_file = tls.key,
                                               .pid_file = pid,
                                               .log_file = log};
 
@@ -89,14 +96,22 @@ static void start_members(void)
 
 static void open_client(void)
 {
-    struct store_etcd_options options = {.endpoints = urls, .writer = "bench"};
+    struct store_etcd_options options = {.endpoints = urls,
+                                         .ca_file = tls.ca,
+                                         .cert_file = tls.cert,
+                                         .key_file = tls.key,
+                                         .writer = "bench"};
+    struct http_client_options by_tls = {
+        .ca_file = tls.ca, .cert_file = tls.cert, .key_file = tls.key};
     int64_t end = clock_now_ms() + START_MS;
     struct err err;
 
     store = store_open_etcd(&loop, &options, &err);
     mirror = store ? mirror_open(store, &err) : NULL;
-    http = http_client_new(&loop, &(struct http_client_options){0}, &err);
-    if (!mirror || !http)
+    http = http_client_new(&loop, &by_tls, &err);
+    by_tls.http2 = true;
+    http2 = http_client_new(&loop, &by_tls, &err);
+    if (!mirror || !http || !http2)
         die(err.why);
     while (!mirror_ready(mirror) && clock_now_ms() < end)
         uv_run(&loop, UV_RUN_ONCE);
@@ -206,8 +221,9 @@ static void put_base64(struct buf *b, const void *bytes, size_t size)
     }
 }
 
-static void send_http(struct question *q, const char *path, struct buf *body)
+static void ask_etcd(struct question *q, const char *path, struct buf *body, bool grpc)
 {
+    static const char *const headers[] = {"TE: trailers", NULL};
     char url[160], endpoint[100] = "";
     struct store_status status;
 
@@ -215,38 +231,120 @@ static void send_http(struct question *q, const char *path, struct buf *body)
     store_get_status(store, &status);
     sscanf(status.detail, "endpoint %99[^, ]", endpoint);
     snprintf(url, sizeof(url), "%s%s", endpoint, path);
-    http_call(http, &(struct http_call_options){.method = "POST",
-                                                .url = url,
-                                                .body = buf_text(body),
-                                                .body_size = strlen(buf_text(body)),
-                                                .timeout_ms = 5000,
-                                                .done = on_http,
-                                                .arg = q});
+    http_call(grpc ? http2 : http,
+              &(struct http_call_options){.method = "POST",
+                                          .url = url,
+                                          .content_type = grpc ? "application/grpc" : NULL,
+                                          .headers = grpc ? headers : NULL,
+                                          .body = buf_text(body),
+                                          .body_size = body->len,
+                                          .timeout_ms = 5000,
+                                          .done = on_http,
+                                          .arg = q});
     buf_free(body);
 }
 
-static void write_straight(struct phase *phase, int client)
+/* What is written, the same through all three. */
+static char *next_row(char *key, size_t size)
 {
-    static const char none[] = "/vling/row/setting/none";
-    char id[32], key[64], *text;
-    struct buf body;
+    char id[32], *text;
     json_t *row;
 
     snprintf(id, sizeof(id), "row%u", counter++ % 1000);
-    snprintf(key, sizeof(key), "/vling/row/setting/%s", id);
+    snprintf(key, size, "/vling/row/setting/%s", id);
     row = make_row(id);
     text = json_dumps(row, JSON_COMPACT);
+    json_decref(row);
+    return text;
+}
+
+static const char absent[] = "/vling/row/setting/none", known[] = "/vling/row/setting/row7";
+
+static void write_gateway(struct phase *phase, int client)
+{
+    char key[64], *text = next_row(key, sizeof(key));
+    struct buf body;
+
     buf_init(&body, 4096);
     buf_str(&body, "{\"compare\":[{\"target\":\"MOD\",\"mod_revision\":\"0\",\"key\":\"");
-    put_base64(&body, none, sizeof(none) - 1);
+    put_base64(&body, absent, sizeof(absent) - 1);
     buf_str(&body, "\"}],\"success\":[{\"request_put\":{\"key\":\"");
     put_base64(&body, key, strlen(key));
     buf_str(&body, "\",\"value\":\"");
     put_base64(&body, text, strlen(text));
     buf_str(&body, "\"}}]}");
-    send_http(&questions[client], "/v3/kv/txn", &body);
+    ask_etcd(&questions[client], "/v3/kv/txn", &body, false);
     free(text);
-    json_decref(row);
+}
+
+/* A field of bytes in protobuf, shorter than 16 KiB. */
+static void put_field(struct buf *b, int number, const void *bytes, size_t size)
+{
+    const unsigned char head[] = {(unsigned char)(number << 3 | 2),
+                                  (unsigned char)(size & 0x7f) | 0x80, (unsigned char)(size >> 7)};
+
+    buf_add(b, head, sizeof(head));
+    buf_add(b, bytes, size);
+}
+
+static void ask_grpc(int client, const char *method, struct buf *message)
+{
+    const unsigned char head[] = {0, 0, 0, (unsigned char)(message->len >> 8),
+                                  (unsigned char)message->len};
+    struct buf body;
+
+    buf_init(&body, 4096);
+    buf_add(&body, head, sizeof(head));
+    buf_add(&body, message->data, message->len);
+    buf_free(message);
+    ask_etcd(&questions[client], method, &body, true);
+}
+
+/* rpc.proto: Compare is result 1, target 2, key 3, mod_revision 6; TxnRequest is compare 1, success
+ * 2; RequestOp's put is 2; PutRequest is key 1, value 2; RangeRequest's key is 1. */
+static void write_grpc(struct phase *phase, int client)
+{
+    static const unsigned char target_mod[] = {2 << 3, 2}, revision_0[] = {6 << 3, 0};
+    char key[64], *text = next_row(key, sizeof(key));
+    struct buf compare, put, op, message;
+
+    buf_init(&compare, 4096);
+    buf_init(&put, 4096);
+    buf_init(&op, 4096);
+    buf_init(&message, 4096);
+    buf_add(&compare, target_mod, sizeof(target_mod));
+    put_field(&compare, 3, absent, sizeof(absent) - 1);
+    buf_add(&compare, revision_0, sizeof(revision_0));
+    put_field(&put, 1, key, strlen(key));
+    put_field(&put, 2, text, strlen(text));
+    put_field(&op, 2, put.data, put.len);
+    put_field(&message, 1, compare.data, compare.len);
+    put_field(&message, 2, op.data, op.len);
+    buf_free(&compare);
+    buf_free(&put);
+    buf_free(&op);
+    free(text);
+    ask_grpc(client, "/etcdserverpb.KV/Txn", &message);
+}
+
+static void read_gateway(struct phase *phase, int client)
+{
+    struct buf body;
+
+    buf_init(&body, 4096);
+    buf_str(&body, "{\"key\":\"");
+    put_base64(&body, known, sizeof(known) - 1);
+    buf_str(&body, "\"}");
+    ask_etcd(&questions[client], "/v3/kv/range", &body, false);
+}
+
+static void read_grpc(struct phase *phase, int client)
+{
+    struct buf message;
+
+    buf_init(&message, 4096);
+    put_field(&message, 1, known, sizeof(known) - 1);
+    ask_grpc(client, "/etcdserverpb.KV/Range", &message);
 }
 
 static void on_read(void *arg, int rc)
@@ -262,18 +360,6 @@ static void on_read(void *arg, int rc)
 static void read_through_store(struct phase *phase, int client)
 {
     mirror_barrier(mirror, 5000, on_read, &questions[client]);
-}
-
-static void read_straight(struct phase *phase, int client)
-{
-    static const char key[] = "/vling/row/setting/row7";
-    struct buf body;
-
-    buf_init(&body, 4096);
-    buf_str(&body, "{\"key\":\"");
-    put_base64(&body, key, sizeof(key) - 1);
-    buf_str(&body, "\"}");
-    send_http(&questions[client], "/v3/kv/range", &body);
 }
 
 static int by_size(const void *a, const void *b)
@@ -333,51 +419,61 @@ static double median(double *values, int count)
     return values[count / 2];
 }
 
-static void print_line(const char *what, const char *unit, double *ours, double *peers, int rounds)
-{
-    double a = median(ours, rounds), b = median(peers, rounds);
+/* The ways to write and to read, each with many and with one under way. */
+enum { STORE, GATEWAY, GRPC, WAYS };
 
-    printf("%s\t%.2f\t%.2f\t%s\t%.2f\n", what, a, b, unit, b > 0 ? a / b : 0);
+static const struct work {
+    const char *name;
+    int width;
+    void (*ask[WAYS])(struct phase *phase, int client);
+} works[] = {
+    {"writes, 64 in flight", CLIENTS, {write_through_store, write_gateway, write_grpc}},
+    {"writes, one in flight", 1, {write_through_store, write_gateway, write_grpc}},
+    {"linearizable reads, 64 clients", CLIENTS, {read_through_store, read_gateway, read_grpc}},
+    {"linearizable reads, one client", 1, {read_through_store, read_gateway, read_grpc}},
+};
+#define WORKS (sizeof(works) / sizeof(works[0]))
+
+static struct figures figures[WORKS][WAYS][ROUNDS_MAX];
+
+static void print_line(const struct work *work, const char *unit, size_t member, int rounds)
+{
+    const struct figures(*all)[ROUNDS_MAX] = figures[work - works];
+    double of[WAYS], values[ROUNDS_MAX];
+
+    for (int way = 0; way < WAYS; way++) {
+        for (int i = 0; i < rounds; i++)
+            values[i] = *(const double *)((const char *)&all[way][i] + member);
+        of[way] = median(values, rounds);
+    }
+    printf("%s\t%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\n", work->name, unit, of[STORE], of[GATEWAY],
+           of[GRPC], of[STORE] / of[GATEWAY], of[STORE] / of[GRPC]);
 }
 
 int main(int argc, char **argv)
 {
     int rounds = argc > 1 ? atoi(argv[1]) : 5, ms = (argc > 2 ? atoi(argv[2]) : 2) * 1000;
-    static struct figures figures[8][ROUNDS_MAX];
-    double ours[ROUNDS_MAX], peers[ROUNDS_MAX];
 
     if (rounds < 1 || rounds > ROUNDS_MAX || ms < 1000 || ms > 60000)
         die("usage: bench_store [ROUNDS 1..25] [SECONDS 1..60]");
     if (!mkdtemp(dir) || uv_loop_init(&loop) < 0)
         die("cannot begin");
     atexit(stop_all);
+    if (make_certificates(dir, "IP:127.0.0.11,IP:127.0.0.12,IP:127.0.0.13,IP:127.0.0.1", &tls) != 0)
+        die("openssl makes no certificates");
     start_members();
     open_client();
     for (int i = 0; i < rounds; i++) {
-        figures[0][i] = measure(write_through_store, CLIENTS, ms);
-        figures[1][i] = measure(write_straight, CLIENTS, ms);
-        figures[2][i] = measure(write_through_store, 1, ms);
-        figures[3][i] = measure(write_straight, 1, ms);
-        figures[4][i] = measure(read_through_store, CLIENTS, ms);
-        figures[5][i] = measure(read_straight, CLIENTS, ms);
-        figures[6][i] = measure(read_through_store, 1, ms);
-        figures[7][i] = measure(read_straight, 1, ms);
+        for (size_t w = 0; w < WORKS; w++)
+            for (int way = 0; way < WAYS; way++)
+                figures[w][way][i] = measure(works[w].ask[way], works[w].width, ms);
         fprintf(stderr, "round %d of %d\n", i + 1, rounds);
     }
-    puts("what\tstore\tetcd\tunit\tratio");
-#define LINE(what, unit, at, member)                                                               \
-    do {                                                                                           \
-        for (int i = 0; i < rounds; i++) {                                                         \
-            ours[i] = figures[at][i].member;                                                       \
-            peers[i] = figures[(at) + 1][i].member;                                                \
-        }                                                                                          \
-        print_line(what, unit, ours, peers, rounds);                                               \
-    } while (0)
-    LINE("writes, 64 in flight", "1/s", 0, rate);
-    LINE("write, one in flight, median", "ms", 2, median_ms);
-    LINE("write, one in flight, 99 %", "ms", 2, p99_ms);
-    LINE("linearizable reads, 64 clients", "1/s", 4, rate);
-    LINE("linearizable read, 64 clients, median", "ms", 4, median_ms);
-    LINE("linearizable read, one client, median", "ms", 6, median_ms);
+    puts("what\tunit\tstore\tgateway\tgrpc\tstore:gateway\tstore:grpc");
+    for (size_t w = 0; w < WORKS; w++) {
+        print_line(&works[w], "1/s", offsetof(struct figures, rate), rounds);
+        print_line(&works[w], "ms, median", offsetof(struct figures, median_ms), rounds);
+        print_line(&works[w], "ms, 99 %", offsetof(struct figures, p99_ms), rounds);
+    }
     return 0;
 }

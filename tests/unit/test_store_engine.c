@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "certificates.h"
 #include "store/store.h"
 
 #include <arpa/inet.h>
@@ -46,6 +47,7 @@ struct seen {
 struct world {
     bool etcd;
     char dir[64];
+    struct certificates tls;
     pid_t pid[MEMBERS];
     int client_port[MEMBERS], peer_port[MEMBERS];
     uv_loop_t loop;
@@ -81,7 +83,7 @@ static void exec_member(const struct world *world, int i)
     snprintf(name, sizeof(name), "m%d", i);
     snprintf(data, sizeof(data), "%s/m%d", world->dir, i);
     snprintf(log, sizeof(log), "%s/m%d.log", world->dir, i);
-    snprintf(client, sizeof(client), "http://127.0.0.1:%d", world->client_port[i]);
+    snprintf(client, sizeof(client), "https://127.0.0.1:%d", world->client_port[i]);
     snprintf(peer, sizeof(peer), "http://127.0.0.1:%d", world->peer_port[i]);
     snprintf(cluster, sizeof(cluster),
              "m0=http://127.0.0.1:%d,m1=http://127.0.0.1:%d,m2=http://127.0.0.1:%d",
@@ -93,7 +95,8 @@ static void exec_member(const struct world *world, int i)
            "--advertise-client-urls", client, "--listen-peer-urls", peer,
            "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster,
            "--initial-cluster-state", "new", "--heartbeat-interval", "50", "--election-timeout",
-           "500", "--pre-vote", "--logger", "zap", (char *)NULL);
+           "500", "--pre-vote", "--logger", "zap", "--cert-file", world->tls.cert, "--key-file",
+           world->tls.key, "--trusted-ca-file", world->tls.ca, "--client-cert-auth", (char *)NULL);
     _exit(127);
 }
 
@@ -116,7 +119,7 @@ static void member_kill(struct world *world, int i)
 /* The member whose status names itself as the leader; -1: none. */
 static int leader(const struct world *world)
 {
-    char command[256], line[1024];
+    char command[512], line[1024];
 
     for (int i = 0; i < MEMBERS; i++) {
         const char *leader_at, *member_at;
@@ -126,8 +129,9 @@ static int leader(const struct world *world)
         if (world->pid[i] <= 0)
             continue;
         snprintf(command, sizeof(command),
-                 "curl -s -m 2 -X POST -d '{}' http://127.0.0.1:%d/v3/maintenance/status",
-                 world->client_port[i]);
+                 "curl -s -m 2 --cacert %s --cert %s --key %s -X POST -d '{}' "
+                 "https://127.0.0.1:%d/v3/maintenance/status",
+                 world->tls.ca, world->tls.cert, world->tls.key, world->client_port[i]);
         pipe = popen(command, "r");
         size = fread(line, 1, sizeof(line) - 1, pipe);
         line[size] = '\0';
@@ -293,10 +297,14 @@ static void open_store(struct world *world)
     if (world->etcd) {
         char urls[MEMBERS][64];
         const char *endpoints[MEMBERS + 1] = {urls[0], urls[1], urls[2], NULL};
-        struct store_etcd_options options = {.endpoints = endpoints, .writer = "tester"};
+        struct store_etcd_options options = {.endpoints = endpoints,
+                                             .ca_file = world->tls.ca,
+                                             .cert_file = world->tls.cert,
+                                             .key_file = world->tls.key,
+                                             .writer = "tester"};
 
         for (int i = 0; i < MEMBERS; i++)
-            snprintf(urls[i], sizeof(urls[i]), "http://127.0.0.1:%d", world->client_port[i]);
+            snprintf(urls[i], sizeof(urls[i]), "https://127.0.0.1:%d", world->client_port[i]);
         world->store = store_open_etcd(&world->loop, &options, &err);
     } else {
         char path[96];
@@ -323,6 +331,8 @@ static int world_new(void **state, bool etcd)
     world->seen = calloc(1, sizeof(*world->seen));
     strcpy(world->dir, "/tmp/vling-test-store-XXXXXX");
     assert_non_null(mkdtemp(world->dir));
+    if (etcd)
+        assert_int_equal(make_certificates(world->dir, "IP:127.0.0.1", &world->tls), 0);
     for (int i = 0; etcd && i < MEMBERS; i++) {
         world->client_port[i] = free_port();
         world->peer_port[i] = free_port();
@@ -821,17 +831,19 @@ static void compaction_resets(void **state)
     for (int i = 0; i < MEMBERS; i++)
         member_start(world, i);
     snprintf(command, sizeof(command),
-             "e='etcdctl --endpoints=http://127.0.0.1:%d'; export ETCDCTL_API=3; "
+             "e='etcdctl --endpoints=https://127.0.0.1:%d --cacert=%s --cert=%s --key=%s'; export "
+             "ETCDCTL_API=3; "
              "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.5; "
              "$e put /vling/row/host/compacted '{\"value\":9}' && break; done >/dev/null 2>&1; "
              "for i in 1 2 3; do $e put /vling/row/host/other '{\"value\":1}'; done >/dev/null; ",
-             world->client_port[0]);
+             world->client_port[0], world->tls.ca, world->tls.cert, world->tls.key);
     assert_int_equal(system(command), 0);
     snprintf(command, sizeof(command),
-             "e='etcdctl --endpoints=http://127.0.0.1:%d'; export ETCDCTL_API=3; "
+             "e='etcdctl --endpoints=https://127.0.0.1:%d --cacert=%s --cert=%s --key=%s'; export "
+             "ETCDCTL_API=3; "
              "r=$($e get x -w json | sed 's/.*\"revision\":\\([0-9]*\\).*/\\1/'); "
              "$e compact --physical $r >/dev/null",
-             world->client_port[0]);
+             world->client_port[0], world->tls.ca, world->tls.cert, world->tls.key);
     assert_int_equal(system(command), 0);
     {
         struct store_txn *txn = store_txn_new();

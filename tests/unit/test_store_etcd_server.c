@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "certificates.h"
 #include "store/etcd_server.h"
 #include "store/store.h"
 
@@ -21,16 +22,17 @@
 #include <cmocka.h>
 
 static char dir[] = "/tmp/vling-test-member-XXXXXX";
-static char data[64], ca[64], cert[64], key[64], pid_file[64], log_file[64], url[64];
+static struct certificates files;
+static char data[64], pid_file[64], log_file[64], url[64];
 static const struct etcd_server_peer self = {"m0", "127.0.0.1"};
 static struct etcd_server_options options = {.name = "m0",
                                              .data_dir = data,
                                              .listen_ip = "127.0.0.1",
                                              .peers = &self,
                                              .peer_count = 1,
-                                             .ca_file = ca,
-                                             .cert_file = cert,
-                                             .key_file = key,
+                                             .ca_file = files.ca,
+                                             .cert_file = files.cert,
+                                             .key_file = files.key,
                                              .pid_file = pid_file,
                                              .log_file = log_file};
 static uv_loop_t loop;
@@ -49,26 +51,14 @@ static int free_port(void)
 
 static int setup(void **state)
 {
-    char command[1024];
-
     assert_non_null(mkdtemp(dir));
     snprintf(data, sizeof(data), "%s/data", dir);
-    snprintf(ca, sizeof(ca), "%s/ca.pem", dir);
-    snprintf(cert, sizeof(cert), "%s/cert.pem", dir);
-    snprintf(key, sizeof(key), "%s/key.pem", dir);
     snprintf(pid_file, sizeof(pid_file), "%s/pid", dir);
     snprintf(log_file, sizeof(log_file), "%s/log", dir);
     options.client_port = free_port();
     options.peer_port = free_port();
     snprintf(url, sizeof(url), "https://127.0.0.1:%d", options.client_port);
-    snprintf(command, sizeof(command),
-             "cd %s && exec 2>/dev/null && k='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes' "
-             "&& openssl req -x509 $k -days 2 -subj /CN=ca -keyout cakey.pem -out ca.pem && "
-             "openssl req $k -subj /CN=m0 -keyout key.pem -out csr.pem && "
-             "echo 'subjectAltName=IP:127.0.0.1' > ext && openssl x509 -req -in csr.pem -CA ca.pem "
-             "-CAkey cakey.pem -CAcreateserial -days 2 -extfile ext -out cert.pem",
-             dir);
-    assert_int_equal(system(command), 0);
+    assert_int_equal(make_certificates(dir, "IP:127.0.0.1", &files), 0);
     return uv_loop_init(&loop);
 }
 
@@ -103,9 +93,9 @@ static int barrier_rc(bool with_cert)
 {
     const char *endpoints[] = {url, NULL};
     struct store_etcd_options store_options = {.endpoints = endpoints,
-                                               .ca_file = ca,
-                                               .cert_file = with_cert ? cert : NULL,
-                                               .key_file = with_cert ? key : NULL,
+                                               .ca_file = files.ca,
+                                               .cert_file = with_cert ? files.cert : NULL,
+                                               .key_file = with_cert ? files.key : NULL,
                                                .writer = "t"};
     struct store *store = store_open_etcd(&loop, &store_options, NULL);
     int rc = 1;
@@ -183,8 +173,11 @@ static int put_big(struct store *store, int i)
 static void a_full_store_makes_room(void **state)
 {
     const char *endpoints[] = {url, NULL};
-    struct store_etcd_options store_options = {
-        .endpoints = endpoints, .ca_file = ca, .cert_file = cert, .key_file = key, .writer = "t"};
+    struct store_etcd_options store_options = {.endpoints = endpoints,
+                                               .ca_file = files.ca,
+                                               .cert_file = files.cert,
+                                               .key_file = files.key,
+                                               .writer = "t"};
     struct etcd_server_options small = options;
     struct etcd_server *server;
     struct store *store;

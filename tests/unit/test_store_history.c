@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "certificates.h"
 #include "history.h"
 #include "io/http_client.h"
 #include "store/etcd_server.h"
@@ -163,6 +164,7 @@ static struct member {
     struct etcd_server *server;
 } members[MEMBERS];
 static struct etcd_server_peer peers[MEMBERS];
+static struct certificates tls;
 
 static void run(const char *format, ...)
 {
@@ -245,6 +247,9 @@ static void start_member(int i)
                                           .own_ip_only = true,
                                           .peers = peers,
                                           .peer_count = MEMBERS,
+                                          .ca_file = tls.ca,
+                                          .cert_file = tls.cert,
+                                          .key_file = tls.key,
                                           .pid_file = m->pid,
                                           .log_file = m->log};
     struct err err;
@@ -256,6 +261,8 @@ static void start_member(int i)
 static int setup(void **state)
 {
     assert_non_null(mkdtemp(dir));
+    assert_int_equal(
+        make_certificates(dir, "IP:10.77.0.1,IP:10.77.0.2,IP:10.77.0.3,IP:127.0.0.1", &tls), 0);
     assert_int_equal(uv_loop_init(&loop), 0);
     assert_int_equal(unshare(CLONE_NEWNET), 0);
     run("ip link set lo up && ip link add br0 type bridge && ip link set br0 up && "
@@ -265,7 +272,7 @@ static int setup(void **state)
 
         snprintf(m->name, sizeof(m->name), "m%d", i);
         snprintf(m->ip, sizeof(m->ip), "10.77.0.%d", i + 1);
-        snprintf(m->url, sizeof(m->url), "http://10.77.0.%d:2379", i + 1);
+        snprintf(m->url, sizeof(m->url), "https://10.77.0.%d:2379", i + 1);
         snprintf(m->binary, sizeof(m->binary), "%s/b%d", dir, i);
         snprintf(m->data, sizeof(m->data), "%s/d%d", dir, i);
         snprintf(m->pid, sizeof(m->pid), "%s/p%d", dir, i);
@@ -462,7 +469,11 @@ static void open_clients(void)
         char writer[16];
         const char *endpoints[] = {members[i % MEMBERS].url, members[(i + 1) % MEMBERS].url,
                                    members[(i + 2) % MEMBERS].url, NULL};
-        struct store_etcd_options options = {.endpoints = endpoints, .writer = writer};
+        struct store_etcd_options options = {.endpoints = endpoints,
+                                             .ca_file = tls.ca,
+                                             .cert_file = tls.cert,
+                                             .key_file = tls.key,
+                                             .writer = writer};
         struct err err;
 
         snprintf(writer, sizeof(writer), "c%d", i);
