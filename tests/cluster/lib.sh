@@ -13,6 +13,7 @@ lab_end() {
     status=$?
     trap - EXIT INT TERM
     jobs -p | xargs -r kill 2>/dev/null || true
+    [ -z "${openstack_process:-}" ] || kill "$openstack_process" 2>/dev/null || true
     if [ -n "$lab_started" ]; then
         mkdir -p "build/cluster-logs/$test_name"
         for log in /var/lib/vling-lab/hosts/*/vlingd.log; do
@@ -31,14 +32,25 @@ lab_start() {
     trap lab_end EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    if "$vling" lab status >/dev/null 2>&1; then
+    if grep -q ' /run/vling-lab/ns/' /proc/mounts; then
         echo "there is a lab already; remove it first: $vling lab down" >&2
         exit 1
     fi
     lab_started=yes
+    if [ -z "${openstack_process:-}" ]; then
+        python3 tests/cluster/openstack_fork.py serve "$work/openstack" >"$work/openstack.ready" &
+        openstack_process=$!
+        disown
+    fi
     "$vling" lab up "$@"
     eval "$("$vling" lab openrc)"
     . tests/cluster/cloud.sh
+    cloud_wait 60 [ -s "$work/openstack.ready" ]
+}
+
+# The openstack command without its start of a second; `command openstack` is the real one.
+openstack() {
+    python3 -I -S tests/cluster/openstack_fork.py ask "$work/openstack" "$@"
 }
 
 check() {

@@ -1,6 +1,8 @@
 #!/bin/bash
-# An everyday session with the unmodified openstack command against a lab: every command that the
-# README names, and the refusals that people meet.
+# The unmodified clients against a lab: an everyday session with the openstack command, with every
+# command that the README names and the refusals that people meet; a session of the Python SDK (what
+# Ansible and many tools stand on); and a tour of the SDK to what is left. In the end every route
+# that the reference names was used.
 . "$(dirname "$0")/../cluster/lib.sh"
 
 # value COMMAND... -- COLUMN: one column of what a command shows.
@@ -30,6 +32,7 @@ refused() {
 
 identity() {
     check "a token" [ -n "$(column id token issue)" ]
+    check "and by the command as people start it" [ -n "$(command openstack token issue -f value)" ]
     check "the catalog names the services" [ "$(column Name catalog list | sort | tr '\n' ' ')" = \
         "glance keystone neutron nova " ]
     openstack project create --description "a project" lab-project >/dev/null
@@ -220,6 +223,12 @@ servers() {
     openstack floating ip delete "$address"
 }
 
+fixed_address() {
+    openstack server show -f json -c addresses "$1" | python3 -c '
+import json, sys
+print(json.load(sys.stdin)["addresses"]["private"][0])'
+}
+
 security() {
     openstack server create --image vling-test --flavor m1.micro --network private \
         --security-group lab-group --wait closed >/dev/null
@@ -233,12 +242,10 @@ security() {
     openstack server add floating ip open "$open"
     check "the open one answers" cloud_wait_answer "$open" 60
     check "the closed one does not" cloud_silent "$closed"
-    inner=$(openstack server show -f json -c addresses closed | python3 -c '
-import json, sys
-print(json.load(sys.stdin)["addresses"]["private"][0])')
-    mate=$(openstack server show -f json -c addresses mate | python3 -c '
-import json, sys
-print(json.load(sys.stdin)["addresses"]["private"][0])')
+    inner=$(fixed_address closed)
+    mate=$(fixed_address mate)
+    other=10.0.0.251
+    [ "$(fixed_address open)" != $other ] || other=10.0.0.250
     check "it lets us into the open one" cloud_wait_ssh "$open" 60
     pings_mate() { cloud_ssh "$open" "ping -c 2 -W 2 $mate" >/dev/null; }
     check "members of one group reach each other" cloud_wait 60 pings_mate
@@ -246,10 +253,10 @@ print(json.load(sys.stdin)["addresses"]["private"][0])')
     check_not "nor a ping" cloud_ssh "$open" "ping -c 2 -W 2 $inner" >/dev/null
     opened() { cloud_ssh "$open" "nc -w 3 $inner 80 </dev/null"; }
     check "a port that a rule opens, from an address of its CIDR" cloud_wait 60 opened
-    cloud_ssh "$open" "ip addr add 10.0.0.251/24 dev eth0"
+    cloud_ssh "$open" "ip addr add $other/24 dev eth0"
     check_not "an address that is not its own" \
-        cloud_ssh "$open" "ping -I 10.0.0.251 -c 3 -W 2 $mate" >/dev/null
-    cloud_ssh "$open" "ip addr del 10.0.0.251/24 dev eth0"
+        cloud_ssh "$open" "ping -I $other -c 3 -W 2 $mate" >/dev/null
+    cloud_ssh "$open" "ip addr del $other/24 dev eth0"
     check "and with its own again" pings_mate
     openstack server add security group closed "$group"
     check "with the group it does" cloud_wait_answer "$closed" 30
@@ -300,7 +307,14 @@ tidy() {
     done
 }
 
-lab_start
+# Through the daemons' own logs.
+all_used() {
+    python3 tests/api/coverage.py docs/api /var/lib/vling-lab/hosts/*/vlingd.log
+}
+
+printf '#!/bin/sh\nexec %s/build/vlingd "$@" --verbose\n' "$PWD" >"$work/vlingd"
+chmod 755 "$work" "$work/vlingd"
+lab_start --vlingd "$work/vlingd"
 cloud_prepare
 identity
 domains
@@ -314,3 +328,6 @@ security
 isolation
 operators
 tidy
+check "a session of the SDK" python3 tests/api/sdk_session.py
+check "a tour of the SDK" python3 tests/api/sdk_tour.py
+check "every route was used by a real client" all_used
