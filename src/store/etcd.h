@@ -81,8 +81,10 @@ struct etcd {
     struct http_client *http, *http2; /* for the gateway, and for gRPC */
     struct etcd_endpoint endpoints[ETCD_ENDPOINTS_MAX];
     int endpoint_count;
-    bool secure; /* all of them by TLS */
-    int current;
+    bool secure;         /* all of them by TLS */
+    int current;         /* asked first: the leader, if it answers */
+    int64_t leader_term; /* in which it was looked for */
+    int64_t looked_ms;
     char *writer;
     uv_timer_t *timer;
     struct etcd_alarm *alarms;

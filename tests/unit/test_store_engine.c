@@ -856,14 +856,56 @@ static void compaction_resets(void **state)
     assert_int_equal(last_value(world->seen, "compacted"), 9);
 }
 
+/* The member that the store asks. */
+static int in_use(const struct world *world)
+{
+    struct store_status status = {0};
+    int port = 0;
+
+    store_get_status(world->store, &status);
+    sscanf(status.detail, "endpoint https://127.0.0.1:%d", &port);
+    for (int i = 0; i < MEMBERS; i++)
+        if (world->client_port[i] == port)
+            return i;
+    fail_msg("it asks '%s'", status.detail);
+    return -1;
+}
+
+static bool asks_the_leader(void *arg)
+{
+    struct world *world = arg;
+    struct result result = {0};
+
+    store_barrier(world->store, 1000, on_result, &result);
+    finish(world, &result);
+    return in_use(world) == leader(world);
+}
+
+static void the_leader_is_asked(void **state)
+{
+    struct world *world = *state;
+    int first;
+
+    assert_true(run_until(world, asks_the_leader, world, WAIT_MS));
+    first = in_use(world);
+    member_kill(world, first);
+    assert_true(run_until(world, asks_the_leader, world, WAIT_MS));
+    assert_int_not_equal(in_use(world), first);
+    member_start(world, first);
+    assert_true(run_until(world, asks_the_leader, world, WAIT_MS));
+}
+
 static void silent_member_is_left(void **state)
 {
     struct world *world = *state;
     struct store_txn *txn;
     int64_t revision, started;
+    int member;
 
     watch(world);
-    kill(world->pid[0], SIGSTOP); /* connections stay open and nothing answers */
+    run_until(world, asks_the_leader, world, WAIT_MS);
+    member = in_use(world);
+    kill(world->pid[member], SIGSTOP); /* connections stay open and nothing answers */
     started = clock_now_ms();
     txn = store_txn_new();
     put(txn, "silent", 6);
@@ -872,7 +914,7 @@ static void silent_member_is_left(void **state)
                   (long long)(clock_now_ms() - started));
     assert_true(reaches(world, revision));
     print_message("and watched after %lld ms\n", (long long)(clock_now_ms() - started));
-    kill(world->pid[0], SIGCONT);
+    kill(world->pid[member], SIGCONT);
     assert_int_equal(last_value(world->seen, "silent"), 6);
 }
 
@@ -904,6 +946,7 @@ int main(void)
     const struct CMUnitTest over_sqlite[] = {COMMON};
     const struct CMUnitTest over_etcd[] = {
         COMMON,
+        T(the_leader_is_asked),
         T(silent_member_is_left),
         T(members_die_under_load),
         T(compaction_resets),
