@@ -80,6 +80,7 @@ static void exec_member(const struct world *world, int i)
     char name[16], data[96], client[64], peer[64], cluster[256], log[96];
     int fd;
 
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     snprintf(name, sizeof(name), "m%d", i);
     snprintf(data, sizeof(data), "%s/m%d", world->dir, i);
     snprintf(log, sizeof(log), "%s/m%d.log", world->dir, i);
