@@ -4,10 +4,10 @@
  * transaction that is guarded by the slot and holds each of ours as a nested one, with its own
  * preconditions. So a busy store costs one round of the replicas for many writes, and a lone write
  * waits for nobody. In a batch no transaction touches what another one writes, so their order does
- * not matter; they share a revision. Each that commits writes the batch's nonce into its lane, so
- * the slot tells about every one of them when the answer was lost.
- * Where a batch was not carried out but a copy may still be on its way, the slot is fenced (written
- * anew under the same guard) before anything is reported.
+ * not matter; they share a revision. The batch's nonce is written into the slot, and into the lane
+ * of each of them whose preconditions did not hold, so that both tell about every one when the
+ * answer was lost. Where a batch was not carried out but a copy may still be on its way, the slot
+ * is fenced (written anew under the same guard) before anything is reported.
  */
 #include "store/etcd_slots.h"
 
@@ -212,6 +212,7 @@ static void put_change(struct buf *b, const struct etcd_txn *t, const struct txn
     char key[ETCD_KEY_SIZE];
 
     etcd_row_key(key, change->table, change->id);
+    buf_str(b, change == t->txn->changes ? "" : ",");
     buf_str(b, change->row ? "{\"request_put\":{" : "{\"request_delete_range\":{");
     etcd_put_key(b, "key", key);
     if (change->row) {
@@ -220,7 +221,7 @@ static void put_change(struct buf *b, const struct etcd_txn *t, const struct txn
         if (t->lease && strcmp(change->table, STORE_LEASE_TABLE) == 0)
             buf_printf(b, ",\"lease\":\"%lld\"", (long long)t->lease);
     }
-    buf_str(b, "}},");
+    buf_str(b, "}}");
 }
 
 static void put_txn(struct buf *b, const struct batch *batch, size_t number)
@@ -241,6 +242,7 @@ static void put_txn(struct buf *b, const struct batch *batch, size_t number)
     buf_str(b, "],\"success\":[");
     for (size_t i = 0; i < t->txn->change_count; i++)
         put_change(b, t, &t->txn->changes[i]);
+    buf_str(b, "],\"failure\":[");
     etcd_slot_put(b, batch->etcd, &batch->slot, (int)number + 1, batch->nonce);
     buf_str(b, "]}}");
 }
@@ -276,7 +278,7 @@ static void on_slot_read(struct batch *batch, const json_t *json)
             batch_end(batch, -EINPROGRESS);
     } else if (strcmp(state.lanes[0], batch->nonce) == 0) {
         for (size_t i = 0; i < batch->count; i++)
-            committed[i] = strcmp(state.lanes[i + 1], batch->nonce) == 0;
+            committed[i] = strcmp(state.lanes[i + 1], batch->nonce) != 0;
         batch_done(batch, committed, state.revision);
     } else if (strcmp(state.lanes[0], batch->fence) == 0) {
         etcd_slot_moved(batch->etcd, &batch->slot, state.revision);
