@@ -131,6 +131,10 @@ typedef unsigned network_metadata_cb(void *arg, const char *network_id, const ch
                                      const char *method, const char *path, char **ret_body,
                                      size_t *ret_size);
 
+/* The bridge that joins the routers' way out with the external device. While it is down, no router
+ * of this host is heard outside; `apply` takes it up, after what is not wanted any more is gone. */
+#define NETWORK_EXTERNAL_BRIDGE "br-ext"
+
 struct network_ops {
     const char *name;
     struct network_driver *(*open)(uv_loop_t *loop, const json_t *config,

@@ -82,6 +82,16 @@ void agent_kick(struct agent *agent)
     uv_timer_start(&agent->look, on_timer, KICK_DELAY_MS + agent->took_ms, 0);
 }
 
+void agent_lease_held(struct agent *agent)
+{
+    if (!agent)
+        return;
+    json_decref(agent->plan);
+    agent->plan = NULL;
+    agent->plan_dirty = true;
+    agent_kick(agent);
+}
+
 static void on_rows(void *arg, const struct store_change *changes, size_t n)
 {
     struct agent *agent = arg;

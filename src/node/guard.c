@@ -200,6 +200,15 @@ void guard_set_addresses(struct guard *guard, const struct guard_address *addres
     guard_page_write(guard->page, &guard->wanted);
 }
 
+void guard_set_external(struct guard *guard, const char *dev)
+{
+    if (!guard)
+        return;
+    memset(guard->wanted.external, 0, sizeof(guard->wanted.external));
+    snprintf(guard->wanted.external, sizeof(guard->wanted.external), "%s", dev);
+    guard_page_write(guard->page, &guard->wanted);
+}
+
 void guard_destroy_guests(struct guard *guard)
 {
     if (!guard)

@@ -3,9 +3,11 @@
  *
  * Concept.  vlingd writes deadline and epoch into a small shared file, <run_dir>/guard.state, after
  *           each acknowledged renewal. The guard looks every 25 ms. From deadline - margin on, it
- *           sends SIGSTOP to every guest and removes the virtual addresses. When the deadline is
- *           extended with the same epoch it sends SIGCONT; with another epoch, or told to destroy,
- *           SIGKILL. It outlives vlingd: a restarted one finds it and goes on feeding it.
+ *           sends SIGSTOP to every guest, removes the virtual addresses and takes the external
+ *           bridge down, so that routers left here answer for no floating address. When the
+ *           deadline is extended with the same epoch it sends SIGCONT and takes the bridge up
+ * again; with another epoch, or told to destroy, SIGKILL, and the bridge waits for vlingd, which
+ *           knows the routers. It outlives vlingd: a restarted one finds it and goes on feeding it.
  * Guests.   <run_dir>/guests/<server id>/pid holds "<decimal pid>\n" (QEMU's -pidfile). A process
  * is a guest only if its /proc/<pid>/cmdline contains the server's id. File.     Guarded by a
  * sequence counter: the guard never acts on a half-written state; a state that stays half-written
@@ -47,6 +49,8 @@ struct guard_address {
     char ip[46];
 };
 void guard_set_addresses(struct guard *guard, const struct guard_address *addresses, size_t count);
+/* The bridge of the external network, to be down while the lease is lost. */
+void guard_set_external(struct guard *guard, const char *dev);
 /* Destroys all guests now (SIGKILL), until guard_update is called again. */
 void guard_destroy_guests(struct guard *guard);
 /* Clean stop (host leaves the cluster, no guests): the guard process ends. */

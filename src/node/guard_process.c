@@ -269,6 +269,40 @@ static void remove_addresses(struct guard_process *process)
     process->addresses_removed = true;
 }
 
+/* ---- the external network ---- */
+
+/* Routers are in namespaces whose way out is this bridge; one that is down passes nothing on. */
+static void set_external(struct guard_process *process, bool up)
+{
+    struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+    char dev[sizeof(process->last.external)];
+    struct {
+        struct nlmsghdr head;
+        struct ifinfomsg body;
+    } message = {
+        .head = {.nlmsg_len = NLMSG_LENGTH(sizeof(struct ifinfomsg)),
+                 .nlmsg_type = RTM_NEWLINK,
+                 .nlmsg_flags = NLM_F_REQUEST,
+                 .nlmsg_seq = ++process->netlink_seq},
+        .body = {.ifi_family = AF_UNSPEC, .ifi_flags = up ? IFF_UP : 0, .ifi_change = IFF_UP}};
+
+    snprintf(dev, sizeof(dev), "%.*s", (int)sizeof(dev) - 1, process->last.external);
+    message.body.ifi_index = dev[0] ? (int)if_nametoindex(dev) : 0;
+    if (message.body.ifi_index == 0 || process->netlink_fd < 0)
+        return;
+    sendto(process->netlink_fd, &message, message.head.nlmsg_len, 0, (struct sockaddr *)&kernel,
+           sizeof(kernel));
+    while (recv(process->netlink_fd, process->names, sizeof(process->names), MSG_DONTWAIT) > 0)
+        ;
+}
+
+/* Again at every look: vlingd may have made it or taken it up before it noticed. */
+static void silence(struct guard_process *process)
+{
+    remove_addresses(process);
+    set_external(process, false);
+}
+
 /* ---- one look ---- */
 
 static void enter(struct guard_process *process, enum guard_phase phase)
@@ -290,6 +324,7 @@ bool guard_process_look(struct guard_process *process, int64_t now)
 {
     struct guard_report *report = &process->page->report;
     struct guard_wanted wanted;
+    bool same_epoch;
 
     if (guard_page_read(process->page, &wanted)) {
         if (memcmp(wanted.addresses, process->last.addresses, sizeof(wanted.addresses)) != 0)
@@ -303,7 +338,7 @@ bool guard_process_look(struct guard_process *process, int64_t now)
     if (process->last.order == GUARD_ORDER_RELEASE)
         return false;
     if (process->last.order == GUARD_ORDER_DESTROY) {
-        remove_addresses(process);
+        silence(process);
         signal_all(process, SIGKILL);
         report->stopped = 0;
         report->run_epoch = 0;
@@ -316,14 +351,18 @@ bool guard_process_look(struct guard_process *process, int64_t now)
     }
     if (now >= process->last.deadline_ms - GUARD_MARGIN_MS) {
         signal_all(process, SIGSTOP);
-        remove_addresses(process);
+        silence(process);
         report->stopped = 1;
         enter(process, GUARD_STOPPED);
         return true;
     }
+    same_epoch = report->run_epoch == process->last.epoch;
     check_epoch(process);
-    if (report->stopped)
+    if (report->stopped) {
         signal_all(process, SIGCONT);
+        if (same_epoch)
+            set_external(process, true);
+    }
     report->stopped = 0;
     process->addresses_removed = false;
     enter(process, GUARD_WATCHING);

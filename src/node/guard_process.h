@@ -5,7 +5,7 @@
 
 #include "node/guard.h"
 
-#define GUARD_MAGIC 0x31475256u
+#define GUARD_MAGIC 0x32475256u
 #define GUARD_LOOK_MS 25
 #define GUARD_PATH_MAX 512
 #define GUARD_GUESTS_MAX 512
@@ -19,6 +19,7 @@ struct guard_wanted {
     uint32_t order;
     uint32_t address_count;
     struct guard_address addresses[GUARD_ADDRESSES_MAX];
+    char external[16]; /* the bridge's name; "": there is none */
 };
 
 struct guard_report {

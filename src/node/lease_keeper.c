@@ -124,7 +124,7 @@ static void hold(struct lease_keeper *keeper)
     keeper->state = KEEPER_HELD;
     log_info("lease held, epoch %lld", (long long)keeper->epoch);
     vip_check(keeper->node);
-    agent_kick(keeper->node->agent);
+    agent_lease_held(keeper->node->agent);
 }
 
 static void on_killed(void *arg, int rc, const struct err *err)

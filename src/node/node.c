@@ -214,6 +214,7 @@ static int open_guard(struct node *node, struct err *err)
         snprintf(address.ip, sizeof(address.ip), "%.45s", vip);
         guard_set_addresses(node->guard, &address, 1);
     }
+    guard_set_external(node->guard, node->config.external_dev[0] ? NETWORK_EXTERNAL_BRIDGE : "");
     return 0;
 }
 

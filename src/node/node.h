@@ -108,6 +108,9 @@ struct agent *agent_start(struct node *node, struct err *err);
 void agent_stop(struct agent *agent);
 /* Something may differ: look again soon. Cheap, may be called often. */
 void agent_kick(struct agent *agent);
+/* Others may have taken over what this host had, and the guard has silenced it: everything is made
+ * sure of again. */
+void agent_lease_held(struct agent *agent);
 
 /* ---- watchman.c ---- */
 /* Heartbeats to and from the others, fed into ha/liveness. */

@@ -84,10 +84,30 @@ sleep 3
 check "one process, on one host" [ "$(cloud_processes "$id" | wc -l)" = 1 ]
 check "not a third boot" [ "$(cloud_boots "$address")" = 2 ]
 
-# Only the daemon hangs: the guard stops its guest before it is started elsewhere.
-host=$(cloud_host_of one)
+# Only the daemon hangs, on the host of the router: the guard stops its guest before that is started
+# elsewhere, and its router, which the kernel goes on with, is not heard any more.
+router_hosts() {
+    for each in c1h1 c2h1 c3h1; do
+        "$vling" lab exec "$each" ls /run/vling/netns | grep -q '^r-' && echo "$each"
+    done
+}
+one_router() {
+    [ "$(router_hosts | wc -l)" = 1 ]
+}
+check "one router, on one host" cloud_wait 30 one_router
+host=$(router_hosts)
+name=one
+if [ "$(cloud_host_of one)" != "$host" ]; then
+    name=two
+    cloud_boot two "${host%h*}"
+    id=$server_id
+fi
+boots=$(cloud_boots "$address")
 daemon() {
     "$vling" lab exec "$host" pkill "-$1" -f '^vlingd --config'
+}
+external_is_up() {
+    "$vling" lab exec "$host" ip -o link show dev br-ext up | grep -q br-ext
 }
 stopped_there() {
     pid=$("$vling" lab exec "$host" pgrep -f "^/usr/bin/qemu.*$id") &&
@@ -95,15 +115,17 @@ stopped_there() {
 }
 daemon STOP
 check "the guest of a daemon that hangs is stopped" cloud_wait 20 stopped_there
-check "the server is on another host" cloud_wait 60 cloud_runs_elsewhere one "$host"
+check "the server is on another host" cloud_wait 60 cloud_runs_elsewhere $name "$host"
 check "it was stopped before that" stopped_there
-check "it has booted there" cloud_wait 90 cloud_has_booted "$address" 3
+check "it has booted there, as the world sees it" cloud_wait 90 cloud_has_booted "$address" $((boots + 1))
 daemon CONT
 check "the old copy is destroyed" cloud_wait 60 gone
+check "so is the old router" cloud_wait 30 one_router
+check "the host is heard outside again" external_is_up
 check "one process, on one host" [ "$(cloud_processes "$id" | wc -l)" = 1 ]
 
 # From the disk, not from the guest's memory of it.
-openstack server reboot --hard one
-check "it boots from its disk" cloud_wait 90 cloud_has_booted "$address" 4
+openstack server reboot --hard $name
+check "it boots from its disk" cloud_wait 90 cloud_has_booted "$address" $((boots + 2))
 check "it lets us in again" cloud_wait_ssh "$address" 60
 check "the disk was written by one at a time" cloud_disk_is_sane "$address"

@@ -4,6 +4,7 @@
 #include "node/guard_process.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -154,6 +155,52 @@ static void a_torn_state_is_not_acted_on(void **state)
     guard_process_free(process);
 }
 
+static bool is_up(const char *dev)
+{
+    char command[128];
+
+    snprintf(command, sizeof(command), "ip -o link show dev %s up | grep -q %s", dev, dev);
+    return system(command) == 0;
+}
+
+/* A bridge in a network namespace of this test's own. */
+static void routers_are_silent_without_a_lease(void **state)
+{
+    struct guard_page *page;
+    struct guard_process *process;
+    struct guard_wanted wanted = {.deadline_ms = 10000, .epoch = 1, .external = "br-ext"};
+    int rc;
+
+    assert_int_equal(unshare(CLONE_NEWNET), 0);
+    assert_int_equal(system("ip link add br-ext type bridge && ip link set br-ext up"), 0);
+    assert_int_equal(guard_page_open(dir, &page), 0);
+    process = guard_process_new(dir, &rc);
+    guard_page_write(page, &wanted);
+    guard_process_look(process, 1000);
+    assert_true(is_up("br-ext"));
+    guard_process_look(process, 10000);
+    assert_false(is_up("br-ext"));
+    /* Nobody takes it up behind the guard's back. */
+    assert_int_equal(system("ip link set br-ext up"), 0);
+    guard_process_look(process, 10025);
+    assert_false(is_up("br-ext"));
+    /* The same epoch: nobody took over meanwhile. */
+    wanted.deadline_ms = 20000;
+    guard_page_write(page, &wanted);
+    guard_process_look(process, 11000);
+    assert_true(is_up("br-ext"));
+    guard_process_look(process, 20000);
+    assert_false(is_up("br-ext"));
+    /* Another one: vlingd knows which routers are still this host's. */
+    wanted.deadline_ms = 30000;
+    wanted.epoch = 2;
+    guard_page_write(page, &wanted);
+    guard_process_look(process, 21000);
+    assert_int_equal(page->report.phase, GUARD_WATCHING);
+    assert_false(is_up("br-ext"));
+    guard_process_free(process);
+}
+
 static struct guard *start(void)
 {
     struct err err = {0};
@@ -215,6 +262,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(self_test),
         cmocka_unit_test_setup_teardown(strangers_are_left_alone, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_torn_state_is_not_acted_on, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(routers_are_silent_without_a_lease, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(the_process_outlives_its_starter, make_dir, remove_dir),
     };
 

@@ -327,6 +327,14 @@ static bool same_head(const json_t *a, const json_t *b)
     return a != NULL;
 }
 
+/* Did the guard take the external bridge down? */
+static bool is_silenced(struct network_driver *driver, const char *ext)
+{
+    struct netlink_link link;
+
+    return ext && *ext && netlink_link_get(driver->nl, EXTERNAL_BRIDGE, &link) == 0 && !link.up;
+}
+
 static int driver_apply(struct network_driver *driver, const json_t *plan, struct err *err)
 {
     const json_t *last = driver->last, *row, *old;
@@ -334,10 +342,11 @@ static int driver_apply(struct network_driver *driver, const json_t *plan, struc
     struct outcome outcome = {0, err};
     size_t i;
 
-    if (last && json_equal((json_t *)last, (json_t *)plan))
+    if (last && json_equal((json_t *)last, (json_t *)plan) && !is_silenced(driver, ext))
         return 0;
     if (!same_head(last, plan))
         last = NULL;
+    sweep_all(driver, plan);
     if (ext && *ext)
         failed(&outcome, external_ensure(driver, ext), "the external device", ext, NULL);
     json_array_foreach(json_object_get(plan, "networks"), i, row)
@@ -352,7 +361,6 @@ static int driver_apply(struct network_driver *driver, const json_t *plan, struc
             failed(&outcome, router_ensure(driver, row, plan), "router", json_str(row, "id", ""),
                    NULL);
     }
-    sweep_all(driver, plan);
     json_decref(driver->last);
     /* After a failure nothing is taken for granted the next time. */
     driver->last = outcome.rc == 0 ? json_incref((json_t *)plan) : NULL;

@@ -15,7 +15,7 @@
 #include "io/netlink.h"
 
 #define NAME_SIZE 16
-#define EXTERNAL_BRIDGE "br-ext"
+#define EXTERNAL_BRIDGE NETWORK_EXTERNAL_BRIDGE
 #define ALIAS "vling"
 
 struct announcer;
