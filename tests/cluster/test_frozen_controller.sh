@@ -88,7 +88,9 @@ check "not a third boot" [ "$(cloud_boots "$address")" = 2 ]
 # elsewhere, and its router, which the kernel goes on with, is not heard any more.
 router_hosts() {
     for each in c1h1 c2h1 c3h1; do
-        "$vling" lab exec "$each" ls /run/vling/netns | grep -q '^r-' && echo "$each"
+        if "$vling" lab exec "$each" ls /run/vling/netns | grep -q '^r-'; then
+            echo "$each"
+        fi
     done
 }
 one_router() {
