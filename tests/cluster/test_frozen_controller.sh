@@ -120,6 +120,13 @@ check "the guest of a daemon that hangs is stopped" cloud_wait 20 stopped_there
 check "the server is on another host" cloud_wait 60 cloud_runs_elsewhere $name "$host"
 check "it was stopped before that" stopped_there
 check "it has booted there, as the world sees it" cloud_wait 90 cloud_has_booted "$address" $((boots + 1))
+asked_anew() {
+    "$vling" lab exec internet ip neigh flush dev inet0
+    cloud_answers "$address"
+}
+for look in 1 2 3 4 5 6; do
+    check "who asks for its address finds one router, the new one ($look)" asked_anew
+done
 daemon CONT
 check "the old copy is destroyed" cloud_wait 60 gone
 check "so is the old router" cloud_wait 30 one_router
