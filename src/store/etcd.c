@@ -13,6 +13,7 @@
 #define PAUSE_MS 40
 #define SIZE_EVERY_MS 10000
 #define REACHABLE_MS 3000
+#define OVERDUE_MS 200
 #define LOOK_MS 1000 /* how often, and how long for an answer */
 
 /* How long an attempt may take before the next endpoint is tried: short at first, since a dead
@@ -167,6 +168,7 @@ static void op_finish(struct etcd_op *op, struct etcd_reply *reply)
     struct etcd *etcd = op->etcd;
 
     etcd_alarm_stop(etcd, &op->again);
+    etcd_alarm_stop(etcd, &op->overdue);
     if (op->prev)
         op->prev->next = op->next;
     else
@@ -247,6 +249,38 @@ static void op_done(struct etcd_op *op, struct etcd_reply *reply)
         look_around(etcd, reply->term);
 }
 
+static void open_http2(struct etcd *etcd)
+{
+    uv_loop_t *loop = etcd->timer->loop;
+    const struct http_client_options options = {.ca_file = etcd->ca_file,
+                                                .cert_file = etcd->cert_file,
+                                                .key_file = etcd->key_file,
+                                                .http2 = true};
+
+    etcd->http2 = http_client_new(loop, &options, NULL);
+    if (!etcd->http2)
+        abort();
+}
+
+/* libcurl keeps an HTTP/2 connection on which a call failed and sends the next one there, where it
+ * closes one of HTTP/1.1. What is wrong with it would be wrong with every question that follows. */
+static void renew_http2(struct etcd *etcd)
+{
+    struct http_client *old = etcd->http2;
+
+    open_http2(etcd);
+    http_client_free(old); /* what else is under way calls back, now or soon, and tries again */
+}
+
+/* libcurl should have ended it before. */
+static void op_overdue(void *arg)
+{
+    struct etcd_op *op = arg;
+
+    log_warn("store: a question to %s was lost", op->etcd->endpoints[op->endpoint].url);
+    renew_http2(op->etcd);
+}
+
 /* gRPC tells errors after the body, which is empty then. None of them decides for a question. */
 static void op_read_grpc(struct etcd_op *op, const struct http_answer *answer)
 {
@@ -284,10 +318,13 @@ static void op_answered(void *arg, const struct http_answer *answer)
     struct etcd_op *op = arg;
 
     op->call = NULL;
-    if (op->etcd->closing || answer->rc == -ECANCELED) {
+    etcd_alarm_stop(op->etcd, &op->overdue);
+    if (op->etcd->closing || (answer->rc == -ECANCELED && !op->grpc)) {
         op_end(op, -ECANCELED);
         return;
     }
+    if (op->grpc && answer->rc < 0 && answer->rc != -ECANCELED)
+        renew_http2(op->etcd);
     if (answer->sent_again)
         op->open_copies = true;
     if (answer->rc < 0) {
@@ -333,6 +370,9 @@ static void op_try(void *arg)
     op->call = http_call(op->grpc ? etcd->http2 : etcd->http, &options);
     if (!op->call)
         op_again(op, "out of memory", true);
+    else if (op->grpc)
+        etcd_alarm_set(etcd, &op->overdue, clock_now_ms() + options.timeout_ms + OVERDUE_MS,
+                       op_overdue, op);
 }
 
 static struct etcd_op *op_new(struct etcd *etcd, const char *path, struct buf *body,
@@ -392,6 +432,9 @@ static void etcd_free(struct etcd *etcd)
     for (int i = 0; i < etcd->endpoint_count; i++)
         free(etcd->endpoints[i].url);
     free(etcd->writer);
+    free(etcd->ca_file);
+    free(etcd->cert_file);
+    free(etcd->key_file);
     free(etcd);
 }
 
@@ -459,8 +502,20 @@ static const struct store_engine engine_etcd = {
     .status = etcd_status,
 };
 
+static char *copy_of(const char *text)
+{
+    char *copy = text ? strdup(text) : NULL;
+
+    if (text && !copy)
+        abort();
+    return copy;
+}
+
 static int copy_options(struct etcd *etcd, const struct store_etcd_options *options)
 {
+    etcd->ca_file = copy_of(options->ca_file);
+    etcd->cert_file = copy_of(options->cert_file);
+    etcd->key_file = copy_of(options->key_file);
     etcd->secure = true;
     for (size_t i = 0; options->endpoints && options->endpoints[i]; i++) {
         etcd->secure = etcd->secure && strncmp(options->endpoints[i], "https://", 8) == 0;
@@ -471,7 +526,7 @@ static int copy_options(struct etcd *etcd, const struct store_etcd_options *opti
             return -ENOMEM;
         etcd->endpoint_count++;
     }
-    etcd->writer = options->writer ? strdup(options->writer) : NULL;
+    etcd->writer = copy_of(options->writer);
     if (etcd->endpoint_count == 0 || !store_name_ok(etcd->writer) || strchr(etcd->writer, '/'))
         return -EINVAL;
     return 0;
@@ -499,9 +554,9 @@ struct store *store_open_etcd(uv_loop_t *loop, const struct store_etcd_options *
     uv_timer_init(loop, etcd->timer);
     etcd->timer->data = etcd;
     etcd->http = http_client_new(loop, &http, err);
-    http.http2 = true;
-    etcd->http2 = http_client_new(loop, &http, err);
-    if (!etcd->http || !etcd->http2 || store_init(&etcd->store, &engine_etcd, loop) < 0 ||
+    if (etcd->secure)
+        open_http2(etcd);
+    if (!etcd->http || store_init(&etcd->store, &engine_etcd, loop) < 0 ||
         etcd_txns_open(etcd) < 0 || etcd_barriers_open(etcd) < 0 || etcd_watch_open(etcd) < 0)
         abort();
     return &etcd->store;

@@ -62,6 +62,7 @@ struct etcd_op {
     bool open_copies;
     struct http_call *call;
     struct etcd_alarm again;
+    struct etcd_alarm overdue; /* of gRPC */
     etcd_op_cb *cb;
     void *arg;
 };
@@ -85,7 +86,7 @@ struct etcd {
     int current;         /* asked first: the leader, if it answers */
     int64_t leader_term; /* in which it was looked for */
     int64_t looked_ms;
-    char *writer;
+    char *writer, *ca_file, *cert_file, *key_file;
     uv_timer_t *timer;
     struct etcd_alarm *alarms;
     struct etcd_op *ops;

@@ -603,6 +603,26 @@ static void on_barrier(void *arg, int rc)
     *(struct barrier *)arg = (struct barrier){rc, true};
 }
 
+/* What everybody knows at the end, for whoever has to find out why it is not all. */
+static void print_state(void)
+{
+    struct store_status status;
+    char command[128];
+
+    for (int i = 0; i < CLIENTS; i++) {
+        store_get_status(clients[i].store, &status);
+        print_message("client %d: revision %lld, the mirror's %lld, %d under way, %s\n", i,
+                      (long long)status.revision, (long long)mirror_revision(clients[i].mirror),
+                      clients[i].in_flight, status.detail);
+    }
+    for (int i = 0; i < MEMBERS; i++) {
+        print_message("the end of the log of %s:\n", members[i].name);
+        snprintf(command, sizeof(command), "tail -n 8 %s | cut -c1-300", members[i].log);
+        if (system(command) != 0)
+            print_message("cannot be read\n");
+    }
+}
+
 /* Until everybody has been told everything: a barrier answered to each, one after the other. */
 static void settle(void)
 {
@@ -611,6 +631,8 @@ static void settle(void)
     over = true;
     while (!all_ended() && clock_now_ms() < end)
         spin(20);
+    if (!all_ended())
+        print_state();
     assert_true(all_ended());
     spin(2 * OP_TIMEOUT_MS); /* what is unknown may still take effect */
     for (int i = 0; i < CLIENTS; i++) {
@@ -622,6 +644,8 @@ static void settle(void)
             while (!barrier.done)
                 spin(5);
         }
+        if (barrier.rc != 0)
+            print_state();
         assert_int_equal(barrier.rc, 0);
     }
 }
