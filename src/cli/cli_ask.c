@@ -246,8 +246,8 @@ int cli_ask(struct cli_daemon *daemon, const char *path, const json_t *body, jso
 
         buf_clear(&answer);
         rc = ask_one(daemon, target, path, text, &answer, &status, why);
-        /* Reading can be repeated elsewhere, also if that host is just stopping (503); a change only
-         * if it certainly did not arrive. */
+        /* Reading can be repeated elsewhere, also if that host is just stopping (503); a change
+         * only if it certainly did not arrive. */
         if ((rc == 0 && (body || status != 503)) || (body && rc != -EHOSTUNREACH))
             break;
         daemon->current = (daemon->current + 1) % daemon->count;
