@@ -6,14 +6,17 @@
 
 #include <errno.h>
 #include <ftw.h>
+#include <mntent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define TOKEN_WAIT_MS 60000
+#define EXIT_ANOTHER_LAB 3
 #define READY_WAIT_MS 180000
 
 static const char usage[] =
@@ -23,7 +26,9 @@ static const char usage[] =
     "vlingd.\n"
     "\n"
     "  up [--cabinets N] [--hosts N] [--vlingd FILE] [--restore FILE] [--no-wait]\n"
-    "                          start N cabinets (3) of N hosts (3) and wait until the API answers\n"
+    "                          start N cabinets (3) of N hosts (3) and wait until the API answers;"
+    "\n"
+    "                          status 3: another lab is there, and was left as it is\n"
     "  down                    remove all of it, with its disks; also what a crash left\n"
     "  status [-f FORMAT]      hosts, their power and their links\n"
     "  power off|on WHAT...    cut or give the power of hosts (c1h2), cabinets (c1) or all\n"
@@ -55,10 +60,25 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     return 0;
 }
 
+/* Disks that were put into hosts' folders. */
+static void unmount_all(void)
+{
+    FILE *mounts = setmntent("/proc/self/mounts", "r");
+    struct mntent *each;
+
+    while (mounts && (each = getmntent(mounts))) {
+        if (strncmp(each->mnt_dir, LAB_DIR "/", strlen(LAB_DIR "/")) == 0)
+            umount2(each->mnt_dir, MNT_DETACH);
+    }
+    if (mounts)
+        endmntent(mounts);
+}
+
 static int remove_all(struct lab *lab, struct err *err)
 {
     lab_host_kill_all(lab);
     lab_wire_down();
+    unmount_all();
     nftw(LAB_DIR, remove_one, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
     /* Only the empty ones go: a real host's configuration is not the lab's. */
     for (size_t i = 0; i < sizeof(mount_points) / sizeof(mount_points[0]); i++)
@@ -221,17 +241,39 @@ static int build(struct lab *lab, const char *restore, struct err *err)
     return rc;
 }
 
-/* A lab whose switches went with a restart of the machine cannot go on. Another one is kept. */
+/* Is it only the rest of a lab? Its switches go with a restart of the machine, all of its hosts at
+ * once when something kills their processes, and a start that was cut off leaves no record. A lab
+ * that was switched off is whole. */
+static bool is_wreck(const struct lab *lab)
+{
+    size_t on = 0, alive = 0;
+
+    if (lab->count == 0 || !lab_wire_stands())
+        return lab->count > 0 || lab_wire_stands();
+    for (size_t i = 0; i < lab->count; i++) {
+        on += lab->host[i].pid > 0;
+        alive += lab_host_alive(&lab->host[i]);
+    }
+    return on > 0 && alive == 0;
+}
+
 static int open_to_build(struct lab *lab, struct err *err)
 {
     int rc = lab_open(lab, true, err);
 
-    if (rc < 0 || lab->count == 0 || lab_wire_stands())
+    if (rc < 0 || !is_wreck(lab))
         return rc;
-    printf("what a restart of the machine left of the last lab is removed\n");
+    printf("what is left of a lab that ended unasked is removed\n");
     rc = remove_all(lab, err);
     lab_close(lab);
     return rc < 0 ? rc : lab_open(lab, true, err);
+}
+
+/* Another lab is there and was not touched: a status of its own tells scripts not to remove it. */
+static int refused(int rc, const struct err *err)
+{
+    cli_failed(rc, err);
+    return EXIT_ANOTHER_LAB;
 }
 
 static int lab_up(int argc, char **argv, struct err *err)
@@ -242,11 +284,14 @@ static int lab_up(int argc, char **argv, struct err *err)
 
     if (rc == 0)
         rc = open_to_build(&lab, err);
+    if (rc == -EBUSY)
+        return refused(rc, err);
     if (rc < 0)
         return rc;
     if (lab.count > 0) {
         rc = err_set(err, -EEXIST, "there is a lab already", "it is recorded in " LAB_DIR,
                      "look at it: vling lab status; remove it: vling lab down");
+        rc = refused(rc, err);
     } else {
         lab_shape(&lab, options.cabinets, options.hosts);
         rc = find_vlingd(&lab, options.vlingd, err);

@@ -74,7 +74,8 @@ struct lab_host *lab_find(struct lab *lab, const char *name);
 unsigned lab_cabinet(const struct lab *lab, const char *name);
 bool lab_host_alive(const struct lab_host *host);
 bool lab_is_controller(const struct lab *lab, const struct lab_host *host);
-/* Start time of a process in clock ticks (field 22 of /proc/<pid>/stat), 0 if there is none. */
+/* Start time of a process in clock ticks (field 22 of /proc/<pid>/stat), 0 if there is none or
+ * it has ended and only its parent has not noticed. */
 unsigned long long lab_start_time(pid_t pid);
 
 /* lab_config.c ------------------------------------------------------------------------------ */

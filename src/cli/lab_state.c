@@ -189,17 +189,19 @@ bool lab_is_controller(const struct lab *lab, const struct lab_host *host)
 unsigned long long lab_start_time(pid_t pid)
 {
     unsigned long long start = 0;
-    char path[64], *text = NULL, *after;
+    char path[64], *text = NULL, *after, state;
 
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
     if (pid <= 0 || file_read(path, 4096, &text, NULL) < 0)
         return 0;
     /* The command in parentheses may hold blanks; fields are counted after the last one. */
     after = strrchr(text, ')');
-    if (!after || sscanf(after + 1,
-                         " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
-                         "%*d %*d %llu",
-                         &start) != 1)
+    if (!after ||
+        sscanf(after + 1,
+               " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
+               "%*d %*d %llu",
+               &state, &start) != 2 ||
+        state == 'Z' || state == 'X')
         start = 0;
     free(text);
     return start;

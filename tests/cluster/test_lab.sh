@@ -69,16 +69,35 @@ check "others of the cabinet together" reach c2h1 10.10.2.3
 "$vling" lab heal
 check "healed" cloud_wait 5 reach c1h2 10.10.3.2
 
-# A lab that is there is not replaced, unless the machine was restarted: its processes and the bound
-# namespaces are gone then, and its records are not.
-check_not "a lab that runs is kept" "$vling" lab up --no-wait --vlingd "$work/vlingd"
+# A lab that is there is not replaced.
+up() {
+    "$vling" lab up --no-wait --vlingd "$work/vlingd"
+}
+up_status() {
+    status=0
+    up || status=$?
+    echo "$status"
+}
+check "a lab that runs is kept" [ "$(up_status)" = 3 ]
+check "and goes on" reach c1h1 10.10.3.2
 "$vling" lab power off all
-check_not "so is one that is switched off" "$vling" lab up --no-wait --vlingd "$work/vlingd"
+check "so is one that is switched off" [ "$(up_status)" = 3 ]
+
+# Its rest is: after a restart of the machine (its processes and the bound namespaces are gone), when
+# all of its processes were killed, and when its start was cut off.
 umount /run/vling-lab/ns/*
 ip link del vl-lab0
-check "the rest of a lab is replaced after a restart" \
-    "$vling" lab up --no-wait --vlingd "$work/vlingd"
+check "the rest of a lab is replaced after a restart" up
 check "and works" cloud_wait 5 reach c1h1 10.10.3.2
+pgrep -f '^vling lab-init ' | xargs kill -KILL
+check "all dead" cloud_wait 10 sh -c "! '$vling' lab status -f value | grep -qw on"
+check "as is one whose processes were all killed" up
+check "which works" cloud_wait 5 reach c1h1 10.10.3.2
+mount -t tmpfs none /var/lib/vling-lab/hosts/c1h1/lib
+"$vling" lab power off all
+rm /var/lib/vling-lab/lab.json
+check "and one whose start was cut off" up
+check "which works, too" cloud_wait 5 reach c1h1 10.10.3.2
 
 # A crash of the lab: its records are gone.
 rm /var/lib/vling-lab/lab.json
