@@ -45,7 +45,8 @@ enum api_flag {
     API_NO_DB = 1 << 3,  /* answers without rows: no barrier is taken */
     API_STREAM = 1 << 4, /* body goes to the image sink (api/image.c) */
     /* The answer depends on the request, on who asks and on rows, and not on the time: its text is
-     * kept until a row changes (api/known.h). For lists, which are asked for again and again. */
+     * kept until a row changes of those tables (api/known.h). For lists, which are asked for again
+     * and again. */
     API_STEADY = 1 << 5,
 };
 

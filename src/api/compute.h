@@ -53,7 +53,9 @@ json_t *compute_server_to_change(struct api_req *req);
 /* The strings in `ret` live as long as `*ret_state` (new reference or NULL) and `server`. */
 void compute_status(struct api_req *req, const json_t *server, struct server_status *ret,
                     json_t **ret_state);
+/* The ports of a server in their order, to be read only; and such that may be changed. */
 json_t *compute_server_ports(struct api_req *req, const char *server_id);
+json_t *compute_server_own_ports(struct api_req *req, const char *server_id);
 /* {"<network name>": [{version, addr, ...}]}; `plain` without the OS-EXT members. */
 json_t *compute_addresses(struct api_req *req, const json_t *ports, bool plain);
 

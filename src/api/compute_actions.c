@@ -122,7 +122,7 @@ static void change_groups(struct api_req *req, json_t *server, const json_t *arg
         return;
     if (add && api_security_group_use(req, group) < 0)
         return;
-    ports = compute_server_ports(req, id);
+    ports = compute_server_own_ports(req, id);
     json_array_foreach(ports, i, port)
     {
         if (json_has_str(port, "security_groups", group) == add)

@@ -154,7 +154,7 @@ static json_t *select_servers(struct api_req *req)
 
     buf_init(&filter.sql, 4096);
     if (filter_read(req, &filter) == 0 && !filter.sql.failed) {
-        rows = mirror_select_json(req->db, "server", buf_text(&filter.sql), filter.params);
+        rows = mirror_select_shared_json(req->db, "server", buf_text(&filter.sql), filter.params);
         kept = json_array();
         json_array_foreach(rows, i, row)
         {
@@ -273,7 +273,7 @@ void compute_server_delete(struct api_req *req)
         json_put_str(server, "updated_at", req->now);
         mirror_txn_update(req->txn, "server", server);
     } else {
-        ports = compute_server_ports(req, id);
+        ports = compute_server_own_ports(req, id);
         json_array_foreach(ports, i, port) api_port_release(req, port);
         json_decref(ports);
         store_txn_expect(req->txn, "server", id, json_int(server, "_rev", 0));

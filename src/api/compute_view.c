@@ -41,17 +41,23 @@ json_t *compute_server_to_change(struct api_req *req)
 void compute_status(struct api_req *req, const json_t *server, struct server_status *ret,
                     json_t **ret_state)
 {
-    *ret_state = mirror_get(req->db, "server_state", json_str(server, "id", ""), NULL);
+    *ret_state = mirror_get_shared(req->db, "server_state", json_str(server, "id", ""));
     server_status(server, *ret_state, ret);
 }
 
+#define PORTS_OF                                                                                   \
+    "WHERE device_id = ? AND device_owner LIKE 'compute:%' "                                       \
+    "ORDER BY IFNULL(json_extract(body, '$.device_index'), 99), "                                  \
+    "json_extract(body, '$.created_at'), id"
+
 json_t *compute_server_ports(struct api_req *req, const char *server_id)
 {
-    return mirror_select(req->db, "port",
-                         "WHERE device_id = ? AND device_owner LIKE 'compute:%' "
-                         "ORDER BY IFNULL(json_extract(body, '$.device_index'), 99), "
-                         "json_extract(body, '$.created_at'), id",
-                         "s", server_id);
+    return mirror_select_shared(req->db, "port", PORTS_OF, "s", server_id);
+}
+
+json_t *compute_server_own_ports(struct api_req *req, const char *server_id)
+{
+    return mirror_select(req->db, "port", PORTS_OF, "s", server_id);
 }
 
 /* ---- addresses ---- */
@@ -71,8 +77,8 @@ static void add_address(json_t *list, const char *address, const char *mac, cons
 static void add_port(struct api_req *req, json_t *list, const json_t *port, bool plain)
 {
     const char *mac = json_str(port, "mac_address", "");
-    json_t *floating =
-        mirror_select(req->db, "floatingip", "WHERE port_id = ?", "s", json_str(port, "id", ""));
+    json_t *floating = mirror_select_shared(req->db, "floatingip", "WHERE port_id = ?", "s",
+                                            json_str(port, "id", ""));
     const json_t *ip, *row;
     size_t i;
 

@@ -8,20 +8,27 @@
 #define BEARERS 256 /* by the first byte of the key: a newer one takes the place */
 #define ANSWERS 256
 
+/* What something follows from: it holds while these tables have that version. */
+struct basis {
+    mirror_tables tables;
+    uint64_t version;
+};
+
 struct bearer {
     unsigned char key[KEY_SIZE];
+    struct basis basis;
     struct known_bearer known;
 };
 
 struct answer {
     unsigned char key[KEY_SIZE];
+    struct basis basis;
     size_t size;
     char text[];
 };
 
 struct known {
     struct mirror *mirror;
-    uint64_t version; /* of the mirror's rows that all of it follows from */
     struct bearer *bearers[BEARERS];
     struct answer *answers[ANSWERS];
     size_t answers_size;
@@ -49,21 +56,16 @@ static void forget_answers(struct known *known)
         forget_answer(known, &known->answers[i]);
 }
 
-static void forget_all(struct known *known)
+static struct basis basis_now(const struct known *known)
 {
-    for (size_t i = 0; i < BEARERS; i++)
-        forget_bearer(&known->bearers[i]);
-    forget_answers(known);
+    mirror_tables tables = mirror_reads(known->mirror);
+
+    return (struct basis){.tables = tables, .version = mirror_version(known->mirror, tables)};
 }
 
-/* Forgets what followed from other rows than those of now. */
-static void renew(struct known *known)
+static bool holds(const struct known *known, const struct basis *basis)
 {
-    uint64_t version = mirror_version(known->mirror);
-
-    if (known->version != version)
-        forget_all(known);
-    known->version = version;
+    return mirror_version(known->mirror, basis->tables) == basis->version;
 }
 
 struct known *known_new(struct mirror *mirror)
@@ -79,7 +81,9 @@ void known_free(struct known *known)
 {
     if (!known)
         return;
-    forget_all(known);
+    for (size_t i = 0; i < BEARERS; i++)
+        forget_bearer(&known->bearers[i]);
+    forget_answers(known);
     free(known);
 }
 
@@ -88,7 +92,6 @@ void known_free(struct known *known)
 static struct bearer **bearer_place(struct known *known, const char *text,
                                     unsigned char key[KEY_SIZE])
 {
-    renew(known);
     crypto_generichash(key, KEY_SIZE, (const unsigned char *)text, strlen(text), NULL, 0);
     return &known->bearers[key[0]];
 }
@@ -98,7 +101,10 @@ const struct known_bearer *known_bearer(struct known *known, const char *text)
     unsigned char key[KEY_SIZE];
     const struct bearer *bearer = *bearer_place(known, text, key);
 
-    return bearer && memcmp(bearer->key, key, KEY_SIZE) == 0 ? &bearer->known : NULL;
+    if (!bearer || memcmp(bearer->key, key, KEY_SIZE) != 0 || !holds(known, &bearer->basis))
+        return NULL;
+    mirror_reads_add(known->mirror, bearer->basis.tables);
+    return &bearer->known;
 }
 
 void known_put_bearer(struct known *known, const char *text, const struct known_bearer *bearer)
@@ -111,6 +117,7 @@ void known_put_bearer(struct known *known, const char *text, const struct known_
     if (!*at)
         return;
     memcpy((*at)->key, key, KEY_SIZE);
+    (*at)->basis = basis_now(known);
     (*at)->known = *bearer;
     json_incref((*at)->known.auth.token);
 }
@@ -142,7 +149,6 @@ static struct answer **answer_place(struct known *known, const struct api_req *r
 {
     crypto_generichash_state hash;
 
-    renew(known);
     crypto_generichash_init(&hash, NULL, 0, KEY_SIZE);
     add(&hash, req->service->name);
     add(&hash, req->path);
@@ -167,10 +173,11 @@ static void reply_text(struct api_req *req, char *text)
 bool known_recall(struct api_req *req)
 {
     unsigned char key[KEY_SIZE];
-    const struct answer *answer = *answer_place(api_known(req->api), req, key);
+    struct known *known = api_known(req->api);
+    const struct answer *answer = *answer_place(known, req, key);
     char *text = NULL;
 
-    if (answer && memcmp(answer->key, key, KEY_SIZE) == 0)
+    if (answer && memcmp(answer->key, key, KEY_SIZE) == 0 && holds(known, &answer->basis))
         text = strdup(answer->text);
     if (text)
         reply_text(req, text);
@@ -193,6 +200,7 @@ static void put_answer(struct known *known, struct api_req *req, const char *tex
         return;
     memcpy((*at)->key, key, KEY_SIZE);
     memcpy((*at)->text, text, strlen(text) + 1);
+    (*at)->basis = basis_now(known);
     (*at)->size = size;
     known->answers_size += size;
 }

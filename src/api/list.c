@@ -392,8 +392,8 @@ static void reverse_rows(json_t *rows)
 
 static json_t *run(struct query *query, bool *ret_more)
 {
-    json_t *rows = mirror_select_json(query->req->db, query->resource->table, buf_text(&query->sql),
-                                      query->params);
+    json_t *rows = mirror_select_shared_json(query->req->db, query->resource->table,
+                                             buf_text(&query->sql), query->params);
     bool more = (int64_t)json_array_size(rows) > query->limit;
 
     if (more)

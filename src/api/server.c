@@ -423,6 +423,7 @@ static void run(struct api_call *call)
     clear_auth(req);
     store_txn_free(req->txn);
     req->txn = store_txn_new();
+    mirror_reads_begin(req->db); /* an answer that is kept follows from these tables */
     if (!admit(call) || (req->route->flags & API_STEADY && known_recall(req))) {
         send_answer(call);
         return;

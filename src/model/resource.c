@@ -387,8 +387,11 @@ json_t *resource_view(const struct resource *resource, const json_t *row, bool a
         if (field->flags & FIELD_INTERNAL || (field->flags & FIELD_ADMIN && !admin))
             continue;
         /* Copies of containers, so that a handler may complete the view without touching the
-         * row, which may be on its way into a transaction. */
-        json_object_set_new(view, api_name_of(field), value ? json_deep_copy(value) : json_null());
+         * row, which may be on its way into a transaction or be shared. */
+        if (json_is_object(value) || json_is_array(value))
+            json_object_set_new(view, api_name_of(field), json_deep_copy(value));
+        else
+            json_object_set(view, api_name_of(field), value ? value : json_null());
     }
     return view;
 }

@@ -14,7 +14,8 @@
 
 #define LISTENERS_MAX 8
 #define STATEMENTS_MAX 64
-#define SHARED_MAX 256
+#define SHARED_MAX 4096
+#define TABLES_MAX 64 /* bits of mirror_tables */
 
 /* One who waits for a revision. */
 struct waiter {
@@ -31,7 +32,9 @@ struct mirror {
     struct store *store;
     sqlite3 *db;
     int64_t revision;
-    uint64_t version;
+    uint64_t version;                   /* of the last change */
+    uint64_t table_version[TABLES_MAX]; /* of the last change in each of resource_all */
+    mirror_tables reads;
     bool ready;
     struct {
         mirror_listener *call;
@@ -41,13 +44,14 @@ struct mirror {
     struct {
         sqlite3_stmt *stmt; /* NULL: free */
         uint64_t used;
+        mirror_tables tables;     /* that it reads */
     } statements[STATEMENTS_MAX]; /* compiled once: the same few are asked again and again */
     uint64_t statements_used;
-    json_t *shared; /* "table/id" -> row or null, as of `shared_version` */
-    uint64_t shared_version;
-    struct waiter *asking;  /* for the revision to wait for; the store minds their deadlines */
-    struct waiter *waiters; /* for their revision */
-    uv_timer_t *timer;      /* the waiters' deadlines */
+    mirror_tables compiling; /* the tables of the statement that is being compiled */
+    json_t *shared;          /* "table/id" -> row, or null if there is none */
+    struct waiter *asking;   /* for the revision to wait for; the store minds their deadlines */
+    struct waiter *waiters;  /* for their revision */
+    uv_timer_t *timer;       /* the waiters' deadlines */
 };
 
 /* ---- opening ---- */
@@ -103,6 +107,34 @@ static int create_table(struct mirror *mirror, const struct resource *resource)
     return rc;
 }
 
+/* The table's place in resource_all, TABLES_MAX if there is none of that name. */
+static size_t table_at(const char *table)
+{
+    size_t at = 0;
+
+    while (resource_all[at] && strcmp(resource_all[at]->table, table) != 0)
+        at++;
+    return resource_all[at] ? at : TABLES_MAX;
+}
+
+static mirror_tables set_of(const char *table)
+{
+    size_t at = table_at(table);
+
+    return at < TABLES_MAX ? (mirror_tables)1 << at : 0;
+}
+
+/* SQLite asks about each table that a statement reads while it compiles it. */
+static int on_access(void *arg, int action, const char *table, const char *column,
+                     const char *database, const char *trigger)
+{
+    struct mirror *mirror = arg;
+
+    if (action == SQLITE_READ && table)
+        mirror->compiling |= set_of(table);
+    return SQLITE_OK;
+}
+
 struct mirror *mirror_open_detached(struct err *err)
 {
     struct mirror *mirror = calloc(1, sizeof(*mirror));
@@ -114,7 +146,9 @@ struct mirror *mirror_open_detached(struct err *err)
         return NULL;
     }
     for (size_t i = 0; rc == 0 && resource_all[i]; i++)
-        rc = create_table(mirror, resource_all[i]);
+        rc = i < TABLES_MAX ? create_table(mirror, resource_all[i]) : -E2BIG;
+    sqlite3_set_authorizer(mirror->db, on_access, mirror);
+    mirror->shared = json_object();
     if (rc < 0) {
         err_set(err, rc, "cannot open the mirror", sqlite3_errmsg(mirror->db), NULL);
         mirror_close(mirror);
@@ -226,6 +260,7 @@ static sqlite3_stmt *compile_new(struct mirror *mirror, const char *sql, size_t 
     sqlite3_stmt *stmt = NULL;
     const char *tail = NULL;
 
+    mirror->compiling = 0;
     if (sqlite3_prepare_v3(mirror->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt, &tail) !=
             SQLITE_OK ||
         (tail && *tail)) {
@@ -236,6 +271,8 @@ static sqlite3_stmt *compile_new(struct mirror *mirror, const char *sql, size_t 
     sqlite3_finalize(mirror->statements[at].stmt);
     mirror->statements[at].stmt = stmt;
     mirror->statements[at].used = ++mirror->statements_used;
+    mirror->statements[at].tables = mirror->compiling;
+    mirror->reads |= mirror->compiling;
     return stmt;
 }
 
@@ -249,6 +286,7 @@ static sqlite3_stmt *compile(struct mirror *mirror, const char *sql)
 
         if (stmt && strcmp(sqlite3_sql(stmt), sql) == 0) {
             mirror->statements[i].used = ++mirror->statements_used;
+            mirror->reads |= mirror->statements[i].tables;
             return stmt;
         }
         if (mirror->statements[i].used < mirror->statements[oldest].used)
@@ -263,15 +301,26 @@ static void end_statement(sqlite3_stmt *stmt)
     sqlite3_clear_bindings(stmt);
 }
 
+static bool shared_key(char key[2 * STORE_NAME_MAX + 2], const char *table, const char *id)
+{
+    int size = snprintf(key, 2 * STORE_NAME_MAX + 2, "%s/%s", table, id);
+
+    return size > 0 && size < 2 * STORE_NAME_MAX + 2;
+}
+
 static void apply_one(struct mirror *mirror, const struct store_change *change)
 {
-    char sql[STORE_NAME_MAX + 64], *body = NULL;
+    char sql[STORE_NAME_MAX + 64], key[2 * STORE_NAME_MAX + 2], *body = NULL;
+    size_t at = table_at(change->table);
     sqlite3_stmt *stmt;
 
-    if (!resource_find(change->table)) {
+    if (at == TABLES_MAX) {
         log_debug("mirror: no table %s (written by a newer release?)", change->table);
         return;
     }
+    mirror->table_version[at] = mirror->version;
+    if (shared_key(key, change->table, change->id))
+        json_object_del(mirror->shared, key);
     snprintf(sql, sizeof(sql),
              change->row ? "INSERT OR REPLACE INTO \"%s\" (id, rev, body) VALUES (?, ?, ?)"
                          : "DELETE FROM \"%s\" WHERE id = ?",
@@ -374,8 +423,11 @@ static void on_reset(void *arg, int64_t revision, const struct store_change *cha
         snprintf(sql, sizeof(sql), "DELETE FROM \"%s\"", resource_all[i]->table);
         run(mirror, sql);
     }
+    json_object_clear(mirror->shared);
     apply_all(mirror, changes, n);
     mirror->version++;
+    for (size_t i = 0; i < TABLES_MAX; i++)
+        mirror->table_version[i] = mirror->version;
     mirror->revision = revision;
     mirror->ready = true;
     tell_listeners(mirror, NULL, 0);
@@ -392,9 +444,30 @@ int64_t mirror_revision(const struct mirror *mirror)
     return mirror->revision;
 }
 
-uint64_t mirror_version(const struct mirror *mirror)
+uint64_t mirror_version(const struct mirror *mirror, mirror_tables tables)
 {
-    return mirror->version;
+    uint64_t last = 1;
+
+    for (size_t i = 0; i < TABLES_MAX; i++) {
+        if (tables & (mirror_tables)1 << i && mirror->table_version[i] > last)
+            last = mirror->table_version[i];
+    }
+    return last;
+}
+
+void mirror_reads_begin(struct mirror *mirror)
+{
+    mirror->reads = 0;
+}
+
+mirror_tables mirror_reads(const struct mirror *mirror)
+{
+    return mirror->reads;
+}
+
+void mirror_reads_add(struct mirror *mirror, mirror_tables tables)
+{
+    mirror->reads |= tables;
 }
 
 void mirror_listen(struct mirror *mirror, mirror_listener *listener, void *arg)
@@ -492,24 +565,27 @@ json_t *mirror_get(struct mirror *mirror, const char *table, const char *id, int
     return row;
 }
 
+/* Keeps the row (NULL: that there is none) for all. */
+static void share(struct mirror *mirror, const char *key, json_t *row)
+{
+    if (json_object_size(mirror->shared) >= SHARED_MAX)
+        json_object_clear(mirror->shared);
+    json_object_set(mirror->shared, key, row ? row : json_null());
+}
+
 json_t *mirror_get_shared(struct mirror *mirror, const char *table, const char *id)
 {
     char key[2 * STORE_NAME_MAX + 2];
     json_t *row;
 
-    if (!mirror->shared || mirror->shared_version != mirror->version ||
-        json_object_size(mirror->shared) >= SHARED_MAX) {
-        json_decref(mirror->shared);
-        mirror->shared = json_object();
-        mirror->shared_version = mirror->version;
-    }
-    if ((size_t)snprintf(key, sizeof(key), "%s/%s", table, id) >= sizeof(key))
+    if (!shared_key(key, table, id))
         return mirror_get(mirror, table, id, NULL);
+    mirror->reads |= set_of(table);
     row = json_object_get(mirror->shared, key);
     if (row)
         return json_is_null(row) ? NULL : json_incref(row);
     row = mirror_get(mirror, table, id, NULL);
-    json_object_set(mirror->shared, key, row ? row : json_null());
+    share(mirror, key, row);
     return row;
 }
 
@@ -534,9 +610,9 @@ static sqlite3_stmt *prepare(struct mirror *mirror, const char *what, const char
 
 static sqlite3_stmt *prepare_rows(struct mirror *mirror, const char *table, const char *where)
 {
-    char what[2 * STORE_NAME_MAX + 32];
+    char what[3 * STORE_NAME_MAX + 32];
 
-    snprintf(what, sizeof(what), "\"%s\".rev, \"%s\".body", table, table);
+    snprintf(what, sizeof(what), "\"%s\".rev, \"%s\".body, \"%s\".id", table, table, table);
     return prepare(mirror, what, table, where);
 }
 
@@ -550,8 +626,45 @@ static void bind_list(sqlite3_stmt *stmt, const char *types, va_list ap)
     }
 }
 
-/* Runs the statement to its end. */
-static json_t *collect(struct mirror *mirror, sqlite3_stmt *stmt)
+/* Has nobody changed a row that was only lent? It costs what sharing saves: when testing only. */
+static bool is_unharmed(const json_t *shared, sqlite3_stmt *stmt)
+{
+#ifdef __SANITIZE_ADDRESS__
+    json_t *row = row_of(stmt);
+    bool same = json_equal(row, shared);
+
+    json_decref(row);
+    return same;
+#else
+    return true;
+#endif
+}
+
+/* The row that the statement is at, shared with all who ask. */
+static json_t *shared_row_of(struct mirror *mirror, sqlite3_stmt *stmt, const char *table)
+{
+    const char *id = (const char *)sqlite3_column_text(stmt, 2);
+    char key[2 * STORE_NAME_MAX + 2];
+    json_t *row;
+
+    if (!id || !shared_key(key, table, id))
+        return row_of(stmt);
+    row = json_object_get(mirror->shared, key);
+    if (json_is_object(row)) {
+        if (!is_unharmed(row, stmt)) {
+            log_error("mirror: row %s, which is shared, was changed by a reader", key);
+            abort();
+        }
+        return json_incref(row);
+    }
+    row = row_of(stmt);
+    if (row)
+        share(mirror, key, row);
+    return row;
+}
+
+/* Runs the statement to its end. `shared`: the table, or NULL for rows of one's own. */
+static json_t *collect(struct mirror *mirror, sqlite3_stmt *stmt, const char *shared)
 {
     json_t *rows = json_array();
     int rc;
@@ -559,7 +672,7 @@ static json_t *collect(struct mirror *mirror, sqlite3_stmt *stmt)
     if (!stmt)
         return rows;
     while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-        json_t *row = row_of(stmt);
+        json_t *row = shared ? shared_row_of(mirror, stmt, shared) : row_of(stmt);
 
         if (row)
             json_array_append_new(rows, row);
@@ -580,27 +693,56 @@ json_t *mirror_select(struct mirror *mirror, const char *table, const char *wher
     if (stmt)
         bind_list(stmt, types, ap);
     va_end(ap);
-    return collect(mirror, stmt);
+    return collect(mirror, stmt, NULL);
+}
+
+json_t *mirror_select_shared(struct mirror *mirror, const char *table, const char *where,
+                             const char *types, ...)
+{
+    sqlite3_stmt *stmt = prepare_rows(mirror, table, where);
+    va_list ap;
+
+    va_start(ap, types);
+    if (stmt)
+        bind_list(stmt, types, ap);
+    va_end(ap);
+    return collect(mirror, stmt, table);
+}
+
+static void bind_json(sqlite3_stmt *stmt, const json_t *params)
+{
+    const json_t *value;
+    size_t i;
+
+    json_array_foreach(params, i, value)
+    {
+        if (json_is_integer(value))
+            sqlite3_bind_int64(stmt, (int)i + 1, json_integer_value(value));
+        else if (json_is_boolean(value))
+            sqlite3_bind_int64(stmt, (int)i + 1, json_is_true(value));
+        else
+            bind_text(stmt, (int)i + 1, json_string_value(value));
+    }
 }
 
 json_t *mirror_select_json(struct mirror *mirror, const char *table, const char *where,
                            const json_t *params)
 {
     sqlite3_stmt *stmt = prepare_rows(mirror, table, where);
-    const json_t *value;
-    size_t i;
 
     if (stmt)
-        json_array_foreach(params, i, value)
-        {
-            if (json_is_integer(value))
-                sqlite3_bind_int64(stmt, (int)i + 1, json_integer_value(value));
-            else if (json_is_boolean(value))
-                sqlite3_bind_int64(stmt, (int)i + 1, json_is_true(value));
-            else
-                bind_text(stmt, (int)i + 1, json_string_value(value));
-        }
-    return collect(mirror, stmt);
+        bind_json(stmt, params);
+    return collect(mirror, stmt, NULL);
+}
+
+json_t *mirror_select_shared_json(struct mirror *mirror, const char *table, const char *where,
+                                  const json_t *params)
+{
+    sqlite3_stmt *stmt = prepare_rows(mirror, table, where);
+
+    if (stmt)
+        bind_json(stmt, params);
+    return collect(mirror, stmt, table);
 }
 
 static int64_t number_of(struct mirror *mirror, const char *what, const char *table,

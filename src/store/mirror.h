@@ -27,9 +27,20 @@ void mirror_apply(struct mirror *mirror, int64_t revision, const struct store_ch
 /* Has the first reset arrived? */
 bool mirror_ready(const struct mirror *mirror);
 int64_t mirror_revision(const struct mirror *mirror);
-/* Another number after each change of rows: what was worked out from them holds as long as it is
- * the same. Never 0. */
-uint64_t mirror_version(const struct mirror *mirror);
+
+/* A set of tables. What was worked out from rows holds as long as mirror_version() of the tables
+ * that were read for it is the same: another number after each change of a row of one of them, and
+ * never 0. */
+typedef uint64_t mirror_tables;
+#define MIRROR_EVERY_TABLE UINT64_MAX
+uint64_t mirror_version(const struct mirror *mirror, mirror_tables tables);
+
+/* The tables that were read, in whatever way (joins and subqueries, too), since the last
+ * mirror_reads_begin(). mirror_reads_add() counts some as read: for the use of what was worked out
+ * from them before. */
+void mirror_reads_begin(struct mirror *mirror);
+mirror_tables mirror_reads(const struct mirror *mirror);
+void mirror_reads_add(struct mirror *mirror, mirror_tables tables);
 
 /* Called after every batch of changes was applied (and after a reset, with changes == NULL: look at
  * everything). Up to 8 listeners, never removed. */
@@ -46,8 +57,8 @@ void mirror_barrier(struct mirror *mirror, int timeout_ms, mirror_wait_cb *cb, v
 /* One row, or NULL. `ret_rev` (may be NULL) gets its revision, 0 if there is none. */
 json_t *mirror_get(struct mirror *mirror, const char *table, const char *id, int64_t *ret_rev);
 
-/* The same row, read once for all who ask for it until rows change: for what very many rows refer
- * to. A new reference (to be given back), but not a copy: it must not be changed. */
+/* The same row, taken apart once for all who ask for it until it changes. A new reference (to be
+ * given back), but not a copy: neither the row nor anything in it may be changed. */
 json_t *mirror_get_shared(struct mirror *mirror, const char *table, const char *id);
 
 /* Rows as a JSON array. `where` is the rest of "SELECT body FROM <table> " in SQL (may be ""): e.g.
@@ -60,6 +71,13 @@ json_t *mirror_select(struct mirror *mirror, const char *table, const char *wher
 /* As mirror_select, with the parameters in an array of JSON strings, integers and nulls. */
 json_t *mirror_select_json(struct mirror *mirror, const char *table, const char *where,
                            const json_t *params);
+
+/* The same two for who only reads: rows as of mirror_get_shared in an array of one's own. For lists
+ * of many rows most of the work is to take them apart. */
+json_t *mirror_select_shared(struct mirror *mirror, const char *table, const char *where,
+                             const char *types, ...);
+json_t *mirror_select_shared_json(struct mirror *mirror, const char *table, const char *where,
+                                  const json_t *params);
 
 /* How many rows match; `where` as above. */
 int64_t mirror_count(struct mirror *mirror, const char *table, const char *where, const char *types,

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The rounds of bench_api.sh: each call at Vling and at Keystone in turns; medians and ratios."""
 import argparse
+import contextlib
 import json
 import statistics
 import subprocess
@@ -37,33 +38,57 @@ class Side:
                                          {"Content-Type": "application/json"})
         self.token = urllib.request.urlopen(request).headers["X-Subject-Token"]
         for i in range(USERS):
-            self.post("/v3/users", {"user": {"name": f"user-{i}"}})
+            self.post(address, "/v3/users", {"user": {"name": f"user-{i}"}})
 
-    def post(self, path, body):
+    def post(self, address, path, body):
         request = urllib.request.Request(
-            f"http://{self.identity}{path}", json.dumps(body).encode(),
+            f"http://{address}{path}", json.dumps(body).encode(),
             {"Content-Type": "application/json", "X-Auth-Token": self.token})
-        urllib.request.urlopen(request).read()
+        return json.load(urllib.request.urlopen(request))
+
+    def at(self, port):
+        return self.identity if port == 5000 else f"{self.identity.split(':')[0]}:{port}"
 
 
 class Call:
     """`arguments(side)`: of the load client. `peer`: the row of Keystone to hold it against."""
 
     def __init__(self, name, port, status, method, path, body=None, subject=False, peer=None,
-                 goal=None):
+                 goal=None, beside=None):
         self.name, self.port, self.peer, self.goal = name, port, peer or name, goal
+        self.beside = beside or (lambda *_: contextlib.nullcontext())
         self.request = [str(status), method, path]
         self.body, self.subject, self.own = body, subject, peer is not None
 
     def arguments(self, side):
-        address = side.identity if self.port == 5000 else \
-            f"{side.identity.split(':')[0]}:{self.port}"
         options = [] if self.body else ["-H", f"X-Auth-Token: {side.token}"]
         if self.subject:
             options += ["-H", f"X-Subject-Token: {side.token}"]
         if self.body:
             options += ["-d", self.body(side)]
-        return options, address, self.request
+        return options, side.at(self.port), self.request
+
+
+class Writer:
+    """One client that renames a network of its own, again and again, while something else is
+    measured."""
+    networks = {}  # side -> path
+    per_second = []
+
+    def __init__(self, client, side, seconds):
+        address = side.at(9696)
+        if side not in self.networks:
+            made = side.post(address, "/v2.0/networks", {"network": {"name": "renamed"}})
+            self.networks[side] = f"/v2.0/networks/{made['network']['id']}"
+        self.command = [client, "-H", f"X-Auth-Token: {side.token}", "-d",
+                        json.dumps({"network": {"name": "renamed-COUNTER"}}), address, "1",
+                        str(seconds), "200", "PUT", self.networks[side]]
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE)
+
+    def __exit__(self, *_):
+        self.per_second.append(json.loads(self.process.communicate()[0])["per_second"])
 
 
 CALLS = (
@@ -77,6 +102,10 @@ CALLS = (
          peer=f"GET /v3/users ({USERS})"),
     Call("GET /v2.0/networks (20)", 9696, 200, "GET", "/v2.0/networks",
          peer=f"GET /v3/users ({USERS})"),
+    Call("  the same beside a writer", 5000, 200, "GET", "/v3/auth/tokens", subject=True,
+         peer="GET /v3/auth/tokens", beside=Writer),
+    Call("  users beside a writer", 5000, 200, "GET", "/v3/users",
+         peer=f"GET /v3/users ({USERS})", beside=Writer),
     # Another request each time, as if rows had changed: nothing is known of the answer.
     Call("  users, worked out anew", 5000, 200, "GET", "/v3/users?x=COUNTER",
          peer=f"GET /v3/users ({USERS})"),
@@ -89,8 +118,9 @@ CALLS = (
 
 def measure(client, side, call, clients, seconds):
     options, address, request = call.arguments(side)
-    done = subprocess.run([client, *options, address, str(clients), str(seconds), *request],
-                          stdout=subprocess.PIPE, check=False)
+    with call.beside(client, side, seconds):
+        done = subprocess.run([client, *options, address, str(clients), str(seconds), *request],
+                              stdout=subprocess.PIPE, check=False)
     if done.returncode:
         sys.exit(f"{call.name}: the load client failed")
     return json.loads(done.stdout)
@@ -132,6 +162,7 @@ def main():
         for clients in CLIENTS:
             row(call, clients, results[vling, call.name, clients],
                 results[keystone, call.peer, clients])
+    print(f"The writer: {statistics.median(Writer.per_second):.0f} changes of a network a second")
     rest = median(results[vling, CALLS[1].name, 1], "p50_ms")
     print("A login by password without its hash is the same call by token: "
           f"{rest:.2f} ms; goal: less than 1 ms")

@@ -106,6 +106,8 @@ static void run_put_bearer(void)
 
     snprintf(bearer.auth.user_id, sizeof(bearer.auth.user_id), "%s", admin.user);
     bearer.auth.token = json_object();
+    mirror_reads_begin(cloud.mirror);
+    json_decref(mirror_get(cloud.mirror, "image", IMAGE, NULL));
     known_put_bearer(api_known(cloud.api), "known", &bearer);
     json_decref(bearer.auth.token);
     job_done(0);
@@ -123,14 +125,37 @@ static void a_known_token_ends_in_time(void **state)
     ask_service(API_IDENTITY, &who, "GET", "/v3/users", NULL, 401);
 }
 
-static void a_known_token_ends_with_any_change_of_rows(void **state)
+/* It was worked out from the images here. */
+static void a_known_token_ends_with_the_rows_it_follows_from(void **state)
 {
     struct person who = {.name = "known", .token = "known"};
+    char id[64];
 
     expires_ms = clock_wall_ms() + 3600 * 1000;
     on_loop(run_put_bearer);
+    ask_net(&alice, "POST", "/networks", "{\"network\": {\"name\": \"one\"}}", 201);
+    keep("network/id", id);
+    ask_service(API_IDENTITY, &who, "GET", "/v3/users", NULL, 200);
     put_image(IMAGE, NULL);
     ask_service(API_IDENTITY, &who, "GET", "/v3/users", NULL, 401);
+    ask_net(&alice, "DELETE", fmt("/networks/%s", id), NULL, 204);
+}
+
+/* A list follows also from the rows that made its reader somebody: the roles here. */
+static void a_list_ends_with_its_readers_rights(void **state)
+{
+    char role[64], grant[300];
+
+    ask_service(API_IDENTITY, &admin, "GET", "/v3/roles?name=reader", NULL, 200);
+    keep("roles/0/id", role);
+    snprintf(grant, sizeof(grant), "/v3/projects/%s/users/%s/roles/%s", rita.project, rita.user,
+             role);
+    for (int i = 0; i < 2; i++)
+        get(&rita, "/servers", 200);
+    ask_service(API_IDENTITY, &admin, "DELETE", grant, NULL, 204);
+    get(&rita, "/servers", 401);
+    ask_service(API_IDENTITY, &admin, "PUT", grant, NULL, 204);
+    get(&rita, "/servers", 200);
 }
 
 static void a_shown_token_ends_with_its_revocation(void **state)
@@ -161,7 +186,8 @@ int main(void)
         cmocka_unit_test(links_are_those_of_the_request),
         cmocka_unit_test(pages_are_right_when_many_are_asked_for),
         cmocka_unit_test(a_known_token_ends_in_time),
-        cmocka_unit_test(a_known_token_ends_with_any_change_of_rows),
+        cmocka_unit_test(a_known_token_ends_with_the_rows_it_follows_from),
+        cmocka_unit_test(a_list_ends_with_its_readers_rights),
         cmocka_unit_test(a_shown_token_ends_with_its_revocation),
     };
 

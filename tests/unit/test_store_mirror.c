@@ -126,6 +126,129 @@ static void a_shared_row_is_read_once(void **state)
     json_decref(changed);
 }
 
+static void change_host(struct mirror *mirror, const char *id, const char *cabinet,
+                        int64_t revision)
+{
+    struct store_change change = host(id, cabinet, revision);
+
+    mirror_apply(mirror, revision, &change, 1);
+    json_decref(change.row);
+}
+
+static void selected_rows_are_shared(void **state)
+{
+    static const char a[] = "WHERE cabinet = ? ORDER BY id";
+    struct mirror *mirror = *state;
+    json_t *params = json_pack("[s]", "A");
+    json_t *one = mirror_select_shared(mirror, "host", a, "s", "A");
+    json_t *two = mirror_select_shared_json(mirror, "host", a, params);
+    json_t *got = mirror_get_shared(mirror, "host", "h1");
+    json_t *own = mirror_select(mirror, "host", a, "s", "A");
+
+    assert_int_equal(json_array_size(one), 2);
+    assert_ptr_not_equal(one, two);
+    assert_ptr_equal(json_array_get(one, 0), json_array_get(two, 0));
+    assert_ptr_equal(json_array_get(one, 0), got);
+    assert_ptr_not_equal(json_array_get(one, 0), json_array_get(own, 0));
+    assert_true(json_equal(one, own));
+    json_decref(two);
+    change_host(mirror, "h3", "A", 50);
+    two = mirror_select_shared(mirror, "host", a, "s", "A");
+    assert_ptr_equal(json_array_get(one, 0),
+                     json_array_get(two, 0)); /* the other one is the same */
+    assert_ptr_not_equal(json_array_get(one, 1), json_array_get(two, 1));
+    assert_int_equal(json_int(json_array_get(two, 1), "_rev", 0), 50);
+    json_decref(one);
+    json_decref(two);
+    json_decref(own);
+    json_decref(got);
+    json_decref(params);
+}
+
+/* More rows than are shared. */
+static void very_many_rows_are_right(void **state)
+{
+    struct mirror *mirror = *state;
+    char id[32];
+
+    for (int i = 0; i < 5000; i++) {
+        snprintf(id, sizeof(id), "many-%04d", i);
+        change_host(mirror, id, "M", 100 + i);
+    }
+    for (int round = 0; round < 2; round++) {
+        json_t *rows =
+            mirror_select_shared(mirror, "host", "WHERE cabinet = 'M' ORDER BY id", NULL);
+
+        assert_int_equal(json_array_size(rows), 5000);
+        for (int i = 0; i < 5000; i++)
+            assert_int_equal(json_int(json_array_get(rows, (size_t)i), "_rev", 0), 100 + i);
+        json_decref(rows);
+    }
+}
+
+static void versions_are_those_of_tables(void **state)
+{
+    struct mirror *mirror = *state;
+    mirror_tables hosts, users, both, none;
+    uint64_t before[4];
+
+    mirror_reads_begin(mirror);
+    none = mirror_reads(mirror);
+    assert_int_equal(none, 0);
+    json_decref(mirror_select(mirror, "user", "", ""));
+    users = mirror_reads(mirror);
+    mirror_reads_begin(mirror);
+    json_decref(mirror_get_shared(mirror, "host", "h1"));
+    hosts = mirror_reads(mirror);
+    mirror_reads_add(mirror, users);
+    both = mirror_reads(mirror);
+    assert_true(hosts && users && hosts != users && both == (hosts | users));
+    before[0] = mirror_version(mirror, none);
+    before[1] = mirror_version(mirror, users);
+    before[2] = mirror_version(mirror, hosts);
+    before[3] = mirror_version(mirror, both);
+    change_host(mirror, "h1", "C", 60);
+    assert_true(mirror_version(mirror, none) == before[0] && before[0] > 0);
+    assert_true(mirror_version(mirror, users) == before[1] && before[1] > 0);
+    assert_true(mirror_version(mirror, hosts) > before[2]);
+    assert_true(mirror_version(mirror, both) > before[3]);
+    assert_true(mirror_version(mirror, MIRROR_EVERY_TABLE) == mirror_version(mirror, hosts));
+}
+
+/* In whatever way a table is read, and no matter if the statement was compiled before. */
+static void every_read_is_noted(void **state)
+{
+    struct mirror *mirror = *state;
+    mirror_tables hosts, seen[6];
+
+    mirror_reads_begin(mirror);
+    mirror_count(mirror, "host", "", "");
+    hosts = mirror_reads(mirror);
+    assert_true(hosts);
+    for (int round = 0; round < 2; round++) {
+        memset(seen, 0, sizeof(seen));
+        for (size_t i = 0; i < 6; i++) {
+            mirror_reads_begin(mirror);
+            if (i == 0)
+                mirror_count(mirror, "user", "WHERE EXISTS (SELECT 1 FROM host)", "");
+            else if (i == 1)
+                json_decref(mirror_select(mirror, "user", "WHERE id IN (SELECT id FROM host)", ""));
+            else if (i == 2)
+                json_decref(
+                    mirror_select_shared(mirror, "user", "JOIN host ON host.id = user.id", ""));
+            else if (i == 3)
+                mirror_sum(mirror, "host", "vcpus", "", "");
+            else if (i == 4) /* what is not there was looked for */
+                json_decref(mirror_get_shared(mirror, "host", "none"));
+            else
+                json_decref(mirror_get(mirror, "host", "h1", NULL));
+            seen[i] = mirror_reads(mirror);
+        }
+        for (size_t i = 0; i < 6; i++)
+            assert_true((seen[i] & hosts) == hosts && (i < 3) == (seen[i] != hosts));
+    }
+}
+
 struct heard {
     int calls;
     size_t changes;
@@ -255,14 +378,10 @@ static void a_store_feeds_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(rows_are_selected),
-        T(parameters_come_as_json),
-        T(wrong_sql_gives_nothing),
-        T(one_row_is_got),
-        T(a_shared_row_is_read_once),
-        T(listeners_hear),
-        T(waiting_ends_with_the_revision),
-        T(a_store_feeds_it),
+        T(rows_are_selected),        T(parameters_come_as_json),        T(wrong_sql_gives_nothing),
+        T(one_row_is_got),           T(a_shared_row_is_read_once),      T(selected_rows_are_shared),
+        T(very_many_rows_are_right), T(versions_are_those_of_tables),   T(every_read_is_noted),
+        T(listeners_hear),           T(waiting_ends_with_the_revision), T(a_store_feeds_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
