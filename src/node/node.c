@@ -3,6 +3,7 @@
 #include "base/id.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "node/controllers.h"
 #include "node/join.h"
 #include "node/pki.h"
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #define TICK_MS 250
+#define SETTLED_TICKS 40
 #define BOOTSTRAP_RETRY_TICKS 8
 #define TRIM_TICKS 64
 
@@ -270,6 +272,8 @@ static void on_tick(uv_timer_t *timer)
     /* What a burst of work took is given back; the daemon shares its machine with guests. */
     if (node->ticks % TRIM_TICKS == 0)
         malloc_trim(0);
+    if (node->ticks == SETTLED_TICKS)
+        memory_drop_start_pages();
     vip_check(node);
 }
 
