@@ -102,10 +102,8 @@ static void on_timer(uv_timer_t *timer)
 void etcd_endpoint_ok(struct etcd *etcd, int endpoint, int64_t revision)
 {
     etcd->endpoints[endpoint].last_ok_ms = clock_now_ms();
-    if (revision > etcd->seen_revision) {
+    if (revision > etcd->seen_revision)
         etcd->seen_revision = revision;
-        etcd->seen_ms = clock_now_ms();
-    }
 }
 
 /* The one that answered last, of the others; in their order if none did. */

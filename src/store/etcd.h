@@ -92,7 +92,6 @@ struct etcd {
     struct etcd_op *ops;
     bool closing;
     int64_t seen_revision;
-    int64_t seen_ms; /* when seen_revision last grew */
     int64_t size_bytes, size_ms;
     char last_error[160];
     struct etcd_txns *txns;

@@ -21,7 +21,8 @@
 #define TICK_MS 250
 #define SILENCE_MS 700
 #define DOUBT_MS 300
-#define LAG_MS 1000
+#define LAG_MS 1000 /* doubled with each watch that brought nothing */
+#define LAG_MAX_MS 8000
 #define PROBE_MS 500
 #define REOPEN_MS 50
 #define LOAD_MS 30000
@@ -39,7 +40,9 @@ struct etcd_watch {
     struct http_call *call;
     bool cancelled; /* `call` was told to end */
     int endpoint;
-    int64_t byte_ms; /* the last byte, or the opening */
+    int64_t byte_ms;   /* the last byte, or the opening */
+    int64_t behind_ms; /* since when a revision seen elsewhere has not come; 0: it has */
+    int64_t lag_ms;    /* how long that may take */
     bool probing;
     int64_t probe_revision; /* delivered before the probe was sent */
     bool reload;            /* compacted */
@@ -57,6 +60,7 @@ int etcd_watch_open(struct etcd *etcd)
     if (!watch)
         return -ENOMEM;
     watch->etcd = etcd;
+    watch->lag_ms = LAG_MS;
     buf_init(&watch->line, LINE_MAX_SIZE);
     etcd->watch = watch;
     return 0;
@@ -202,6 +206,8 @@ static void on_events(struct etcd_watch *watch, const json_t *events)
     }
     if (revision > watch->revision) {
         watch->revision = revision;
+        watch->behind_ms = 0;
+        watch->lag_ms = LAG_MS;
         if (revision > watch->etcd->seen_revision)
             etcd_endpoint_ok(watch->etcd, watch->endpoint, revision);
         if (store->watcher.changed)
@@ -328,19 +334,32 @@ void etcd_watch_doubt(struct etcd *etcd, int endpoint)
         stop_call(watch);
 }
 
+/* Others may write all the time: what counts is since when nothing came of what they wrote. */
+static bool lags(struct etcd_watch *watch, int64_t now)
+{
+    if (watch->revision >= watch->etcd->seen_revision)
+        watch->behind_ms = 0;
+    else if (watch->behind_ms == 0)
+        watch->behind_ms = now;
+    return watch->behind_ms > 0 && now - watch->behind_ms > watch->lag_ms &&
+           now - watch->byte_ms > watch->lag_ms;
+}
+
 static void on_tick(void *arg)
 {
     struct etcd_watch *watch = arg;
     struct etcd *etcd = watch->etcd;
     int64_t now = clock_now_ms();
-    bool lags = watch->revision < etcd->seen_revision && now - etcd->seen_ms > LAG_MS;
 
     if (!watch->call)
         return;
-    if (lags && now - watch->byte_ms > LAG_MS)
+    if (lags(watch, now)) {
+        if (watch->lag_ms < LAG_MAX_MS)
+            watch->lag_ms *= 2;
         stop_call(watch);
-    else if (!watch->probing && now - heard_ms(watch) > SILENCE_MS)
+    } else if (!watch->probing && now - heard_ms(watch) > SILENCE_MS) {
         probe(watch);
+    }
     etcd_alarm_set(etcd, &watch->tick, now + TICK_MS, on_tick, watch);
 }
 
@@ -359,6 +378,7 @@ static void follow(void *arg)
 
     watch->endpoint = etcd->current;
     watch->byte_ms = clock_now_ms();
+    watch->behind_ms = 0;
     watch->cancelled = false;
     buf_clear(&watch->line);
     snprintf(url, sizeof(url), "%s/v3/watch", etcd->endpoints[watch->endpoint].url);

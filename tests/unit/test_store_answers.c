@@ -360,6 +360,32 @@ static void what_came_during_a_probe_is_no_step_back(void **state)
     assert_int_equal(seen.resets, 2);
 }
 
+/* Its member answers every question, so nothing else tells that its watch died. */
+static void a_watch_that_brings_nothing_is_left(void **state)
+{
+    struct seen seen = {0};
+    struct store_watcher watcher = {on_reset, on_changed, &seen};
+    struct result barrier = {0};
+    char text[64];
+
+    store_watch(store, &watcher);
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"5\"}}");
+    assert_int_equal(requests("a/v3/watch"), 1);
+    for (int i = 0; i < 30 && requests("a/v3/watch") == 1; i++) {
+        world_ms += 100;
+        world_turn();
+        store_barrier(store, WAIT_MS, on_result, &barrier);
+        world_turn();
+        snprintf(text, sizeof(text), "{\"header\":{\"revision\":\"%d\"}}", 6 + i);
+        answer("/v3/kv/range", text);
+        assert_int_equal(barrier.calls, i + 1);
+    }
+    assert_int_equal(requests("a/v3/watch"), 0);
+    wait_for_next();
+    assert_int_equal(requests("b/v3/watch"), 1);
+    assert_int_equal(seen.resets, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -372,6 +398,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(half_a_load_is_none, setup, teardown),
         cmocka_unit_test_setup_teardown(a_row_that_cannot_be_read_is_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(what_came_during_a_probe_is_no_step_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_watch_that_brings_nothing_is_left, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
