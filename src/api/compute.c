@@ -57,7 +57,8 @@ static void take_argument(void *arg, const char *name, const char *value)
     buf_str(href, "&");
 }
 
-json_t *compute_next(struct api_req *req, const char *last_id)
+/* [{"rel": "next"}] for a page that ended with the row `last_id`. */
+static json_t *next_link(struct api_req *req, const char *last_id)
 {
     struct buf href;
     json_t *link;
@@ -119,7 +120,8 @@ int64_t compute_whole(const json_t *value, int64_t max)
     return number >= 0 && number <= max ? number : -1;
 }
 
-int64_t compute_limit(struct api_req *req)
+/* The query's `limit` (1 to API_PAGE_MAX), or negative after an error. */
+static int64_t page_limit(struct api_req *req)
 {
     const char *text = api_query(req, "limit");
     json_t *value = text ? json_string(text) : NULL;
@@ -134,7 +136,9 @@ int64_t compute_limit(struct api_req *req)
     return limit == 0 || limit > API_PAGE_MAX ? API_PAGE_MAX : limit;
 }
 
-json_t *compute_page(struct api_req *req, json_t *rows, int64_t limit, bool *ret_more)
+/* Keeps of `rows` (stolen) the page after the query's marker, at most `limit` rows. NULL after an
+ * error (no such marker). `ret_more`: rows follow. */
+static json_t *page_of(struct api_req *req, json_t *rows, int64_t limit, bool *ret_more)
 {
     const char *marker = api_query(req, "marker");
     json_t *page = json_array(), *row;
@@ -160,6 +164,37 @@ json_t *compute_page(struct api_req *req, json_t *rows, int64_t limit, bool *ret
     json_decref(page);
     compute_bad(req, "marker [%.64s] not found", marker);
     return NULL;
+}
+
+void compute_list(struct api_req *req, const char *collection, json_t *rows, compute_row_view *view,
+                  int kind)
+{
+    int64_t limit = rows ? page_limit(req) : -1;
+    bool more = false;
+    json_t *page, *views, *row, *reply;
+    const char *last = "";
+    char links[64];
+    size_t i;
+
+    if (limit < 0) {
+        json_decref(rows);
+        return;
+    }
+    page = page_of(req, rows, limit, &more);
+    if (!page)
+        return;
+    views = json_array();
+    json_array_foreach(page, i, row)
+    {
+        json_array_append_new(views, view(req, row, kind));
+        last = json_str(row, "id", "");
+    }
+    reply = json_pack("{s:o}", collection, views);
+    snprintf(links, sizeof(links), "%s_links", collection);
+    if (more)
+        json_object_set_new(reply, links, next_link(req, last));
+    api_reply(req, 200, reply);
+    json_decref(page);
 }
 
 /* ---- discovery ---- */

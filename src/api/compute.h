@@ -27,8 +27,6 @@
 /* {"rel": "self"} and {"rel": "bookmark"} of a thing: compute_links(req, "servers", id). */
 json_t *compute_links(struct api_req *req, const char *collection, const char *id);
 json_t *compute_bookmark(struct api_req *req, const char *collection, const char *id);
-/* [{"rel": "next"}] for a page that ended with the row `last_id`. */
-json_t *compute_next(struct api_req *req, const char *last_id);
 /* Answers 400; returns -EINVAL. */
 int compute_bad(struct api_req *req, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* "2026-11-22T13:55:39Z" as Nova writes times of what is not a server's created and updated:
@@ -36,13 +34,15 @@ int compute_bad(struct api_req *req, const char *format, ...) __attribute__((for
 json_t *compute_time(const char *iso);
 /* A positive number that follows from a name: for what had integers as ids before 2.53. */
 int64_t compute_number(const char *name);
-/* The query's `limit` (1 to API_PAGE_MAX), or negative after an error. */
-int64_t compute_limit(struct api_req *req);
 /* A whole number, also as text, in 0..max; -1 if it is none. */
 int64_t compute_whole(const json_t *value, int64_t max);
-/* Keeps of `rows` (stolen) the page after the query's marker, at most `limit` rows. NULL after an
- * error (no such marker). `ret_more`: rows follow. */
-json_t *compute_page(struct api_req *req, json_t *rows, int64_t limit, bool *ret_more);
+/* How a list shows a row: a new reference. */
+typedef json_t *compute_row_view(struct api_req *req, const json_t *row, int kind);
+/* Answers with the page of `rows` (stolen; NULL: the error is answered already) that the query's
+ * marker and limit ask for, each as `view` shows it, and with a link to the next page if rows
+ * follow. */
+void compute_list(struct api_req *req, const char *collection, json_t *rows, compute_row_view *view,
+                  int kind);
 
 /* ---- compute_view.c ---- */
 
@@ -60,7 +60,8 @@ json_t *compute_server_own_ports(struct api_req *req, const char *server_id);
 json_t *compute_addresses(struct api_req *req, const json_t *ports, bool plain);
 
 enum compute_view { COMPUTE_BRIEF, COMPUTE_CHANGED, COMPUTE_FULL };
-json_t *compute_server_view(struct api_req *req, const json_t *server, enum compute_view view);
+/* `kind`: an enum compute_view. */
+json_t *compute_server_view(struct api_req *req, const json_t *server, int kind);
 
 /* ---- compute_request.c ---- */
 

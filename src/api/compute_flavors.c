@@ -29,7 +29,7 @@ json_t *compute_flavor_find(struct api_req *req, const char *id, unsigned status
     return NULL;
 }
 
-static json_t *view_of(struct api_req *req, const json_t *row, bool full)
+static json_t *view_of(struct api_req *req, const json_t *row, int full)
 {
     const char *id = json_str(row, "id", "");
     json_t *view;
@@ -84,41 +84,14 @@ static json_t *select_flavors(struct api_req *req)
     return rows;
 }
 
-static void list(struct api_req *req, bool full)
-{
-    int64_t limit = compute_limit(req);
-    bool more = false;
-    json_t *rows, *views, *row, *reply;
-    const char *last = "";
-    size_t i;
-
-    if (limit < 0)
-        return;
-    rows = select_flavors(req);
-    rows = rows ? compute_page(req, rows, limit, &more) : NULL;
-    if (!rows)
-        return;
-    views = json_array();
-    json_array_foreach(rows, i, row)
-    {
-        json_array_append_new(views, view_of(req, row, full));
-        last = json_str(row, "id", "");
-    }
-    reply = json_pack("{s:o}", "flavors", views);
-    if (more)
-        json_object_set_new(reply, "flavors_links", compute_next(req, last));
-    api_reply(req, 200, reply);
-    json_decref(rows);
-}
-
 void compute_flavor_list(struct api_req *req)
 {
-    list(req, false);
+    compute_list(req, "flavors", select_flavors(req), view_of, false);
 }
 
 void compute_flavor_detail(struct api_req *req)
 {
-    list(req, true);
+    compute_list(req, "flavors", select_flavors(req), view_of, true);
 }
 
 void compute_flavor_show(struct api_req *req)

@@ -171,41 +171,14 @@ static json_t *select_servers(struct api_req *req)
     return kept;
 }
 
-static void list(struct api_req *req, enum compute_view kind)
-{
-    int64_t limit = compute_limit(req);
-    bool more = false;
-    json_t *rows, *views, *row, *reply;
-    const char *last = "";
-    size_t i;
-
-    if (limit < 0)
-        return;
-    rows = select_servers(req);
-    rows = rows ? compute_page(req, rows, limit, &more) : NULL;
-    if (!rows)
-        return;
-    views = json_array();
-    json_array_foreach(rows, i, row)
-    {
-        json_array_append_new(views, compute_server_view(req, row, kind));
-        last = json_str(row, "id", "");
-    }
-    reply = json_pack("{s:o}", "servers", views);
-    if (more)
-        json_object_set_new(reply, "servers_links", compute_next(req, last));
-    api_reply(req, 200, reply);
-    json_decref(rows);
-}
-
 void compute_server_list(struct api_req *req)
 {
-    list(req, COMPUTE_BRIEF);
+    compute_list(req, "servers", select_servers(req), compute_server_view, COMPUTE_BRIEF);
 }
 
 void compute_server_detail(struct api_req *req)
 {
-    list(req, COMPUTE_FULL);
+    compute_list(req, "servers", select_servers(req), compute_server_view, COMPUTE_FULL);
 }
 
 void compute_server_show(struct api_req *req)

@@ -235,7 +235,7 @@ static void put_versioned(struct api_req *req, const json_t *server, json_t *vie
         json_put_str(view, "description", json_str(server, "description", NULL));
 }
 
-json_t *compute_server_view(struct api_req *req, const json_t *server, enum compute_view kind)
+json_t *compute_server_view(struct api_req *req, const json_t *server, int kind)
 {
     const char *id = json_str(server, "id", "");
     json_t *view = json_pack("{s:s, s:s, s:o}", "id", id, "name", json_str(server, "name", ""),

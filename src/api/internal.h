@@ -46,6 +46,11 @@ static inline struct api_call *api_call_of(struct api_req *req)
     return (struct api_call *)req;
 }
 
+/* ---- request.c ---- */
+
+/* Forgets the answer's body, wherever it was to come from. */
+void api_answer_drop(struct api_req *req);
+
 /* ---- router.c ---- */
 
 /* Finds the route of `method` and `path` and fills `req->route` and `req->params`. 0, -ENOENT no

@@ -55,6 +55,8 @@ void net_expect_unused(struct api_req *req, const char *id);
 
 /* A new row from a client's object: id, project, times and defaults. NULL after an error. */
 json_t *net_new(struct api_req *req, const struct net_kind *kind, const json_t *body);
+/* Gives a row that is about to be created its id, project, times and first revision. */
+void net_begin(const struct api_req *req, json_t *row, const char *project_id);
 /* Changes `row` by the body's object. 0 or negative after an error. */
 int net_change(struct api_req *req, const struct net_kind *kind, json_t *row);
 

@@ -273,11 +273,22 @@ static const char *project_of(struct api_req *req, const json_t *body)
     return NULL;
 }
 
+void net_begin(const struct api_req *req, json_t *row, const char *project_id)
+{
+    char id[ID_UUID_SIZE];
+
+    id_uuid(id);
+    json_put_str(row, "id", id);
+    json_put_str(row, "project_id", project_id);
+    json_put_str(row, "created_at", req->now);
+    json_put_str(row, "updated_at", req->now);
+    json_put_int(row, "revision_number", 1);
+}
+
 json_t *net_new(struct api_req *req, const struct net_kind *kind, const json_t *body)
 {
     json_t *known, *row = NULL;
     const char *project;
-    char id[ID_UUID_SIZE];
     struct err err = {0};
 
     if (!json_is_object(body)) {
@@ -294,12 +305,7 @@ json_t *net_new(struct api_req *req, const struct net_kind *kind, const json_t *
     json_decref(known);
     if (!row)
         return NULL;
-    id_uuid(id);
-    json_put_str(row, "id", id);
-    json_put_str(row, "project_id", project);
-    json_put_str(row, "created_at", req->now);
-    json_put_str(row, "updated_at", req->now);
-    json_put_int(row, "revision_number", 1);
+    net_begin(req, row, project);
     return row;
 }
 

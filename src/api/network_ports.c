@@ -200,19 +200,13 @@ json_t *net_port_plain(struct api_req *req, const char *network_id, const char *
     json_t *body = json_pack("{s:s, s:s, s:s}", "network_id", network_id, "device_owner", owner,
                              "device_id", device_id);
     json_t *row = NULL;
-    char id[ID_UUID_SIZE];
 
     if (resource_create(&resource_port, body, true, &row, &err) < 0)
         api_fail_err(req, &err);
     json_decref(body);
     if (!row)
         return NULL;
-    id_uuid(id);
-    json_put_str(row, "id", id);
-    json_put_str(row, "project_id", project_id);
-    json_put_str(row, "created_at", req->now);
-    json_put_str(row, "updated_at", req->now);
-    json_put_int(row, "revision_number", 1);
+    net_begin(req, row, project_id);
     return row;
 }
 

@@ -49,7 +49,7 @@ void api_header(struct api_req *req, const char *name, const char *value)
     json_array_append_new(call->headers, json_pack("[s, s]", name, value));
 }
 
-static void drop_answer(struct api_req *req)
+void api_answer_drop(struct api_req *req)
 {
     json_decref(req->reply);
     req->reply = NULL;
@@ -59,7 +59,7 @@ static void drop_answer(struct api_req *req)
     if (req->file_fd >= 0)
         close(req->file_fd);
     req->file_fd = -1;
-    req->peer.host[0] = '\0';
+    memset(&req->peer, 0, sizeof(req->peer));
 }
 
 void api_reply(struct api_req *req, unsigned status, json_t *reply)
@@ -79,7 +79,7 @@ void api_fail(struct api_req *req, unsigned status, const char *type, const char
     vsnprintf(message, sizeof(message), format, ap);
     va_end(ap);
     json_clean(message); /* it quotes the request */
-    drop_answer(req);
+    api_answer_drop(req);
     store_txn_free(req->txn);
     req->txn = store_txn_new();
     req->status = status;

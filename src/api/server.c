@@ -69,18 +69,10 @@ static void clear_answer(struct api_req *req)
 
     json_decref(call->headers);
     call->headers = NULL;
-    json_decref(req->reply);
-    req->reply = NULL;
-    free(req->raw);
-    req->raw = NULL;
-    req->raw_type = NULL;
-    if (req->file_fd >= 0)
-        close(req->file_fd);
-    req->file_fd = -1;
+    api_answer_drop(req);
     req->file_offset = req->file_size = 0;
     req->status = 0;
     req->after_commit = NULL;
-    memset(&req->peer, 0, sizeof(req->peer));
 }
 
 static void clear_auth(struct api_req *req)
