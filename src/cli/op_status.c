@@ -264,6 +264,13 @@ static void warn_of_room(const json_t *status, const char *name)
     }
 }
 
+static const char *why_left(const json_t *row)
+{
+    if (strcmp(json_str(row, "power", ""), "paused") == 0)
+        return "it is paused";
+    return json_str(row, "stays", "");
+}
+
 /* What still is on the host: its servers and routers. */
 static size_t list_left(struct cli_daemon *daemon, const char *name, json_t *left, struct err *err)
 {
@@ -279,12 +286,12 @@ static size_t list_left(struct cli_daemon *daemon, const char *name, json_t *lef
         json_array_foreach(json_object_get(answer, "rows"), i, row)
         {
             if (strcmp(json_str(row, "host_id", ""), name) == 0)
-                json_array_append_new(left, json_pack("{s:s, s:O, s:O, s:s, s:s}", "kind",
-                                                      k ? "router" : "server", "id",
-                                                      json_object_get(row, "id"), "name",
-                                                      json_object_get(row, "name"), "power",
-                                                      json_str(row, "power", ""), "to",
-                                                      json_str(row, "move_to", "")));
+                json_array_append_new(
+                    left,
+                    json_pack("{s:s, s:O, s:O, s:s, s:s, s:s}", "kind", k ? "router" : "server",
+                              "id", json_object_get(row, "id"), "name",
+                              json_object_get(row, "name"), "power", json_str(row, "power", ""),
+                              "to", json_str(row, "move_to", ""), "why", why_left(row)));
         }
         json_decref(answer);
     }
@@ -294,7 +301,7 @@ static size_t list_left(struct cli_daemon *daemon, const char *name, json_t *lef
 /* Until nothing is left, or for DRAIN_STILL_MS nothing has left. */
 static int wait_drained(struct cli_daemon *daemon, const char *name, struct err *err)
 {
-    static const char *const columns[] = {"kind", "id", "name", "power", "to", NULL};
+    static const char *const columns[] = {"kind", "id", "name", "power", "to", "why", NULL};
     int64_t since = clock_now_ms();
     size_t before = SIZE_MAX;
 

@@ -585,6 +585,20 @@ static bool may_leave(const struct plan *plan, const struct recovery_server *ser
            server->power != SERVER_DELETED && server->power != SERVER_PAUSED;
 }
 
+/* Told once, and what was told is taken back when it is over. */
+static void tell_of_stay(struct plan *plan, const struct recovery_server *server, const char *why)
+{
+    struct recovery_action *action;
+
+    if (given(server->stays) == given(why))
+        return;
+    action = emit(plan, RECOVERY_SERVER_STAYS, server->id);
+    if (!action)
+        return;
+    copy(action->from, server->host);
+    snprintf(action->text, sizeof(action->text), "%s", why);
+}
+
 static void plan_leaving(struct plan *plan)
 {
     for (size_t i = 0; i < plan->in->server_count; i++) {
@@ -602,12 +616,17 @@ static void plan_leaving(struct plan *plan)
 
         if (!may_leave(plan, server) || on_its_way(plan, server) || group_waits(plan, server))
             continue;
-        if (!given(server->move_to) &&
-            (!plan->hosts[from]->draining || plan->leaving[from] >= plan->options.leave_max))
+        if (!given(server->move_to) && !plan->hosts[from]->draining) {
+            tell_of_stay(plan, server, "");
+            continue;
+        }
+        if (!given(server->move_to) && plan->leaving[from] >= plan->options.leave_max)
             continue;
         to = find_place(plan, server, WISH_ZONE, why);
-        if (to < 0 && !given(server->move_to))
+        if (to < 0 && !given(server->move_to)) {
+            tell_of_stay(plan, server, why);
             continue;
+        }
         action = emit(plan, RECOVERY_SERVER_LEAVE, server->id);
         if (!action)
             return;

@@ -65,6 +65,7 @@ struct recovery_server {
     const char *id;
     const char *host;    /* NULL or "": not placed yet */
     const char *move_to; /* NULL or "": it stays; else its host is about to hand it over */
+    const char *stays;   /* why it cannot leave a draining host, as told before; NULL or "" */
     int64_t generation;
     enum server_power power; /* wanted */
     int64_t vcpus, ram_mb;
@@ -124,6 +125,8 @@ enum recovery_kind {
     RECOVERY_SERVER_MOVE,   /* object = server: host, generation (new) */
     RECOVERY_SERVER_PLACE,  /* the same for a server that has no host yet */
     RECOVERY_SERVER_LEAVE,  /* object = server: its host (from) is to hand it over to `host` */
+    RECOVERY_SERVER_STAYS,  /* object = server: it cannot leave the draining host `from`, text says
+                             * why;  without text: that is over */
     RECOVERY_SERVER_FAULT,  /* object = server: text says why no host fits */
     RECOVERY_SERVER_FORGET, /* object = server: wanted deleted, its host is fenced: remove its rows
                              */

@@ -93,6 +93,7 @@ static void read_servers(json_t *rows, const json_t *groups, struct recovery_ser
         to[i].id = json_str(row, "id", "");
         to[i].host = json_str(row, "host_id", NULL);
         to[i].move_to = json_str(row, "move_to", NULL);
+        to[i].stays = json_str(row, "stays", NULL);
         to[i].generation = json_int(row, "generation", 0);
         to[i].power = power_of(json_str(row, "power", "running"));
         to[i].vcpus = json_int(flavor, "vcpus", 1);
@@ -293,6 +294,7 @@ static void txn_server(struct node *node, struct store_txn *txn, json_t *row,
     json_put_int(row, "generation", a->generation);
     json_object_set_new(row, "fault", json_null());
     json_object_set_new(row, "move_to", json_null());
+    json_object_set_new(row, "stays", json_null());
     if (move)
         event_add(txn, &node->config, "warning", "server.moved", a->object,
                   "from %s, which is cut off, to %s", a->from, a->host);
@@ -307,8 +309,19 @@ static void txn_leave(struct node *node, struct store_txn *txn, json_t *row,
 {
     take_group_turn(node, txn, row);
     json_put_str(row, "move_to", a->host);
+    json_object_set_new(row, "stays", json_null());
     event_add(txn, &node->config, "info", "server.leaving", a->object, "%s is drained: to %s",
               a->from, a->host);
+    mirror_txn_update(txn, "server", row);
+}
+
+static void txn_stays(struct node *node, struct store_txn *txn, json_t *row,
+                      const struct recovery_action *a)
+{
+    json_put_str(row, "stays", a->text[0] ? a->text : NULL);
+    if (a->text[0])
+        event_add(txn, &node->config, "warning", "server.stays", a->object,
+                  "cannot leave %s, which is drained: %s", a->from, a->text);
     mirror_txn_update(txn, "server", row);
 }
 
@@ -418,6 +431,8 @@ struct store_txn *duties_txn(struct node *node, const struct recovery_action *a)
         txn_fault(node, txn, row, a);
     } else if (a->kind == RECOVERY_SERVER_LEAVE) {
         txn_leave(node, txn, row, a);
+    } else if (a->kind == RECOVERY_SERVER_STAYS) {
+        txn_stays(node, txn, row, a);
     } else if (a->kind == RECOVERY_ROUTER) {
         put_name(row, "host_id", a->host);
         json_put_int(row, "generation", a->generation);

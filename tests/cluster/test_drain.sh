@@ -1,6 +1,7 @@
 #!/bin/bash
 # A host is drained: its servers shut down in order and go on elsewhere with their disks, its router
-# moves, nothing new comes. One of them is being moved while its new host loses its power.
+# moves, nothing new comes. One of them is being moved while its new host loses its power; then there
+# is no room for it elsewhere.
 . "$(dirname "$0")/lib.sh"
 lab_start --cabinets 3 --hosts 2
 cloud_prepare
@@ -35,3 +36,45 @@ import json, sys
 host = json.load(sys.stdin)
 print(host["disabled"], host["draining"])')" = "False False" ]; }
 check "it is taken back" is_back
+
+# A server that is on its way when its new host loses its power gets elsewhere.
+last_event() {
+    "$vling" events --lab -f json | python3 -c '
+import json, sys
+kind, id = sys.argv[1:]
+texts = [event["text"] for event in json.load(sys.stdin)
+         if event["kind"] == kind and event["object"] == id]
+print(texts[-1] if texts else "")' "$1" "$(openstack server show -f value -c id one)"
+}
+leaves() { last_event server.leaving | grep -q "^$1 "; }
+leaves_for_good() { [ "$(cloud_host_of one)" != "$1" ]; }
+second=$(cloud_host_of one)
+"$vling" host drain "$second" --no-wait --lab
+check "it leaves its second host" cloud_wait 30 leaves "$second"
+third=$(last_event server.leaving | sed 's/.* //')
+"$vling" lab power off "$third"
+check "it has left" cloud_wait 120 leaves_for_good "$second"
+gone_on() { [ "$(cloud_host_of one)" != "$third" ] && cloud_is one ACTIVE; }
+check "it is not where there is no power" cloud_wait 120 gone_on
+check "it answers again" cloud_wait_ssh "$first" 120
+check "with its disk, again" [ "$(cloud_marker_of "$first")" = before ]
+check "which is sane" cloud_disk_is_sane "$first"
+"$vling" lab power on "$third"
+
+# With no room elsewhere it goes on where it is, the events say why, and it leaves when there is.
+now=$(cloud_host_of one)
+for other in $("$vling" host list --lab -f json | python3 -c '
+import json, sys
+print(*[host["id"] for host in json.load(sys.stdin)])'); do
+    [ "$other" = "$now" ] || "$vling" host disable "$other" --lab >/dev/null
+done
+boot=$(cloud_boot_id "$first")
+"$vling" host drain "$now" --no-wait --lab
+stays() { last_event server.stays | grep -q "^cannot leave $now"; }
+check "it is told that it cannot leave" cloud_wait 30 stays
+last_event server.stays
+check "it runs on" [ "$(cloud_boot_id "$first")" = "$boot" ]
+"$vling" host enable "$host" --lab
+there() { [ "$(cloud_host_of one)" = "$host" ]; }
+check "it leaves when there is room" cloud_wait 120 there
+check "and answers" cloud_wait_ssh "$first" 120

@@ -74,6 +74,9 @@ static void describe(struct cloud *c, const struct recovery_action *a)
     case RECOVERY_SERVER_LEAVE:
         sprintf(at, "%s:%s~%s ", a->object, a->from, a->host);
         break;
+    case RECOVERY_SERVER_STAYS:
+        sprintf(at, "%s:%s!%s ", a->object, a->from, a->text);
+        break;
     case RECOVERY_SERVER_FAULT:
         sprintf(at, "%s!fault ", a->object);
         break;
@@ -176,7 +179,15 @@ static void without_room_a_server_stays(void **state)
     c.hosts[1].draining = c.hosts[1].disabled = true;
     for (size_t i = 2; i < 9; i++)
         c.hosts[i].ram_mb = 2048;
+    plan(&c);
+    assert_non_null(strstr(c.text, "s1:a2!No valid host was found."));
+    assert_non_null(strstr(c.text, "5 without enough free memory"));
+    c.servers[0].stays = "told before";
     assert_string_equal(plan(&c), "");
+    c.hosts[2].ram_mb = 4096;
+    assert_string_equal(plan(&c), "s1:a2~a3 ");
+    c.hosts[1].draining = c.hosts[1].disabled = false;
+    assert_string_equal(plan(&c), "s1:a2! ");
 }
 
 /* A drained host that dies is a dead host. */
