@@ -42,7 +42,7 @@ last_event() {
     "$vling" events --lab -f json | python3 -c '
 import json, sys
 kind, id = sys.argv[1:]
-texts = [event["text"] for event in json.load(sys.stdin)
+texts = [event["text"] for event in map(json.loads, sys.stdin)
          if event["kind"] == kind and event["object"] == id]
 print(texts[-1] if texts else "")' "$1" "$(openstack server show -f value -c id one)"
 }
