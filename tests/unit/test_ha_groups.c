@@ -135,11 +135,16 @@ static void apply(struct cloud *c, const struct recovery_action *action)
 
         if (strcmp(server->id, action->object) != 0)
             continue;
+        if (action->kind == RECOVERY_SERVER_STAYS) {
+            server->stays = action->text[0] ? "told" : NULL;
+            continue;
+        }
         server->faulted = action->kind == RECOVERY_SERVER_FAULT;
         c->faults += server->faulted;
-        /* A host that is drained hands over at once. */
-        if (!server->faulted)
-            server->host = name_of(c, action->host);
+        if (server->faulted)
+            continue;
+        server->host = name_of(c, action->host); /* one that is drained hands over at once */
+        server->stays = NULL;
     }
 }
 
@@ -284,9 +289,11 @@ static void draining(void **state)
     c.hosts[2].disabled = c.hosts[2].draining = true;
     settle(&c);
     assert_string_equal(where(&c), "bc"); /* the only other host has a member of the group */
+    assert_non_null(c.servers[1].stays);
     c.hosts[0].disabled = c.hosts[0].draining = false;
     settle(&c);
     assert_string_equal(where(&c), "ba");
+    assert_null(c.servers[1].stays);
 }
 
 int main(void)
