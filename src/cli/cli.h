@@ -50,6 +50,10 @@ void cli_daemon_close(struct cli_daemon *daemon);
  * when one does not answer (lab only). */
 int cli_ask(struct cli_daemon *daemon, const char *path, const json_t *body, json_t **ret,
             struct err *err);
+/* For changes while which daemons start again: cli_ask goes on asking so long (0 to begin with)
+ * when no host answers or the one that does has no store at the moment (503). A change may then
+ * arrive twice. */
+void cli_daemon_patience(struct cli_daemon *daemon, int64_t timeout_ms);
 
 /* Waits until the API answers and all hosts are up; prints what it waits for. */
 int lab_wait_ready(struct lab *lab, int64_t timeout_ms, struct err *err);

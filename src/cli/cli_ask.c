@@ -15,6 +15,7 @@
 #define ANSWER_MAX (64 * 1024 * 1024)
 #define CONFIG_MAX (256 * 1024)
 #define CANDIDATES_MAX 8
+#define PAUSE_MS 300 /* before all are asked again */
 
 /* One host that can be asked, and the files that prove who we are. */
 struct target {
@@ -24,6 +25,7 @@ struct target {
 struct cli_daemon {
     struct target target[CANDIDATES_MAX];
     size_t count, current;
+    int64_t patience_ms;
     CURL *curl;
 };
 
@@ -229,37 +231,62 @@ static int read_answer(const char *path, long status, const struct buf *answer, 
     return rc;
 }
 
-int cli_ask(struct cli_daemon *daemon, const char *path, const json_t *body, json_t **ret,
-            struct err *err)
-{
-    char why[CURL_ERROR_SIZE] = "";
-    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+/* What is asked once of each, until one takes it. */
+struct question {
+    const char *path, *body; /* body NULL: only reads */
     struct buf answer;
-    long status = 0;
+    long status;
+    char why[CURL_ERROR_SIZE];
+};
+
+static int ask_round(struct cli_daemon *daemon, struct question *q)
+{
     int rc = -EHOSTUNREACH;
 
-    if (body && !text)
-        return -ENOMEM;
-    buf_init(&answer, ANSWER_MAX);
     for (size_t tried = 0; tried < daemon->count; tried++) {
-        const struct target *target = &daemon->target[daemon->current];
-
-        buf_clear(&answer);
-        rc = ask_one(daemon, target, path, text, &answer, &status, why);
+        buf_clear(&q->answer);
+        q->status = 0;
+        rc = ask_one(daemon, &daemon->target[daemon->current], q->path, q->body, &q->answer,
+                     &q->status, q->why);
         /* Reading can be repeated elsewhere, also if that host is just stopping (503); a change
          * only if it certainly did not arrive. */
-        if ((rc == 0 && (body || status != 503)) || (body && rc != -EHOSTUNREACH))
+        if ((rc == 0 && (q->body || q->status != 503)) || (q->body && rc != -EHOSTUNREACH))
             break;
         daemon->current = (daemon->current + 1) % daemon->count;
     }
+    return rc;
+}
+
+int cli_ask(struct cli_daemon *daemon, const char *path, const json_t *body, json_t **ret,
+            struct err *err)
+{
+    int64_t end = clock_now_ms() + daemon->patience_ms;
+    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    struct question q = {.path = path, .body = text};
+    int rc;
+
+    if (body && !text)
+        return -ENOMEM;
+    buf_init(&q.answer, ANSWER_MAX);
+    for (;;) {
+        rc = ask_round(daemon, &q);
+        if (clock_now_ms() >= end || (rc == 0 && q.status != 503))
+            break;
+        nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
+    }
     if (rc < 0)
-        err_set(err, rc, "vlingd does not answer", why,
+        err_set(err, rc, "vlingd does not answer", q.why,
                 "is it running? journalctl -u vlingd; in a lab: vling lab status");
     else
-        rc = read_answer(path, status, &answer, ret, err);
-    buf_free(&answer);
+        rc = read_answer(path, q.status, &q.answer, ret, err);
+    buf_free(&q.answer);
     free(text);
     return rc;
+}
+
+void cli_daemon_patience(struct cli_daemon *daemon, int64_t timeout_ms)
+{
+    daemon->patience_ms = timeout_ms;
 }
 
 static size_t drop_body(char *bytes, size_t size, size_t count, void *arg)

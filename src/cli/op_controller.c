@@ -9,7 +9,8 @@
 #include <time.h>
 
 #define WAIT_MS 180000
-#define ASK_AGAIN_MS 1000
+#define ASK_AGAIN_MS 500
+#define PATIENCE_MS 20000 /* daemons start again one after the other, and a new leader is found */
 
 static const char *const columns[] = {"host",   "cabinet", "ip",      "state",
                                       "member", "leader",  "serving", NULL};
@@ -86,13 +87,59 @@ static int wait_for(struct cli_daemon *daemon, const char *host, bool added, str
     }
 }
 
-static int change(struct cli_daemon *daemon, const char *host, bool add, bool wait, struct err *err)
+/* ---- changing it ---- */
+
+/* The list when `host` is in it (`listed`) or is not; NULL: otherwise, or unknown. */
+static json_t *list_if(struct cli_daemon *daemon, const char *host, bool listed)
 {
-    json_t *body = json_pack("{s:s}", add ? "add" : "remove", host), *answer = NULL;
-    int rc = cli_ask(daemon, "/v1/controllers", body, &answer, err);
+    json_t *answer = NULL;
+    struct err ignored;
+
+    if (cli_ask(daemon, "/v1/controllers", NULL, &answer, &ignored) == 0 &&
+        (find(answer, host) != NULL) == listed)
+        return answer;
+    json_decref(answer);
+    return NULL;
+}
+
+/* A refusal counts at once, except where an earlier answer got lost and the change is written
+ * already, and in a replacement (`patient`): its first half makes the controllers start again, so
+ * a refusal may pass. */
+static int ask_change(struct cli_daemon *daemon, const char *host, bool add, bool patient,
+                      json_t **ret, struct err *err)
+{
+    json_t *body = json_pack("{s:s}", add ? "add" : "remove", host);
+    json_t *before = list_if(daemon, host, !add), *after = NULL;
+    int64_t end = clock_now_ms() + PATIENCE_MS;
+    bool said = false;
+    char line[700];
+    int rc;
+
+    for (;;) {
+        rc = cli_ask(daemon, "/v1/controllers", body, ret, err);
+        if (rc < 0 && before && (after = list_if(daemon, host, add))) {
+            *ret = after;
+            rc = 0;
+        }
+        if (rc == 0 || rc == -ENOENT || (rc == -EREMOTEIO && !patient) || clock_now_ms() >= end)
+            break;
+        if (!said)
+            fprintf(stderr, "trying again: %s\n", err_line(err, line, sizeof(line)));
+        said = true;
+        nanosleep(&(struct timespec){.tv_nsec = ASK_AGAIN_MS * 1000000L}, NULL);
+    }
+    json_decref(before);
+    json_decref(body);
+    return rc;
+}
+
+static int change(struct cli_daemon *daemon, const char *host, bool add, bool wait, bool patient,
+                  struct err *err)
+{
+    json_t *answer = NULL;
+    int rc = ask_change(daemon, host, add, patient, &answer, err);
     size_t count = json_array_size(json_object_get(answer, "controllers"));
 
-    json_decref(body);
     json_decref(answer);
     if (rc == 0 && wait)
         rc = wait_for(daemon, host, add, err);
@@ -121,6 +168,27 @@ static void advise(struct cli_daemon *daemon)
     json_decref(answer);
 }
 
+/* Found out before anything is changed: a dead OLD is taken out before NEW can be refused. */
+static int check_new(struct cli_daemon *daemon, const char *new, struct err *err)
+{
+    json_t *status = NULL, *host;
+    const char *state = NULL;
+    size_t i;
+    int rc = cli_ask(daemon, "/v1/status", NULL, &status, err);
+
+    json_array_foreach(json_object_get(status, "hosts"), i, host)
+    {
+        if (strcmp(json_str(host, "id", ""), new) == 0)
+            state = json_str(host, "state", "");
+    }
+    if (rc == 0 && !state)
+        rc = err_set(err, -ENOENT, "no such host", new, "see: vling host list");
+    else if (rc == 0 && strcmp(state, "up") != 0)
+        rc = err_set(err, -EHOSTDOWN, "this host is not up", new, "see: vling host list");
+    json_decref(status);
+    return rc;
+}
+
 /* With OLD alive the new one comes first, so that the number never falls. With OLD dead one more
  * member would need a majority that is not there, so OLD goes first. */
 static int replace(struct cli_daemon *daemon, const char *old, const char *new, struct err *err)
@@ -136,11 +204,16 @@ static int replace(struct cli_daemon *daemon, const char *old, const char *new, 
     up = strcmp(json_str(row, "state", ""), "up") == 0;
     if (!row)
         rc = err_set(err, -ENOENT, "this host is no controller", old, "see: vling controller list");
+    else if (find(answer, new))
+        rc = err_set(err, -EEXIST, "this host is a controller already", new,
+                     "see: vling controller list");
+    else
+        rc = check_new(daemon, new, err);
     json_decref(answer);
     if (rc == 0)
-        rc = change(daemon, up ? new : old, up, true, err);
+        rc = change(daemon, up ? new : old, up, true, true, err);
     if (rc == 0)
-        rc = change(daemon, up ? old : new, !up, true, err);
+        rc = change(daemon, up ? old : new, !up, true, true, err);
     return rc;
 }
 
@@ -171,12 +244,14 @@ int cmd_controller(int argc, char **argv)
     }
     if (rc == 0)
         rc = cli_daemon_open(lab, &daemon, &err);
+    if (rc == 0)
+        cli_daemon_patience(daemon, PATIENCE_MS);
     if (rc == 0 && strcmp(verb, "list") == 0 && argc == 2)
         rc = list(daemon, format, &err);
     else if (rc == 0 && strcmp(verb, "add") == 0 && argc == 3)
-        rc = change(daemon, argv[2], true, !no_wait, &err);
+        rc = change(daemon, argv[2], true, !no_wait, false, &err);
     else if (rc == 0 && strcmp(verb, "remove") == 0 && argc == 3)
-        rc = change(daemon, argv[2], false, !no_wait, &err);
+        rc = change(daemon, argv[2], false, !no_wait, false, &err);
     else if (rc == 0 && strcmp(verb, "replace") == 0 && argc == 4)
         rc = replace(daemon, argv[2], argv[3], &err);
     else if (rc == 0)

@@ -186,7 +186,7 @@ static void change(struct pending *p)
     p->value = json_deep_copy(value);
     json_decref(value);
     if ((p->add ? refuse_add(p, host, why, sizeof(why)) : refuse_remove(p, why, sizeof(why))) > 0) {
-        admin_error(p->request, 409, why);
+        admin_error(p->request, p->add && !host ? 404 : 409, why);
         json_decref(host);
         pending_free(p);
         return;

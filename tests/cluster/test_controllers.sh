@@ -42,7 +42,20 @@ check "the guest is the same boot" [ "$(cloud_boot_id "$address")" = "$boot" ]
 "$vling" lab power off c2h1
 check "its loss is seen" cloud_wait 30 is_down c2h1
 check_not "no more controllers while one is dead" "$vling" controller add c1h1 --lab
+check_not "no such host" "$vling" controller replace c2h1 c9h9 --lab
+check "nothing of that is done" [ "$(count)" = 3 ]
+check_not "the new one is one already" "$vling" controller replace c2h1 c3h1 --lab
 check_not "no majority, no removal" "$vling" controller remove c3h1 --lab
+# Meanwhile every daemon that could be asked is gone, or has just begun.
+kill_daemons() {
+    for _ in $(seq 20); do
+        for host in c1h1 c1h2 c3h1; do
+            "$vling" lab exec "$host" pkill -KILL -f "^vlingd --config" || true
+        done
+        sleep 0.1
+    done
+}
+kill_daemons &
 "$vling" controller replace c2h1 c2h2 --lab
 check "three again" [ "$(count)" = 3 ]
 check "the new one's member runs" [ "$(field c2h2 member)" = started ]
