@@ -577,7 +577,7 @@ static void stop_now(struct http_server *server)
 {
     struct http_request *request, *next;
 
-    uv_poll_stop(&server->poll);
+    uv_close((uv_handle_t *)&server->poll, on_closed); /* before its descriptor is closed */
     uv_timer_stop(&server->timer);
     uv_idle_stop(&server->idle);
     /* libmicrohttpd must not be stopped while connections are suspended: they get a 503. */
@@ -595,7 +595,6 @@ static void stop_now(struct http_server *server)
         request_unlink(request);
         request_release(request);
     }
-    uv_close((uv_handle_t *)&server->poll, on_closed);
     uv_close((uv_handle_t *)&server->timer, on_closed);
     uv_close((uv_handle_t *)&server->idle, on_closed);
 }

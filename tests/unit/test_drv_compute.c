@@ -2,8 +2,10 @@
  */
 #include "base/clock.h"
 #include "base/file.h"
+#include "drv/compute/configdrive.h"
 #include "drv/driver.h"
 
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -11,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,6 +21,7 @@
 
 #define GUEST "11111111-2222-4333-8444-555555555555"
 #define PATIENCE_MS 60000
+#define QEMU "/usr/bin/qemu-system-x86_64"
 
 /* xor ax, ax; mov ds, ax; mov dx, 0x3f8; mov si, text; next: lodsb; test al, al; jz end;
  * out dx, al; jmp next; end: sti; hlt; jmp end; text "VLING-BOOT\n" */
@@ -326,6 +330,59 @@ static void what_an_ended_one_left_is_listed(void **state)
     assert_int_equal(access(path, F_OK), -1);
 }
 
+static void count_handle(uv_handle_t *handle, void *arg)
+{
+    size_t *count = arg;
+
+    (*count)++;
+}
+
+static size_t handles(void)
+{
+    size_t count = 0;
+
+    uv_walk(&ctx.loop, count_handle, &count);
+    return count;
+}
+
+/* A program that cannot run is no harm: nothing of it stays on the loop. */
+static void what_cannot_be_spawned_is_forgotten(void **state)
+{
+    struct guest_spec spec = {.id = "22222222-2222-4333-8444-555555555555",
+                              .generation = 1,
+                              .name = "x",
+                              .vcpus = 1,
+                              .ram_mb = 16,
+                              .root_disk = ctx.disk,
+                              .root_format = "raw"};
+    json_t *empty = json_object();
+    struct configdrive_content content = {.meta_data = empty, .network_data = empty};
+    char path[160];
+    size_t before;
+
+    if (getuid() != 0)
+        skip();
+    assert_int_equal(unshare(CLONE_NEWNS), 0);
+    assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+    assert_int_equal(mount("/dev/null", QEMU, NULL, MS_BIND, NULL), 0);
+    assert_int_equal(mount("/dev/null", "/usr/bin/genisoimage", NULL, MS_BIND, NULL), 0);
+    snprintf(path, sizeof(path), "%s/drive.iso", ctx.dir);
+    compute_qemu.start(ctx.driver, &spec, on_done, NULL);
+    assert_true(finish() < 0);
+    before = handles();
+    for (int i = 0; i < 8; i++) {
+        compute_qemu.start(ctx.driver, &spec, on_done, NULL);
+        assert_true(finish() < 0);
+        configdrive_build(&ctx.loop, path, &content, on_done, NULL);
+        assert_true(finish() < 0);
+        uv_run(&ctx.loop, UV_RUN_NOWAIT);
+        assert_int_equal(handles(), before);
+    }
+    umount("/usr/bin/genisoimage");
+    umount(QEMU);
+    json_decref(empty);
+}
+
 static void refuses_ids_that_are_paths(void **state)
 {
     struct guest_spec spec = {.id = "../../etc", .name = "x", .root_disk = "/dev/null"};
@@ -347,6 +404,7 @@ int main(void)
         cmocka_unit_test(one_that_hangs_can_be_stopped),
         cmocka_unit_test(destroys),
         cmocka_unit_test(what_an_ended_one_left_is_listed),
+        cmocka_unit_test(what_cannot_be_spawned_is_forgotten),
         cmocka_unit_test(refuses_ids_that_are_paths),
     };
 

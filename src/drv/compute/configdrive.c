@@ -138,10 +138,12 @@ void configdrive_build(uv_loop_t *loop, const char *path, const struct configdri
     argv[3] = b->temp;
     argv[8] = b->tree;
     b->process.data = b;
-    if (b->rc == 0)
-        b->rc = uv_spawn(loop, &b->process, &options);
     if (b->rc < 0) {
         finish(b);
         free(b);
+        return;
     }
+    b->rc = uv_spawn(loop, &b->process, &options);
+    if (b->rc < 0)
+        uv_close((uv_handle_t *)&b->process, on_closed); /* the loop knows it all the same */
 }

@@ -123,19 +123,23 @@ static struct guest *guest_new(struct compute_driver *d, const char *id)
     return g;
 }
 
+static void stop_watching(struct guest *g)
+{
+    if (g->death)
+        uv_close((uv_handle_t *)g->death, free_handle);
+    g->death = NULL;
+    if (g->pidfd >= 0)
+        close(g->pidfd);
+    g->pidfd = -1;
+}
+
 static void drop_process(struct guest *g)
 {
     uv_timer_stop(g->timer);
     qmp_close(g->qmp);
     g->qmp = NULL;
     g->qmp_ready = false;
-    if (g->death) {
-        uv_close((uv_handle_t *)g->death, free_handle);
-        g->death = NULL;
-    }
-    if (g->pidfd >= 0)
-        close(g->pidfd);
-    g->pidfd = -1;
+    stop_watching(g);
     if (g->adopted && g->pid > 0)
         waitpid(g->pid, NULL, WNOHANG);
     g->adopted = false;
@@ -183,9 +187,23 @@ static void died(struct guest *g)
     end_op(g, -EIO, "QEMU has ended", why[0] ? why : "it was killed");
 }
 
+static int watch_process(struct guest *g, int pid);
+
+/* Whether it really ended is looked up: taking a living guest for a dead one would let a second
+ * copy of it start. */
 static void on_death(uv_poll_t *poll, int status, int events)
 {
-    died(poll->data);
+    struct guest *g = poll->data;
+
+    if (!qemu_runs(g->pid, g->id)) {
+        died(g);
+        return;
+    }
+    log_warn("guest %s: the end of process %d was told (status %d, events %d), but it runs", g->id,
+             g->pid, status, events);
+    stop_watching(g);
+    if (watch_process(g, g->pid) < 0)
+        died(g);
 }
 
 static int watch_process(struct guest *g, int pid)
@@ -424,13 +442,14 @@ static int spawn(struct guest *g, const struct guest_spec *spec, struct err *err
     options.stdio_count = 3 + (int)spec->nic_count;
     if (rc == 0 && (args.failed || log_fd < 0 || !process))
         rc = err_set(err, -ENOMEM, "cannot start QEMU", NULL, NULL);
-    if (rc == 0 && (rc = uv_spawn(d->loop, process, &options)) < 0)
+    if (rc < 0) {
+        free(process);
+    } else if ((rc = uv_spawn(d->loop, process, &options)) < 0) {
         err_why(err, rc, "cannot start QEMU", "%s: %s", QEMU_BINARY, uv_strerror(rc));
-    if (rc == 0) {
+        uv_close((uv_handle_t *)process, free_handle); /* the loop knows it all the same */
+    } else {
         g->pid = process->pid;
         uv_unref((uv_handle_t *)process);
-    } else if (process) {
-        free(process);
     }
     qemu_args_free(&args);
     for (size_t i = 0; i < n; i++)

@@ -38,6 +38,8 @@ int qemu_dir(const char *run_dir, const char *id, char *ret, size_t size);
 int qemu_dir_write_spec(const char *dir, const struct guest_spec *spec);
 /* Generation from spec.json, or -1. */
 int64_t qemu_dir_generation(const char *dir);
+/* Is `pid` a living process of the guest (and not one that ended, or another's)? */
+bool qemu_runs(int pid, const char *id);
 /* The live process of the guest, or 0. */
 int qemu_dir_pid(const char *dir, const char *id);
 /* The same without its pid file: QEMU writes that a moment after its start, and whoever started it

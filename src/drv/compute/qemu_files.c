@@ -61,10 +61,23 @@ int64_t qemu_dir_generation(const char *dir)
     return generation;
 }
 
+bool qemu_runs(int pid, const char *id)
+{
+    char path[64], *line = NULL;
+    size_t size = 0;
+    bool runs;
+
+    snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
+    if (file_read(path, 65536, &line, &size) < 0)
+        return false;
+    runs = size > 0 && memmem(line, size, id, strlen(id));
+    free(line);
+    return runs;
+}
+
 int qemu_dir_pid(const char *dir, const char *id)
 {
-    char path[PATH_MAX], *text = NULL, *line = NULL;
-    size_t size = 0;
+    char path[PATH_MAX], *text = NULL;
     int pid;
 
     snprintf(path, sizeof(path), "%s/pid", dir);
@@ -72,15 +85,7 @@ int qemu_dir_pid(const char *dir, const char *id)
         return 0;
     pid = atoi(text);
     free(text);
-    if (pid <= 1)
-        return 0;
-    snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
-    if (file_read(path, 65536, &line, &size) < 0)
-        return 0;
-    if (size == 0 || !memmem(line, size, id, strlen(id)))
-        pid = 0;
-    free(line);
-    return pid;
+    return pid > 1 && qemu_runs(pid, id) ? pid : 0;
 }
 
 /* Does the command line (words that end with zeroes) say that this is the guest's QEMU? */
