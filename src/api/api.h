@@ -2,13 +2,14 @@
  *
  * Data flow of one request (api/server.c):
  *   1. the route is found, the token checked, the body parsed;
- *   2. mirror_barrier(): the mirror holds everything acknowledged before;
+ *   2. mirror_read(): the mirror holds everything acknowledged before;
  *   3. the handler runs: a plain function that reads rows from `req->db`, adds preconditions and
  *      changes to `req->txn`, and sets status and reply. It does no I/O and never waits;
  *   4. if the transaction has changes it is committed. A failed precondition means that somebody
  * was faster: the mirror catches up and the handler runs again (at most API_RETRIES times, then
  * 409);
- *   5. the mirror has reached the transaction's revision; the reply is sent.
+ *   5. the mirror has reached the transaction's revision;
+ *   6. mirror_show(): nobody can be told less any more; the reply is sent.
  * So handlers are linearizable, exactly-once and free of callbacks. What needs another host
  * (console log) or a stream (image bytes) is said in the request and done by the server.
  */

@@ -34,10 +34,12 @@ struct api_call {
     uv_work_t work;
     char body_why[160]; /* the body is no JSON because ... */
     int attempts;
+    int64_t seen; /* what the answer tells is true at this revision; 0: it tells nothing of rows */
     int64_t deadline_ms;
     char turn[96];              /* what it commits in turn with others; "" if nothing */
     struct api_call *next_turn; /* in the queue of those that take turns */
     bool answered;              /* before the handler could run */
+    bool written;               /* its transaction was committed */
     bool stream_open;           /* stream_begin() succeeded and the upload was not yet handled */
 };
 

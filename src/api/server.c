@@ -1,8 +1,7 @@
 /* The way of a request through the services; the steps are told in api.h.
  *
- *   begin -> (body) -> handle -> barrier -> run -> [work -> run] -> commit -> wait -> [peer] ->
- * send
- *                                  ^------------- precondition failed -----'
+ *   begin -> (body) -> handle -> read -> run -> [work -> run] -> commit -> wait -> [peer] -> send
+ *                                         ^--- barrier <-- precondition failed --'
  *
  * Each step ends by starting the next one; a step that fails answers and goes to `send`. */
 #include "api/internal.h"
@@ -164,7 +163,7 @@ static void put_headers(struct api_call *call)
         http_reply_header(req->http, "Content-Type", "application/json");
 }
 
-static void send_answer(struct api_call *call)
+static void send_now(struct api_call *call)
 {
     struct api_req *req = &call->req;
 
@@ -190,7 +189,7 @@ static void send_answer(struct api_call *call)
 static void fail_and_send(struct api_call *call, unsigned status, const char *message)
 {
     api_fail(&call->req, status, NULL, "%s", message);
-    send_answer(call);
+    send_now(call);
 }
 
 static int time_left(const struct api_call *call)
@@ -198,6 +197,38 @@ static int time_left(const struct api_call *call)
     int64_t left = call->deadline_ms - clock_now_ms();
 
     return left < 1 ? 1 : (int)left;
+}
+
+static void on_shown(void *arg, int rc)
+{
+    struct api_call *call = arg;
+
+    if (rc == 0)
+        send_now(call);
+    else if (call->written)
+        fail_and_send(call, 503,
+                      "The change was made, but this controller cannot show it now. Look before "
+                      "you repeat it.");
+    else
+        fail_and_send(call, 503, "This controller cannot answer now. Retry.");
+}
+
+/* An answer leaves when nobody can be told less any more (ha/read_lease.h). */
+static void send_answer(struct api_call *call)
+{
+    if (call->seen > 0)
+        mirror_show(call->req.db, call->seen, time_left(call), on_shown, call);
+    else
+        send_now(call);
+}
+
+/* What is said from now on may tell of rows as they are now. */
+static void note_seen(struct api_call *call)
+{
+    int64_t revision = mirror_changed_revision(call->req.db);
+
+    if (revision > call->seen)
+        call->seen = revision;
 }
 
 /* ---- another host's answer ---- */
@@ -208,6 +239,7 @@ static void on_peer(void *arg, int rc, unsigned status, const char *body, size_t
     void (*done)(struct api_req *, int, unsigned, const char *, size_t) = call->req.peer.done;
 
     call->req.peer.host[0] = '\0';
+    note_seen(call);
     done(&call->req, rc, status, body, size);
     if (call->req.status == 0)
         api_fail(&call->req, 500, NULL, "The handler gave no answer.");
@@ -235,9 +267,11 @@ static void on_mirrored(void *arg, int rc)
 {
     struct api_call *call = arg;
 
-    /* The write is done whatever the mirror says: a late mirror only makes a later read wait. */
-    if (rc < 0)
+    if (rc < 0) {
         log_warn("api: the mirror is late: %s", strerror(-rc));
+        on_shown(call, rc);
+        return;
+    }
     ask_peer_or_send(call);
 }
 
@@ -249,6 +283,8 @@ static void on_committed(void *arg, int rc, int64_t revision)
         call->req.after_commit(&call->req, rc);
     if (rc == 0) {
         leave_turn(call);
+        call->written = true;
+        call->seen = revision > call->seen ? revision : call->seen;
         mirror_wait(call->req.db, revision, time_left(call), on_mirrored, call);
         return;
     }
@@ -415,6 +451,8 @@ static void run(struct api_call *call)
     clear_auth(req);
     store_txn_free(req->txn);
     req->txn = store_txn_new();
+    if (!(req->route->flags & API_NO_DB))
+        note_seen(call);
     mirror_reads_begin(req->db); /* an answer that is kept follows from these tables */
     if (!admit(call) || (req->route->flags & API_STEADY && known_recall(req))) {
         send_answer(call);
@@ -463,6 +501,7 @@ static void begin_stream(struct api_call *call)
     struct api_req *req = &call->req;
     struct http_sink sink = {.write = discard};
 
+    note_seen(call);
     if (!mirror_ready(req->db))
         api_fail(req, 503, NULL, "The replicated store cannot be reached. Retry.");
     else if (admit(call) && req->route->stream_begin(req, &sink) == 0)
@@ -544,7 +583,7 @@ static void on_handle(void *arg, struct http_request *http)
         if (req->route->flags & API_NO_DB)
             run(call);
         else
-            take_barrier(call);
+            mirror_read(req->db, time_left(call), on_barrier, call);
     }
 }
 

@@ -155,6 +155,17 @@ static void tell_versions(const json_t *hosts)
     }
 }
 
+/* How many of the asked controller's API reads needed no question to the store. */
+static void print_reads(const json_t *reads)
+{
+    int64_t at_once = json_int(reads, "at_once", 0);
+    int64_t all = at_once + json_int(reads, "asked", 0);
+
+    if (all > 0)
+        printf("reads: %lld of the API since its start, %lld %% of them under a read lease\n",
+               (long long)all, (long long)(100 * at_once / all));
+}
+
 static void print_status(json_t *status)
 {
     const json_t *store = json_object_get(status, "store");
@@ -167,6 +178,7 @@ static void print_status(json_t *status)
            json_bool(store, "reachable", false) ? "reachable" : "NOT reachable",
            (long long)json_int(store, "revision", 0),
            (long long)json_int(store, "size_bytes", 0) / 1024, json_str(store, "detail", ""));
+    print_reads(json_object_get(status, "reads"));
     printf("servers:");
     if (json_object_size(servers) == 0)
         printf(" none");

@@ -20,6 +20,7 @@
 #include "node/duties_rows.h"
 #include "node/node.h"
 #include "node/pki.h"
+#include "node/reads.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -153,6 +154,17 @@ static json_t *list_losses(struct node *node)
     return list;
 }
 
+static json_t *count_reads(const struct node *node)
+{
+    struct reads_counters counters;
+
+    if (!node->reads)
+        return json_null();
+    reads_get_counters(node->reads, &counters);
+    return json_pack("{s:b, s:I, s:I}", "lease_held", counters.held, "at_once",
+                     (json_int_t)counters.at_once, "asked", (json_int_t)counters.asked);
+}
+
 static void answer_status(struct pending *pending)
 {
     struct node *node = pending->node;
@@ -169,6 +181,7 @@ static void answer_status(struct pending *pending)
                                   store.reachable, "revision", (json_int_t)store.revision,
                                   "size_bytes", (json_int_t)store.size_bytes, "detail",
                                   store.detail));
+    json_object_set_new(body, "reads", count_reads(node));
     json_object_set_new(body, "hosts", list_hosts(node->mirror));
     json_object_set_new(body, "modules", list_modules(node));
     json_object_set_new(body, "servers", count_servers(node->mirror));

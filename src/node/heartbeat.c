@@ -2,10 +2,10 @@
 #include "node/heartbeat.h"
 #include "base/clock.h"
 #include "base/id.h"
+#include "node/frame.h"
 #include "node/heartbeat_replay.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <sodium.h>
@@ -13,174 +13,74 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAC_SIZE crypto_auth_BYTES
 #define VERSION 1
 #define EXTRA_ROUND_MS 50
 /* Frames taken from one socket in one turn of the loop are bounded by libuv; a frame longer than
  * this is cut by the kernel and fails its MAC. */
 #define RECEIVE_SIZE (HEARTBEAT_FRAME_MAX + 1)
 
-_Static_assert(PKI_CLUSTER_KEY_SIZE == crypto_auth_KEYBYTES, "one key for both");
-
-/* ---- writing ---- */
-
-struct writer {
-    uint8_t *bytes;
-    size_t len, limit;
-    bool full;
-};
-
-static void put(struct writer *w, const void *bytes, size_t size)
-{
-    if (w->full || w->limit - w->len < size) {
-        w->full = true;
-        return;
-    }
-    memcpy(w->bytes + w->len, bytes, size);
-    w->len += size;
-}
-
-static void put_number(struct writer *w, uint64_t value, size_t size)
-{
-    uint8_t bytes[8];
-
-    for (size_t i = 0; i < size; i++)
-        bytes[i] = (uint8_t)(value >> (8 * (size - 1 - i)));
-    put(w, bytes, size);
-}
-
-static void put_name(struct writer *w, const char *name)
-{
-    size_t len = strlen(name);
-
-    put_number(w, len, 1);
-    put(w, name, len);
-}
-
-static bool name_ok(const char *name, size_t len)
-{
-    if (len == 0 || len >= LIVENESS_NAME_SIZE)
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)name[i];
-
-        if (!isalnum(c) && c != '-' && c != '.' && c != '_')
-            return false;
-    }
-    return true;
-}
-
 int heartbeat_encode(const struct heartbeat_frame *frame, const uint8_t key[PKI_CLUSTER_KEY_SIZE],
                      uint8_t *ret)
 {
-    struct writer w = {.bytes = ret, .limit = HEARTBEAT_FRAME_MAX - MAC_SIZE};
+    struct frame_writer w = {.bytes = ret, .limit = HEARTBEAT_FRAME_MAX - FRAME_MAC_SIZE};
     size_t views = 0;
 
-    if (!name_ok(frame->sender, strnlen(frame->sender, LIVENESS_NAME_SIZE)) ||
+    if (!frame_name_ok(frame->sender, strnlen(frame->sender, LIVENESS_NAME_SIZE)) ||
         (unsigned)frame->plane >= PLANE_COUNT)
         return -EINVAL;
-    put(&w, "VLHB", 4);
-    put_number(&w, VERSION, 1);
-    put_number(&w, frame->plane, 1);
-    put_number(&w, 0, 2); /* views: filled in below */
-    put(&w, frame->cluster, HEARTBEAT_ID_SIZE);
-    put(&w, frame->boot, HEARTBEAT_ID_SIZE);
-    put_number(&w, frame->sequence, 8);
-    put_number(&w, (uint64_t)frame->wall_ms, 8);
-    put_name(&w, frame->sender);
+    frame_put(&w, "VLHB", 4);
+    frame_put_number(&w, VERSION, 1);
+    frame_put_number(&w, frame->plane, 1);
+    frame_put_number(&w, 0, 2); /* views: filled in below */
+    frame_put(&w, frame->cluster, HEARTBEAT_ID_SIZE);
+    frame_put(&w, frame->boot, HEARTBEAT_ID_SIZE);
+    frame_put_number(&w, frame->sequence, 8);
+    frame_put_number(&w, (uint64_t)frame->wall_ms, 8);
+    frame_put_name(&w, frame->sender);
     for (size_t i = 0; i < frame->view_count && i < HEARTBEAT_VIEWS_MAX; i++) {
         const struct heartbeat_view *view = &frame->views[i];
         size_t len = strnlen(view->host, LIVENESS_NAME_SIZE);
 
-        if (!name_ok(view->host, len) || (unsigned)view->verdict > LIVE_LOST)
+        if (!frame_name_ok(view->host, len) || (unsigned)view->verdict > LIVE_LOST)
             return -EINVAL;
         if (w.limit - w.len < len + 2)
             break;
-        put_number(&w, view->verdict, 1);
-        put_name(&w, view->host);
+        frame_put_number(&w, view->verdict, 1);
+        frame_put_name(&w, view->host);
         views++;
     }
     if (w.full)
         return -EMSGSIZE;
     ret[6] = (uint8_t)(views >> 8);
     ret[7] = (uint8_t)views;
-    crypto_auth(ret + w.len, ret, w.len, key);
-    return (int)(w.len + MAC_SIZE);
-}
-
-/* ---- reading ---- */
-
-struct reader {
-    const uint8_t *bytes;
-    size_t left;
-    bool bad;
-};
-
-static void take(struct reader *r, void *ret, size_t size)
-{
-    if (r->bad || r->left < size) {
-        r->bad = true;
-        memset(ret, 0, size);
-        return;
-    }
-    memcpy(ret, r->bytes, size);
-    r->bytes += size;
-    r->left -= size;
-}
-
-static uint64_t take_number(struct reader *r, size_t size)
-{
-    uint8_t bytes[8];
-    uint64_t value = 0;
-
-    take(r, bytes, size);
-    for (size_t i = 0; i < size; i++)
-        value = value << 8 | bytes[i];
-    return value;
-}
-
-static void take_name(struct reader *r, char ret[LIVENESS_NAME_SIZE])
-{
-    size_t len = take_number(r, 1);
-
-    ret[0] = '\0';
-    if (r->bad || len >= LIVENESS_NAME_SIZE) {
-        r->bad = true;
-        return;
-    }
-    take(r, ret, len);
-    ret[len] = '\0';
-    if (!name_ok(ret, len))
-        r->bad = true;
+    return (int)frame_seal(&w, key);
 }
 
 int heartbeat_decode(const uint8_t *bytes, size_t size, const uint8_t *key,
                      struct heartbeat_frame *ret)
 {
-    struct reader r = {.bytes = bytes};
+    struct frame_reader r;
     char magic[4];
+    int rc = size > HEARTBEAT_FRAME_MAX ? -EBADMSG : frame_open(&r, bytes, size, key);
 
-    if (size < MAC_SIZE || size > HEARTBEAT_FRAME_MAX)
-        return -EBADMSG;
-    r.left = size - MAC_SIZE;
-    if (key && crypto_auth_verify(bytes + r.left, bytes, r.left, key) != 0)
-        return -EACCES;
+    if (rc < 0)
+        return rc;
     memset(ret, 0, sizeof(*ret));
-    take(&r, magic, 4);
-    if (memcmp(magic, "VLHB", 4) != 0 || take_number(&r, 1) != VERSION)
+    frame_take(&r, magic, 4);
+    if (memcmp(magic, "VLHB", 4) != 0 || frame_take_number(&r, 1) != VERSION)
         return -EBADMSG;
-    ret->plane = (enum liveness_plane)take_number(&r, 1);
-    ret->view_count = take_number(&r, 2);
-    take(&r, ret->cluster, HEARTBEAT_ID_SIZE);
-    take(&r, ret->boot, HEARTBEAT_ID_SIZE);
-    ret->sequence = take_number(&r, 8);
-    ret->wall_ms = (int64_t)take_number(&r, 8);
-    take_name(&r, ret->sender);
+    ret->plane = (enum liveness_plane)frame_take_number(&r, 1);
+    ret->view_count = frame_take_number(&r, 2);
+    frame_take(&r, ret->cluster, HEARTBEAT_ID_SIZE);
+    frame_take(&r, ret->boot, HEARTBEAT_ID_SIZE);
+    ret->sequence = frame_take_number(&r, 8);
+    ret->wall_ms = (int64_t)frame_take_number(&r, 8);
+    frame_take_name(&r, ret->sender, sizeof(ret->sender));
     if (r.bad || (unsigned)ret->plane >= PLANE_COUNT || ret->view_count > HEARTBEAT_VIEWS_MAX)
         return -EBADMSG;
     for (size_t i = 0; i < ret->view_count; i++) {
-        ret->views[i].verdict = (enum liveness_verdict)take_number(&r, 1);
-        take_name(&r, ret->views[i].host);
+        ret->views[i].verdict = (enum liveness_verdict)frame_take_number(&r, 1);
+        frame_take_name(&r, ret->views[i].host, sizeof(ret->views[i].host));
         if (r.bad || (unsigned)ret->views[i].verdict > LIVE_LOST)
             return -EBADMSG;
     }
@@ -340,7 +240,7 @@ struct heartbeat *heartbeat_start(uv_loop_t *loop, const struct heartbeat_option
     uint64_t interval = options->interval_ms > 0 ? (uint64_t)options->interval_ms : 200;
     struct heartbeat *h = NULL;
 
-    if (sodium_init() < 0 || !name_ok(options->self, strlen(options->self)) ||
+    if (sodium_init() < 0 || !frame_name_ok(options->self, strlen(options->self)) ||
         !(h = calloc(1, sizeof(*h)))) {
         err_why(err, -EINVAL, "cannot start heartbeats", "bad host name or out of memory");
         return NULL;

@@ -7,6 +7,7 @@
 #include "node/controllers.h"
 #include "node/join.h"
 #include "node/pki.h"
+#include "node/reads.h"
 #include "store/etcd_server.h"
 
 #include <errno.h>
@@ -380,6 +381,8 @@ static int open_all(struct node *node, struct err *err)
     if (!node->controller)
         return 0;
     node->duties = duties_start(node);
+    if (!node->config.sqlite && !(node->reads = reads_start(node, err)))
+        return -EIO;
     return node->hooks->start_api(node, err);
 }
 
@@ -395,6 +398,7 @@ static void close_all(struct node *node)
     watchman_stop(node);
     if (node->api)
         node->hooks->stop_api(node);
+    reads_stop(node->reads);
     if (node->peer_server)
         http_server_stop(node->peer_server);
 }

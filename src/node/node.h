@@ -6,6 +6,7 @@
  *   duties        on controllers: feeds ha/recovery with what is, commits what it decides
  *   admin         the peer and operator endpoints on port 7700
  *   watchman      heartbeats and ha/liveness
+ *   reads         on controllers: read leases, so that API reads ask nobody
  * They know each other only through this struct and the mirror's rows.
  */
 #ifndef VLING_NODE_NODE_H
@@ -29,6 +30,7 @@ struct lease_keeper;
 struct etcd_server;
 struct join_server;
 struct node;
+struct reads;
 struct api;
 
 /* What the daemon needs from rooms that node/ may not know; filled in by main. */
@@ -67,6 +69,7 @@ struct node {
     struct lease_keeper *lease;
     struct agent *agent;
     struct duties *duties;
+    struct reads *reads;     /* reads.h; on controllers of etcd */
     struct restore *restore; /* backup.c; NULL: none under way */
 
     bool vip_held;

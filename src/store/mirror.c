@@ -31,7 +31,7 @@ struct waiter {
 struct mirror {
     struct store *store;
     sqlite3 *db;
-    int64_t revision;
+    int64_t revision, changed_revision;
     uint64_t version;                   /* of the last change */
     uint64_t table_version[TABLES_MAX]; /* of the last change in each of resource_all */
     mirror_tables reads;
@@ -51,7 +51,9 @@ struct mirror {
     json_t *shared;          /* "table/id" -> row, or null if there is none */
     struct waiter *asking;   /* for the revision to wait for; the store minds their deadlines */
     struct waiter *waiters;  /* for their revision */
-    uv_timer_t *timer;       /* the waiters' deadlines */
+    struct waiter *showing;  /* for the gate */
+    struct mirror_gate gate;
+    uv_timer_t *timer; /* the waiters' deadlines */
 };
 
 /* ---- opening ---- */
@@ -230,7 +232,9 @@ void mirror_close(struct mirror *mirror)
         return;
     if (mirror->store)
         mirror->store->watcher = nobody;
-    while ((waiter = mirror->waiters ? mirror->waiters : mirror->asking)) {
+    while ((waiter = mirror->waiters   ? mirror->waiters
+                     : mirror->showing ? mirror->showing
+                                       : mirror->asking)) {
         waiter_unlink(waiter);
         waiter_end(waiter, -ECANCELED);
     }
@@ -351,24 +355,40 @@ static void apply_all(struct mirror *mirror, const struct store_change *changes,
         run(mirror, "COMMIT");
 }
 
-static bool reached(const struct mirror *mirror, int64_t revision)
+/* 1, 0: not yet, -errno: never. */
+static int reached(struct mirror *mirror, int64_t revision)
 {
     return mirror->ready && revision <= mirror->revision;
 }
 
-/* Takes one waiter that has got its revision, or whose time is over, off the list. */
-static struct waiter *take_done(struct mirror *mirror, int64_t now, int *ret_rc)
+static int may_show(struct mirror *mirror, int64_t revision)
 {
-    for (struct waiter *waiter = mirror->waiters; waiter; waiter = waiter->next) {
-        bool done = reached(mirror, waiter->revision);
+    return mirror->gate.may_show ? mirror->gate.may_show(mirror->gate.arg, revision) : 1;
+}
 
-        if (done || waiter->deadline_ms <= now) {
+/* Takes one waiter that has got what it waits for, or whose time is over, off the list. */
+static struct waiter *take_done(struct mirror *mirror, struct waiter *list, int64_t now,
+                                int (*is_done)(struct mirror *mirror, int64_t revision),
+                                int *ret_rc)
+{
+    for (struct waiter *waiter = list; waiter; waiter = waiter->next) {
+        int done = is_done(mirror, waiter->revision);
+
+        if (done != 0 || waiter->deadline_ms <= now) {
             waiter_unlink(waiter);
-            *ret_rc = done ? 0 : -ETIMEDOUT;
+            *ret_rc = done > 0 ? 0 : done < 0 ? done : -ETIMEDOUT;
             return waiter;
         }
     }
     return NULL;
+}
+
+static int64_t first_deadline(const struct waiter *list, int64_t first)
+{
+    for (; list; list = list->next)
+        if (list->deadline_ms < first)
+            first = list->deadline_ms;
+    return first;
 }
 
 static void wake_waiters(struct mirror *mirror);
@@ -380,17 +400,17 @@ static void on_timer(uv_timer_t *timer)
 
 static void wake_waiters(struct mirror *mirror)
 {
-    int64_t now = clock_now_ms(), first = INT64_MAX;
+    int64_t now = clock_now_ms(), first;
     struct waiter *waiter;
     int rc;
 
-    while ((waiter = take_done(mirror, now, &rc)))
+    while ((waiter = take_done(mirror, mirror->waiters, now, reached, &rc)))
         waiter_end(waiter, rc);
-    for (waiter = mirror->waiters; waiter; waiter = waiter->next)
-        if (waiter->deadline_ms < first)
-            first = waiter->deadline_ms;
+    while ((waiter = take_done(mirror, mirror->showing, now, may_show, &rc)))
+        waiter_end(waiter, rc);
     if (!mirror->timer)
         return;
+    first = first_deadline(mirror->showing, first_deadline(mirror->waiters, INT64_MAX));
     if (first == INT64_MAX)
         uv_timer_stop(mirror->timer);
     else
@@ -409,8 +429,10 @@ void mirror_apply(struct mirror *mirror, int64_t revision, const struct store_ch
     apply_all(mirror, changes, n);
     if (revision > mirror->revision)
         mirror->revision = revision;
-    if (n > 0)
+    if (n > 0) {
+        mirror->changed_revision = mirror->revision;
         tell_listeners(mirror, changes, n);
+    }
     wake_waiters(mirror);
 }
 
@@ -428,7 +450,7 @@ static void on_reset(void *arg, int64_t revision, const struct store_change *cha
     mirror->version++;
     for (size_t i = 0; i < TABLES_MAX; i++)
         mirror->table_version[i] = mirror->version;
-    mirror->revision = revision;
+    mirror->revision = mirror->changed_revision = revision;
     mirror->ready = true;
     tell_listeners(mirror, NULL, 0);
     wake_waiters(mirror);
@@ -442,6 +464,11 @@ bool mirror_ready(const struct mirror *mirror)
 int64_t mirror_revision(const struct mirror *mirror)
 {
     return mirror->revision;
+}
+
+int64_t mirror_changed_revision(const struct mirror *mirror)
+{
+    return mirror->changed_revision;
 }
 
 uint64_t mirror_version(const struct mirror *mirror, mirror_tables tables)
@@ -538,6 +565,40 @@ void mirror_barrier(struct mirror *mirror, int timeout_ms, mirror_wait_cb *cb, v
     waiter = waiter_new(mirror, -1, timeout_ms, cb, arg);
     waiter_link(&mirror->asking, waiter);
     store_barrier(mirror->store, timeout_ms, on_barrier, waiter);
+}
+
+/* ---- the gate ---- */
+
+void mirror_set_gate(struct mirror *mirror, const struct mirror_gate *gate)
+{
+    mirror->gate = *gate;
+}
+
+void mirror_gate_moved(struct mirror *mirror)
+{
+    wake_waiters(mirror);
+}
+
+void mirror_read(struct mirror *mirror, int timeout_ms, mirror_wait_cb *cb, void *arg)
+{
+    if (mirror->ready && mirror->gate.holds && mirror->gate.holds(mirror->gate.arg))
+        cb(arg, 0);
+    else
+        mirror_barrier(mirror, timeout_ms, cb, arg);
+}
+
+void mirror_show(struct mirror *mirror, int64_t revision, int timeout_ms, mirror_wait_cb *cb,
+                 void *arg)
+{
+    int may = may_show(mirror, revision);
+
+    if (may != 0) {
+        cb(arg, may < 0 ? may : 0);
+        return;
+    }
+    waiter_link(&mirror->showing,
+                waiter_new(mirror, revision < 0 ? 0 : revision, timeout_ms, cb, arg));
+    wake_waiters(mirror);
 }
 
 /* ---- reading ---- */

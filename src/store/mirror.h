@@ -4,7 +4,8 @@
  * SQL table of its name with the columns `id`, `rev`, `body` (the row's JSON) and one generated
  * column for each field that is flagged FIELD_INDEX (json_extract of body, with an index). A read
  * is linearizable after mirror_barrier(): it takes a store barrier and waits until the watch has
- * brought that revision.
+ * brought that revision. Where a gate is set (node/reads.h), mirror_read() may do without, and then
+ * whatever is told to anybody goes through mirror_show() first.
  * Threads: the loop's only. Rows that are returned are new references to fresh copies: the caller
  * may change them and must json_decref them.
  */
@@ -27,6 +28,8 @@ void mirror_apply(struct mirror *mirror, int64_t revision, const struct store_ch
 /* Has the first reset arrived? */
 bool mirror_ready(const struct mirror *mirror);
 int64_t mirror_revision(const struct mirror *mirror);
+/* The revision of the last change of a row: what the rows tell is true at it, too. */
+int64_t mirror_changed_revision(const struct mirror *mirror);
 
 /* A set of tables. What was worked out from rows holds as long as mirror_version() of the tables
  * that were read for it is the same: another number after each change of a row of one of them, and
@@ -53,6 +56,26 @@ typedef void mirror_wait_cb(void *arg, int rc);
 void mirror_wait(struct mirror *mirror, int64_t revision, int timeout_ms, mirror_wait_cb *cb,
                  void *arg);
 void mirror_barrier(struct mirror *mirror, int timeout_ms, mirror_wait_cb *cb, void *arg);
+
+/* Who knows when the rows are as new as anything that anybody was told, and when something may be
+ * told. Without a gate: never by itself, and always. */
+struct mirror_gate {
+    bool (*holds)(void *arg);
+    /* 1: what is true at `revision` may be told now; 0: later, mirror_gate_moved() is called then;
+     * -errno: never. */
+    int (*may_show)(void *arg, int64_t revision);
+    void *arg;
+};
+void mirror_set_gate(struct mirror *mirror, const struct mirror_gate *gate);
+void mirror_gate_moved(struct mirror *mirror);
+
+/* As mirror_barrier, and at once while the gate holds. Who found that others changed what was read
+ * takes a barrier: the gate knows what was told, not what was committed. */
+void mirror_read(struct mirror *mirror, int timeout_ms, mirror_wait_cb *cb, void *arg);
+/* Waits until what is true at `revision` may be told. `rc` 0, the gate's -errno, -ETIMEDOUT or
+ * -ECANCELED. `cb` is called from inside the call when there is nothing to wait for. */
+void mirror_show(struct mirror *mirror, int64_t revision, int timeout_ms, mirror_wait_cb *cb,
+                 void *arg);
 
 /* One row, or NULL. `ret_rev` (may be NULL) gets its revision, 0 if there is none. */
 json_t *mirror_get(struct mirror *mirror, const char *table, const char *id, int64_t *ret_rev);
