@@ -92,7 +92,8 @@ int file_write_atomic(const char *path, const void *data, size_t size, mode_t mo
 
     if (snprintf(temp, sizeof(temp), "%s.tmp.%d", path, (int)getpid()) >= (int)sizeof(temp))
         return -ENAMETOOLONG;
-    fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+    unlink(temp); /* of an earlier process of this number; nothing that stands there is followed */
+    fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
     if (fd < 0)
         return -errno;
     rc = write_all(fd, data, size);

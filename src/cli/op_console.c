@@ -114,7 +114,7 @@ static int locate(bool lab, const char *name, char *path, size_t size, struct er
     if (rc == 0)
         rc = guests_folder(lab, json_str(server, "host_id", ""), folder, sizeof(folder), err);
     if (rc == 0)
-        snprintf(path, size, "%s/%s/serial.sock", folder, json_str(server, "id", ""));
+        snprintf(path, size, "%s/%s/qemu/serial.sock", folder, json_str(server, "id", ""));
     json_decref(answer);
     return rc;
 }

@@ -10,6 +10,7 @@
 #include "node/reads.h"
 #include "store/etcd_server.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -72,12 +73,30 @@ static void on_guest_changed(void *arg, const char *id)
     agent_kick(node->agent);
 }
 
+/* Guests of before: they run on, or have ended and left something, whatever the host's roles are.
+ */
+static bool has_guests(const struct config *c)
+{
+    char path[400];
+    struct dirent *entry;
+    bool found = false;
+    DIR *dir;
+
+    snprintf(path, sizeof(path), "%s/guests", c->run_dir);
+    dir = opendir(path);
+    while (dir && !found && (entry = readdir(dir)))
+        found = entry->d_name[0] != '.';
+    if (dir)
+        closedir(dir);
+    return found;
+}
+
 static int open_compute(struct node *node, struct err *err)
 {
     struct config *c = &node->config;
     json_t *config;
 
-    if (!config_has_role(c, "compute"))
+    if (!config_has_role(c, "compute") && !has_guests(c))
         return 0;
     config = json_pack("{s:s, s:s, s:s}", "run_dir", c->run_dir, "state_dir", c->state_dir, "user",
                        "vling-guest");

@@ -5,6 +5,8 @@
 #include "drv/compute/configdrive.h"
 #include "drv/driver.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -15,6 +17,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -30,9 +33,13 @@ static const unsigned char boot_code[] = {0x31, 0xc0, 0x8e, 0xd8, 0xba, 0xf8, 0x
                                           0xfb, 0xf4, 0xeb, 0xfc, 'V',  'L',  'I',  'N',  'G',
                                           '-',  'B',  'O',  'O',  'T',  '\n', 0};
 
+/* mov dx, 0x604; mov ax, 0x2400; out dx, ax; end: hlt; jmp end: ACPI sleep state S3 */
+static const unsigned char sleep_code[] = {0xba, 0x04, 0x06, 0xb8, 0x00,
+                                           0x24, 0xef, 0xf4, 0xeb, 0xfd};
+
 struct ctx {
     uv_loop_t loop;
-    char dir[64], disk[128], run[128];
+    char dir[64], disk[128], sleepy[128], run[128];
     struct compute_driver *driver;
     int done_rc, done_count, changes;
 };
@@ -65,9 +72,20 @@ static void open_driver(void)
     assert_non_null(ctx.driver);
 }
 
-static int setup(void **state)
+static void make_disk(const char *path, const unsigned char *code, size_t size)
 {
     unsigned char sector[512] = {0};
+
+    memcpy(sector, code, size);
+    sector[510] = 0x55;
+    sector[511] = 0xaa;
+    assert_int_equal(file_write_atomic(path, sector, sizeof(sector), 0600), 0);
+    assert_int_equal(truncate(path, 1024 * 1024), 0); /* SeaBIOS reads no smaller disk */
+}
+
+static int setup(void **state)
+{
+    char path[160];
 
     if (getuid() != 0)
         return 0;
@@ -77,11 +95,11 @@ static int setup(void **state)
     snprintf(ctx.disk, sizeof(ctx.disk), "%s/disk.raw", ctx.dir);
     snprintf(ctx.run, sizeof(ctx.run), "%s/run", ctx.dir);
     assert_int_equal(file_mkdirs(ctx.run, 0755), 0);
-    memcpy(sector, boot_code, sizeof(boot_code));
-    sector[510] = 0x55;
-    sector[511] = 0xaa;
-    assert_int_equal(file_write_atomic(ctx.disk, sector, sizeof(sector), 0600), 0);
-    assert_int_equal(truncate(ctx.disk, 1024 * 1024), 0); /* SeaBIOS reads no smaller disk */
+    snprintf(ctx.sleepy, sizeof(ctx.sleepy), "%s/sleepy.raw", ctx.dir);
+    make_disk(ctx.disk, boot_code, sizeof(boot_code));
+    make_disk(ctx.sleepy, sleep_code, sizeof(sleep_code));
+    snprintf(path, sizeof(path), "%s/for-the-daemon-only", ctx.dir);
+    assert_true(open(path, O_RDWR | O_CREAT, 0600) >= 0); /* without O_CLOEXEC, as libraries do */
     uv_loop_init(&ctx.loop);
     open_driver();
     return 0;
@@ -157,18 +175,28 @@ static bool is_running(void)
     return compute_qemu.get(ctx.driver, GUEST, &info) && info.power == GUEST_RUNNING;
 }
 
-static void start(int64_t generation)
+static int try_start_from(const char *disk, int64_t generation)
 {
     struct guest_spec spec = {.id = GUEST,
                               .generation = generation,
                               .name = "tiny, with a comma",
                               .vcpus = 1,
                               .ram_mb = 16,
-                              .root_disk = ctx.disk,
+                              .root_disk = disk,
                               .root_format = "raw"};
 
     compute_qemu.start(ctx.driver, &spec, on_done, NULL);
-    assert_int_equal(finish(), 0);
+    return finish();
+}
+
+static int try_start(int64_t generation)
+{
+    return try_start_from(ctx.disk, generation);
+}
+
+static void start(int64_t generation)
+{
+    assert_int_equal(try_start(generation), 0);
 }
 
 static struct guest_info info_now(void)
@@ -222,7 +250,7 @@ static void is_adopted(void **state)
     assert_int_equal(info_now().generation, 1);
 }
 
-/* QEMU writes its pid file a moment after its start; whoever started it may be dead by then. */
+/* Whoever started it may have died before it wrote that. */
 static void is_adopted_without_its_pid_file(void **state)
 {
     char path[256];
@@ -236,6 +264,135 @@ static void is_adopted_without_its_pid_file(void **state)
     reopen_driver();
     assert_true(wait_for(is_running));
     assert_int_equal(info_now().pid, pid);
+}
+
+/* One line of /proc/<pid>/status, from its colon on. */
+static void status_line(int pid, const char *name, char ret[128])
+{
+    char path[64], line[256];
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", pid);
+    file = fopen(path, "r");
+    assert_non_null(file);
+    ret[0] = '\0';
+    while (fgets(line, sizeof(line), file)) {
+        if (strncmp(line, name, strlen(name)) == 0)
+            snprintf(ret, 128, "%.127s", line + strlen(name));
+    }
+    fclose(file);
+}
+
+/* Whoever gets out of the machine into QEMU finds a sandbox, and nothing of the daemon's. */
+static void is_locked_in(void **state)
+{
+    char path[300], line[128];
+    struct stat st;
+    int pid, fds = 0;
+
+    if (getuid() != 0)
+        skip();
+    pid = info_now().pid;
+    status_line(pid, "Seccomp:", line);
+    assert_int_equal(atoi(line), 2);
+    status_line(pid, "CapEff:", line);
+    assert_int_equal(strtoull(line, NULL, 16), 0);
+    status_line(pid, "Groups:", line);
+    assert_int_equal(strtol(line, NULL, 10), 0);
+    snprintf(path, sizeof(path), "%s/guests/%s", ctx.run, GUEST);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_uid, 0);
+    assert_int_equal(st.st_mode & 022, 0);
+    for (int fd = 0; fd < 256; fd++) {
+        char target[300];
+        ssize_t size;
+
+        snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd);
+        size = readlink(path, target, sizeof(target) - 1);
+        if (size < 0)
+            continue;
+        target[size] = '\0';
+        fds++;
+        assert_null(strstr(target, "for-the-daemon-only"));
+    }
+    assert_true(fds > 3);
+}
+
+/* QEMU that a signal ends, as when the host shuts down, is no guest that powered itself off. */
+static void a_terminated_process_is_no_shutdown(void **state)
+{
+    if (getuid() != 0)
+        skip();
+    ctx.changes = 0;
+    kill(info_now().pid, SIGTERM);
+    assert_true(wait_for(is_absent));
+    start(2);
+}
+
+/* Also when QMP is away: the button cannot be pressed, but its time ends. */
+static void one_without_a_socket_can_be_stopped(void **state)
+{
+    char path[300];
+
+    if (getuid() != 0)
+        skip();
+    snprintf(path, sizeof(path), "%s/guests/%s/qemu/qmp.sock", ctx.run, GUEST);
+    assert_int_equal(unlink(path), 0);
+    reopen_driver();
+    compute_qemu.stop(ctx.driver, GUEST, 500, on_done, NULL);
+    assert_int_equal(finish(), 0);
+    start(2);
+}
+
+/* What QEMU cannot do with it ends as an error, not never; and it can be stopped. */
+static void one_that_sleeps_is_not_waited_for(void **state)
+{
+    int rc = 0;
+
+    if (getuid() != 0)
+        skip();
+    compute_qemu.stop(ctx.driver, GUEST, 0, on_done, NULL);
+    assert_int_equal(finish(), 0);
+    assert_int_equal(try_start_from(ctx.sleepy, 2), 0);
+    /* Until it has got so far it can be paused. */
+    for (int i = 0; i < 300 && rc == 0; i++) {
+        compute_qemu.pause(ctx.driver, GUEST, on_done, NULL);
+        rc = finish();
+        if (rc == 0) {
+            compute_qemu.resume(ctx.driver, GUEST, on_done, NULL);
+            assert_int_equal(finish(), 0);
+            usleep(20000);
+        }
+    }
+    assert_int_equal(rc, -EBUSY);
+    compute_qemu.stop(ctx.driver, GUEST, 0, on_done, NULL);
+    assert_int_equal(finish(), 0);
+    start(2);
+}
+
+/* A process of an earlier start that nobody watches any more does not get a second one beside it.
+ */
+static void a_forgotten_process_is_ended_first(void **state)
+{
+    char path[300], aside[310];
+    int pid;
+
+    if (getuid() != 0)
+        skip();
+    pid = info_now().pid;
+    snprintf(path, sizeof(path), "%s/guests/%s", ctx.run, GUEST);
+    snprintf(aside, sizeof(aside), "%s/aside", ctx.dir);
+    assert_int_equal(rename(path, aside), 0);
+    reopen_driver();
+    assert_true(is_absent());
+    assert_int_equal(try_start(2), -EBUSY);
+    for (int i = 0; i < 1000 && kill(pid, 0) == 0; i++) {
+        uv_run(&ctx.loop, UV_RUN_NOWAIT);
+        waitpid(pid, NULL, WNOHANG);
+        usleep(5000);
+    }
+    assert_int_equal(kill(pid, 0), -1);
+    start(2);
 }
 
 static bool is_stopped(void)
@@ -399,6 +556,11 @@ int main(void)
         cmocka_unit_test(starts_pauses_resumes),
         cmocka_unit_test(is_adopted),
         cmocka_unit_test(is_adopted_without_its_pid_file),
+        cmocka_unit_test(is_locked_in),
+        cmocka_unit_test(a_terminated_process_is_no_shutdown),
+        cmocka_unit_test(one_without_a_socket_can_be_stopped),
+        cmocka_unit_test(one_that_sleeps_is_not_waited_for),
+        cmocka_unit_test(a_forgotten_process_is_ended_first),
         cmocka_unit_test(a_killed_process_is_noticed),
         cmocka_unit_test(stop_kills_after_its_grace),
         cmocka_unit_test(one_that_hangs_can_be_stopped),

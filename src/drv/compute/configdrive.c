@@ -111,7 +111,8 @@ static void on_ended(uv_process_t *process, int64_t status, int signal)
     struct build *b = process->data;
 
     b->rc = status == 0 && signal == 0 ? 0 : -EIO;
-    if (b->rc == 0 && rename(b->temp, b->path) < 0)
+    /* User data may hold secrets. */
+    if (b->rc == 0 && (chmod(b->temp, 0600) < 0 || rename(b->temp, b->path) < 0))
         b->rc = -errno;
     uv_close((uv_handle_t *)process, on_closed);
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/close_range.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
 #include <signal.h>
@@ -25,6 +26,7 @@
 #define START_TIMEOUT_MS 30000
 #define ADOPT_TIMEOUT_MS 10000
 #define SHOW_MS 1000
+#define ASKED_MS 15000 /* for what a guest is asked while it runs */
 #define HOUSEKEEPING_MS 5000
 
 enum op_kind { OP_NONE, OP_START, OP_STOP, OP_PAUSE, OP_RESUME, OP_RESET, OP_DESTROY };
@@ -52,7 +54,7 @@ struct compute_driver {
     uv_loop_t *loop;
     char run_dir[256];
     const char *accel;
-    unsigned uid, gid;
+    struct qemu_user user;
     void (*changed)(void *arg, const char *id);
     void *changed_arg;
     struct guest *guests;
@@ -78,11 +80,22 @@ static void free_handle(uv_handle_t *handle)
     free(handle);
 }
 
+/* Is it something that a guest is asked while it runs, with a time limit of its own? */
+static bool is_asked(const struct guest *g)
+{
+    return g->op == OP_PAUSE || g->op == OP_RESUME || g->op == OP_RESET;
+}
+
 static void end_op(struct guest *g, int rc, const char *what, const char *why)
 {
     drv_done_cb *done = g->done;
     struct err err;
 
+    if (is_asked(g)) {
+        g->deadline = 0;
+        if (g->qmp)
+            uv_timer_stop(g->timer);
+    }
     g->op = OP_NONE;
     g->done = NULL;
     if (!done)
@@ -208,6 +221,8 @@ static void on_death(uv_poll_t *poll, int status, int events)
 
 static int watch_process(struct guest *g, int pid)
 {
+    int rc;
+
     g->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (g->pidfd < 0)
         return -errno;
@@ -215,10 +230,14 @@ static int watch_process(struct guest *g, int pid)
     g->death = calloc(1, sizeof(*g->death));
     if (!g->death)
         return -ENOMEM;
-    uv_poll_init(g->driver->loop, g->death, g->pidfd);
+    rc = uv_poll_init(g->driver->loop, g->death, g->pidfd);
+    if (rc < 0) {
+        free(g->death);
+        g->death = NULL;
+        return rc;
+    }
     g->death->data = g;
-    uv_poll_start(g->death, UV_READABLE, on_death);
-    return 0;
+    return uv_poll_start(g->death, UV_READABLE, on_death);
 }
 
 static void kill_process(struct guest *g)
@@ -272,14 +291,21 @@ static void on_status(void *arg, int rc, const json_t *answer, const char *why)
     } else if (strcmp(status, "prelaunch") == 0 && g->op != OP_START) {
         /* Its starter died before it let it run. */
         kill_process(g);
-    } else if (strcmp(status, "guest-panicked") == 0 || strcmp(status, "io-error") == 0) {
+    } else if (strcmp(status, "guest-panicked") == 0 || strcmp(status, "io-error") == 0 ||
+               strcmp(status, "internal-error") == 0 || strcmp(status, "watchdog") == 0) {
         is_paused(g, true);
+    } else if (strcmp(status, "suspended") == 0 && g->op != OP_PAUSE) {
+        is_running(g); /* ACPI S3: it sleeps by its own will */
+    } else if (is_asked(g)) {
+        end_op(g, -EBUSY, "the guest cannot do that now",
+               strcmp(status, "suspended") == 0 ? "it sleeps (ACPI S3): wake it first" : status);
     }
 }
 
 static void ask_status(struct guest *g)
 {
-    qmp_command(g->qmp, "query-status", NULL, QMP_TIMEOUT_MS, on_status, g);
+    if (g->qmp_ready)
+        qmp_command(g->qmp, "query-status", NULL, QMP_TIMEOUT_MS, on_status, g);
 }
 
 static void on_let_run(void *arg, int rc, const json_t *answer, const char *why)
@@ -287,6 +313,7 @@ static void on_let_run(void *arg, int rc, const json_t *answer, const char *why)
     struct guest *g = arg;
 
     if (rc < 0 && g->op == OP_START) {
+        log_warn("guest %s: QEMU does not let it run: %s", g->id, why ? why : strerror(-rc));
         kill_process(g);
         return;
     }
@@ -314,7 +341,9 @@ static void on_qmp_event(void *arg, const char *name, const json_t *data)
 {
     struct guest *g = arg;
 
-    if (strcmp(name, "SHUTDOWN") == 0) {
+    /* Also told when QEMU itself is ended by a signal, as when the host shuts down: that is no wish
+     * of the guest, and it is to run again. */
+    if (strcmp(name, "SHUTDOWN") == 0 && json_bool(data, "guest", false)) {
         qemu_dir_touch(g->dir, "stopped");
         kill_process(g);
     } else if (strcmp(name, "STOP") == 0 || strcmp(name, "RESUME") == 0) {
@@ -338,14 +367,15 @@ static void connect_qmp(struct guest *g)
     char path[PATH_MAX + 16];
     struct qmp_events events = {on_qmp_ready, on_qmp_event, on_qmp_closed, g};
 
-    snprintf(path, sizeof(path), "%s/qmp.sock", g->dir);
+    snprintf(path, sizeof(path), "%s/" QEMU_OWN "/qmp.sock", g->dir);
     g->qmp = qmp_open(g->driver->loop, path, &events);
 }
 
 /* A guest that is still booting does not see it: it is pressed again and again. */
 static void press_power_button(struct guest *g)
 {
-    qmp_command(g->qmp, "system_powerdown", NULL, QMP_TIMEOUT_MS, NULL, NULL);
+    if (g->qmp_ready)
+        qmp_command(g->qmp, "system_powerdown", NULL, QMP_TIMEOUT_MS, NULL, NULL);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -356,6 +386,8 @@ static void on_timer(uv_timer_t *timer)
     if (late && (g->op == OP_STOP || g->op == OP_START)) {
         uv_timer_stop(timer);
         kill_process(g);
+    } else if (late && is_asked(g)) {
+        end_op(g, -ETIMEDOUT, "QEMU did not do what it was asked", "it takes too long");
     } else if (late && g->power == GUEST_STARTING) {
         /* Adopted, and it says nothing: it hangs, but its process lives and can be killed by
          * whoever stops, reboots or deletes it. */
@@ -400,9 +432,12 @@ static void on_process_exit(uv_process_t *process, int64_t status, int signal)
 static void give_to_guest_user(struct guest *g, const struct guest_spec *spec)
 {
     struct compute_driver *d = g->driver;
+    char own[PATH_MAX + 8];
 
-    if (chown(g->dir, d->uid, d->gid) < 0 || chown(spec->root_disk, d->uid, d->gid) < 0 ||
-        (spec->config_drive && chown(spec->config_drive, d->uid, d->gid) < 0))
+    snprintf(own, sizeof(own), "%s/" QEMU_OWN, g->dir);
+    if (chown(own, d->user.uid, d->user.gid) < 0 ||
+        chown(spec->root_disk, d->user.uid, d->user.gid) < 0 ||
+        (spec->config_drive && chown(spec->config_drive, d->user.uid, d->user.gid) < 0))
         log_warn("guest %s: its files cannot be given to the guests' user: %s", g->id,
                  strerror(errno));
 }
@@ -436,12 +471,14 @@ static int spawn(struct guest *g, const struct guest_spec *spec, struct err *err
     options.file = QEMU_BINARY;
     options.args = args.argv;
     options.flags = UV_PROCESS_DETACHED | UV_PROCESS_SETUID | UV_PROCESS_SETGID;
-    options.uid = d->uid;
-    options.gid = d->gid;
+    options.uid = d->user.uid;
+    options.gid = d->user.gid;
     options.stdio = stdio;
     options.stdio_count = 3 + (int)spec->nic_count;
     if (rc == 0 && (args.failed || log_fd < 0 || !process))
         rc = err_set(err, -ENOMEM, "cannot start QEMU", NULL, NULL);
+    /* Libraries open sockets without O_CLOEXEC; QEMU gets none of them. */
+    close_range(3, UINT_MAX, CLOSE_RANGE_CLOEXEC);
     if (rc < 0) {
         free(process);
     } else if ((rc = uv_spawn(d->loop, process, &options)) < 0) {
@@ -459,9 +496,31 @@ static int spawn(struct guest *g, const struct guest_spec *spec, struct err *err
     return rc;
 }
 
+/* There must be none. Should there be one that nobody watches, it is ended before another starts.
+ */
+static int end_forgotten(struct guest *g, struct err *err)
+{
+    int pid = qemu_dir_pid(g->dir, g->id);
+
+    if (pid == 0)
+        pid = qemu_find(g->id);
+    if (pid == 0)
+        return 0;
+    log_error("guest %s: process %d of an earlier start still runs: killing it", g->id, pid);
+    kill(pid, SIGKILL);
+    return err_set(err, -EBUSY, "cannot start the server", "an earlier copy of it is being ended",
+                   NULL);
+}
+
 static int prepare(struct guest *g, const struct guest_spec *spec, struct err *err)
 {
-    int rc = file_mkdirs(g->dir, 0755);
+    char own[PATH_MAX + 8];
+    int rc = end_forgotten(g, err);
+
+    if (rc < 0)
+        return rc;
+    snprintf(own, sizeof(own), "%s/" QEMU_OWN, g->dir);
+    rc = file_mkdirs(own, 0755);
 
     if (rc == 0) {
         qemu_dir_clean(g->dir);
@@ -472,12 +531,14 @@ static int prepare(struct guest *g, const struct guest_spec *spec, struct err *e
                        strerror(-rc));
     give_to_guest_user(g, spec);
     rc = spawn(g, spec, err);
-    if (rc == 0) {
-        rc = watch_process(g, g->pid);
-        if (rc < 0)
-            kill(g->pid, SIGKILL);
-        if (rc < 0)
-            err_set(err, rc, "QEMU ended at once", strerror(-rc), NULL);
+    if (rc < 0)
+        return rc;
+    rc = watch_process(g, g->pid);
+    if (rc == 0)
+        rc = qemu_dir_write_pid(g->dir, g->pid);
+    if (rc < 0) {
+        kill(g->pid, SIGKILL);
+        err_set(err, rc, "QEMU cannot be watched", strerror(-rc), NULL);
     }
     return rc;
 }
@@ -531,7 +592,7 @@ static void on_command(void *arg, int rc, const json_t *answer, const char *why)
     else if (g->op == OP_RESET)
         end_op(g, 0, NULL, NULL);
     else if (g->op == OP_RESUME && g->failing)
-        uv_timer_start(g->timer, on_timer, SHOW_MS, 0);
+        uv_timer_start(g->timer, on_timer, SHOW_MS, SHOW_MS);
     else
         ask_status(g);
 }
@@ -557,6 +618,10 @@ static struct guest *begin(struct compute_driver *d, const char *id, enum op_kin
     g->op = op;
     g->done = done;
     g->done_arg = arg;
+    if (is_asked(g)) {
+        g->deadline = (int64_t)uv_now(d->loop) + ASKED_MS;
+        uv_timer_start(g->timer, on_timer, ASKED_MS, SHOW_MS);
+    }
     return g;
 }
 
@@ -679,9 +744,9 @@ static int qemu_console_socket(struct compute_driver *d, const char *id, char *r
     char dir[PATH_MAX];
     int rc = qemu_dir(d->run_dir, id, dir, sizeof(dir));
 
-    if (rc < 0 || !qemu_dir_has(dir, "serial.sock"))
+    if (rc < 0 || !qemu_dir_has(dir, QEMU_OWN "/serial.sock"))
         return rc < 0 ? rc : -ENOENT;
-    return snprintf(ret, size, "%s/serial.sock", dir) < (int)size ? 0 : -ENAMETOOLONG;
+    return snprintf(ret, size, "%s/" QEMU_OWN "/serial.sock", dir) < (int)size ? 0 : -ENAMETOOLONG;
 }
 
 /* ---- opening: adopt what runs ---- */
@@ -698,7 +763,7 @@ static void adopt(struct compute_driver *d, const char *id)
     g->adopted = true;
     if (pid == 0 && !qemu_dir_has(g->dir, "stopped"))
         pid = qemu_find(id);
-    if (pid != 0 && watch_process(g, pid) == 0) {
+    if (pid != 0 && watch_process(g, pid) == 0 && qemu_dir_write_pid(g->dir, pid) == 0) {
         g->power = GUEST_STARTING; /* until it says */
         g->deadline = (int64_t)uv_now(d->loop) + ADOPT_TIMEOUT_MS;
         uv_timer_start(g->timer, on_timer, 1, CONNECT_RETRY_MS);
@@ -751,12 +816,12 @@ static struct compute_driver *qemu_open(uv_loop_t *loop, const json_t *config,
     snprintf(d->run_dir, sizeof(d->run_dir), "%s", json_str(config, "run_dir", "/run/vling"));
     snprintf(path, sizeof(path), "%s/guests", d->run_dir);
     if (file_mkdirs(path, 0755) < 0 ||
-        qemu_guest_user(json_str(config, "user", "vling-guest"), &d->uid, &d->gid, err) < 0) {
+        qemu_guest_user(json_str(config, "user", "vling-guest"), &d->user, err) < 0) {
         free(d);
         return NULL;
     }
     adopt_all(d);
-    d->accel = qemu_probe_accel(d->run_dir);
+    d->accel = qemu_probe_accel(d->run_dir, &d->user);
     uv_timer_init(loop, &d->housekeeping);
     d->housekeeping.data = d;
     uv_timer_start(&d->housekeeping, on_housekeeping, HOUSEKEEPING_MS, HOUSEKEEPING_MS);

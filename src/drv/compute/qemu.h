@@ -2,12 +2,13 @@
  *
  * Files of a guest, <run_dir>/guests/<server id>/ (lost with the host's power, as the guest is):
  *   spec.json     id, generation: who this is; written before the process starts
- *   pid           QEMU's own -pidfile: "<decimal pid>\n"; the guard signals this process after it
- *                 has found the server's id in its command line
+ *   pid           "<decimal pid>\n"; the guard signals this process after it has found the server's
+ *                 id in its command line
  *   stopped       exists when the guest powered itself off or was asked to
- *   qmp.sock, serial.sock, console.log, qemu.log
- * A guest is started paused (-S) and let run only once its pid file is there and QMP answers, so
- * nothing of it runs that the guard would not know.
+ *   qemu.log      what QEMU says
+ *   qemu/         qmp.sock, serial.sock, console.log: belongs to the guests' user and is not
+ * trusted All but the last belong to root. A guest is started paused (-S) and let run only once its
+ * pid file is there and QMP answers, so nothing of it runs that the guard would not know.
  */
 #ifndef VLING_DRV_COMPUTE_QEMU_H
 #define VLING_DRV_COMPUTE_QEMU_H
@@ -29,11 +30,17 @@ void qemu_args_build(struct qemu_args *args, const struct guest_spec *spec, cons
                      const char *accel);
 void qemu_args_free(struct qemu_args *args);
 
+/* Who guests run as. */
+struct qemu_user {
+    unsigned uid, gid;
+};
+
 /* qemu_probe.c: "kvm" if a tiny guest gets through its firmware and boot sector within a second,
  * otherwise "tcg". Blocks at most that long; the result is kept in run_dir until the next boot. */
-const char *qemu_probe_accel(const char *run_dir);
+const char *qemu_probe_accel(const char *run_dir, const struct qemu_user *user);
 
 /* qemu_files.c */
+#define QEMU_OWN "qemu" /* the folder of what QEMU makes */
 int qemu_dir(const char *run_dir, const char *id, char *ret, size_t size);
 int qemu_dir_write_spec(const char *dir, const struct guest_spec *spec);
 /* Generation from spec.json, or -1. */
@@ -42,9 +49,9 @@ int64_t qemu_dir_generation(const char *dir);
 bool qemu_runs(int pid, const char *id);
 /* The live process of the guest, or 0. */
 int qemu_dir_pid(const char *dir, const char *id);
-/* The same without its pid file: QEMU writes that a moment after its start, and whoever started it
- * may have died before. */
+/* The same without its pid file: whoever started it may have died before it wrote that. */
 int qemu_find(const char *id);
+int qemu_dir_write_pid(const char *dir, int pid);
 bool qemu_dir_has(const char *dir, const char *file);
 void qemu_dir_touch(const char *dir, const char *file);
 void qemu_dir_remove(const char *dir);
@@ -55,7 +62,8 @@ void qemu_dir_last_words(const char *dir, char *ret, size_t size);
 int qemu_dir_console(const char *dir, size_t max, char **ret, size_t *ret_size);
 /* Keeps the console's log below its limit. */
 void qemu_dir_trim_console(const char *dir);
-/* Makes the user that guests run as, if it is missing; fills its ids. */
-int qemu_guest_user(const char *name, unsigned *ret_uid, unsigned *ret_gid, struct err *err);
+/* Makes the user that guests run as, if it is missing; fills its ids, with the group that may use
+ * /dev/kvm where there is one. */
+int qemu_guest_user(const char *name, struct qemu_user *ret, struct err *err);
 
 #endif

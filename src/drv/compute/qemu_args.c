@@ -77,14 +77,12 @@ static void add_machine(struct qemu_args *args, const struct guest_spec *spec, c
 
 static void add_control(struct qemu_args *args, const char *dir)
 {
-    add(args, "-pidfile");
-    add(args, "%s/pid", dir);
     add(args, "-qmp");
-    add(args, "unix:%s/qmp.sock,server=on,wait=off", dir);
+    add(args, "unix:%s/" QEMU_OWN "/qmp.sock,server=on,wait=off", dir);
     add(args, "-chardev");
     add(args,
-        "socket,id=serial0,path=%s/serial.sock,server=on,wait=off,logfile=%s/console.log,"
-        "logappend=on",
+        "socket,id=serial0,path=%s/" QEMU_OWN "/serial.sock,server=on,wait=off,"
+        "logfile=%s/" QEMU_OWN "/console.log,logappend=on",
         dir, dir);
     add(args, "-serial");
     add(args, "chardev:serial0");

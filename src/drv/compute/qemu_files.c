@@ -88,6 +88,15 @@ int qemu_dir_pid(const char *dir, const char *id)
     return pid > 1 && qemu_runs(pid, id) ? pid : 0;
 }
 
+int qemu_dir_write_pid(const char *dir, int pid)
+{
+    char path[PATH_MAX], text[16];
+    int size = snprintf(text, sizeof(text), "%d\n", pid);
+
+    snprintf(path, sizeof(path), "%s/pid", dir);
+    return file_write_atomic(path, text, (size_t)size, 0644);
+}
+
 /* Does the command line (words that end with zeroes) say that this is the guest's QEMU? */
 static bool is_qemu_of(const char *line, size_t size, const char *id)
 {
@@ -148,12 +157,12 @@ void qemu_dir_clean(const char *dir)
 {
     remove_file(dir, "pid");
     remove_file(dir, "stopped");
-    remove_file(dir, "qmp.sock");
-    remove_file(dir, "serial.sock");
+    remove_file(dir, QEMU_OWN "/qmp.sock");
+    remove_file(dir, QEMU_OWN "/serial.sock");
     remove_file(dir, "qemu.log");
 }
 
-void qemu_dir_remove(const char *dir)
+static void remove_folder(const char *dir)
 {
     struct dirent *entry;
     DIR *d = opendir(dir);
@@ -167,9 +176,19 @@ void qemu_dir_remove(const char *dir)
     rmdir(dir);
 }
 
+void qemu_dir_remove(const char *dir)
+{
+    char own[PATH_MAX];
+
+    snprintf(own, sizeof(own), "%s/" QEMU_OWN, dir);
+    remove_folder(own);
+    remove_folder(dir);
+}
+
+/* Of a file that the guest's QEMU may have put something else in the place of. */
 static int read_tail(const char *path, size_t max, char **ret, size_t *ret_size)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     struct stat st;
     ssize_t got = -1;
     char *text;
@@ -177,7 +196,7 @@ static int read_tail(const char *path, size_t max, char **ret, size_t *ret_size)
     if (fd < 0)
         return -errno;
     text = malloc(max + 1);
-    if (text && fstat(fd, &st) == 0)
+    if (text && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
         got = pread(fd, text, max, st.st_size > (off_t)max ? st.st_size - (off_t)max : 0);
     close(fd);
     if (got < 0) {
@@ -210,7 +229,7 @@ int qemu_dir_console(const char *dir, size_t max, char **ret, size_t *ret_size)
 {
     char path[PATH_MAX];
 
-    snprintf(path, sizeof(path), "%s/console.log", dir);
+    snprintf(path, sizeof(path), "%s/" QEMU_OWN "/console.log", dir);
     return read_tail(path, max, ret, ret_size);
 }
 
@@ -221,12 +240,12 @@ void qemu_dir_trim_console(const char *dir)
     struct stat st;
     int fd;
 
-    snprintf(path, sizeof(path), "%s/console.log", dir);
+    snprintf(path, sizeof(path), "%s/" QEMU_OWN "/console.log", dir);
     if (lstat(path, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= CONSOLE_MAX ||
         read_tail(path, CONSOLE_KEEP, &tail, &size) < 0)
         return;
     /* QEMU appends (O_APPEND), so a truncated file goes on from its new end. */
-    fd = open(path, O_WRONLY | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+    fd = open(path, O_WRONLY | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd >= 0) {
         if (write(fd, tail, size) < 0)
             size = 0;
@@ -235,7 +254,18 @@ void qemu_dir_trim_console(const char *dir)
     free(tail);
 }
 
-int qemu_guest_user(const char *name, unsigned *ret_uid, unsigned *ret_gid, struct err *err)
+/* Debian lets root and the group kvm use the device. */
+static gid_t kvm_group(gid_t otherwise)
+{
+    struct stat st;
+
+    if (stat("/dev/kvm", &st) < 0 || (st.st_mode & 06) == 06 || (st.st_mode & 060) != 060 ||
+        st.st_gid == 0)
+        return otherwise;
+    return st.st_gid;
+}
+
+int qemu_guest_user(const char *name, struct qemu_user *ret, struct err *err)
 {
     char *const argv[] = {"useradd", "--system",          "--no-create-home", "--user-group",
                           "--shell", "/usr/sbin/nologin", (char *)name,       NULL};
@@ -255,7 +285,6 @@ int qemu_guest_user(const char *name, unsigned *ret_uid, unsigned *ret_gid, stru
     if (!user)
         return err_why(err, -ENOENT, "there is no user for guests to run as",
                        "user %s cannot be made", name);
-    *ret_uid = user->pw_uid;
-    *ret_gid = user->pw_gid;
+    *ret = (struct qemu_user){user->pw_uid, kvm_group(user->pw_gid)};
     return 0;
 }

@@ -8,8 +8,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +52,19 @@ static int wait_or_kill(pid_t pid)
     return -1;
 }
 
-static bool kvm_runs_a_guest(const char *disk)
+/* As whom a guest would: what root may use, it may not. */
+static void run_as(const struct qemu_user *user, char *const argv[], char *const envp[])
+{
+    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    for (int fd = 0; fd < 3; fd++)
+        dup2(null_fd, fd);
+    if (setgroups(0, NULL) == 0 && setgid(user->gid) == 0 && setuid(user->uid) == 0)
+        execve(QEMU_BINARY, argv, envp);
+    _exit(127);
+}
+
+static bool kvm_runs_a_guest(const char *disk, const struct qemu_user *user)
 {
     char drive[400];
     char *const argv[] = {QEMU_BINARY,
@@ -73,21 +85,16 @@ static bool kvm_runs_a_guest(const char *disk)
                           drive,
                           NULL};
     char *const envp[] = {"PATH=/usr/bin:/bin", NULL};
-    posix_spawn_file_actions_t files;
     pid_t pid;
-    int rc;
 
     snprintf(drive, sizeof(drive), "file=%s,format=raw,if=ide,readonly=off", disk);
-    posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDWR, 0);
-    posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_RDWR, 0);
-    posix_spawn_file_actions_addopen(&files, 2, "/dev/null", O_RDWR, 0);
-    rc = posix_spawn(&pid, QEMU_BINARY, &files, NULL, argv, envp);
-    posix_spawn_file_actions_destroy(&files);
-    return rc == 0 && wait_or_kill(pid) == EXIT_STATUS;
+    pid = fork();
+    if (pid == 0)
+        run_as(user, argv, envp);
+    return pid > 0 && wait_or_kill(pid) == EXIT_STATUS;
 }
 
-const char *qemu_probe_accel(const char *run_dir)
+const char *qemu_probe_accel(const char *run_dir, const struct qemu_user *user)
 {
     char disk[300], kept[300], *text = NULL;
     const char *accel;
@@ -101,10 +108,11 @@ const char *qemu_probe_accel(const char *run_dir)
     snprintf(disk, sizeof(disk), "%s/probe.img", run_dir);
     if (access("/dev/kvm", R_OK | W_OK) < 0) {
         accel = "tcg";
-    } else if (write_boot_disk(disk) < 0) {
+    } else if (write_boot_disk(disk) < 0 || chown(disk, user->uid, user->gid) < 0) {
+        unlink(disk);
         return "tcg";
     } else {
-        accel = kvm_runs_a_guest(disk) ? "kvm" : "tcg";
+        accel = kvm_runs_a_guest(disk, user) ? "kvm" : "tcg";
         unlink(disk);
         if (strcmp(accel, "tcg") == 0)
             log_warn("/dev/kvm is there, but a guest does not run under it: guests are emulated");
