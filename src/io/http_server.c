@@ -18,7 +18,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CONNECTION_MEMORY (32 * 1024) /* bounds the header section too */
+#define CONNECTION_MEMORY (64 * 1024) /* bounds the header section and the arguments, too */
+#define ARGUMENTS_MAX 512             /* of a URI */
 #define REPLY_HEADERS_MAX 32
 #define DISCARD_MAX (64 * 1024 * 1024) /* of a body that is too big, before the line is cut */
 #define PEM_MAX (256 * 1024)
@@ -41,6 +42,7 @@ struct http_server {
     struct http_request *requests;
     bool running; /* inside MHD_run() */
     bool again;   /* a connection was resumed */
+    bool called;  /* a request came on in this turn */
     bool stopping;
 };
 
@@ -121,7 +123,11 @@ static void pump(struct http_server *server)
     server->running = true;
     server->again = false;
     uv_idle_stop(&server->idle);
+    server->called = false;
     MHD_run(server->daemon);
+    /* What it could not read it gives up in the turn after, and asks for none. */
+    if (!server->called)
+        MHD_run(server->daemon);
     end_cut_bodies(server);
     server->running = false;
     if (server->stopping)
@@ -337,8 +343,10 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, c
                                  const char *method, const char *version, const char *bytes,
                                  size_t *size, void **request)
 {
+    struct http_server *server = cls;
     enum MHD_Result result;
 
+    server->called = true;
     if (!*request)
         return on_headers(cls, connection, path, method, request);
     if (*size == 0)
@@ -366,6 +374,29 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **sl
         request->held = false;
     }
     request_release(request);
+}
+
+/* Each argument takes memory of the connection's, and when that is all gone libmicrohttpd neither
+ * answers nor closes. So that end is made here. */
+static void *on_uri(void *cls, const char *uri, struct MHD_Connection *connection)
+{
+    static const char answer[] = "HTTP/1.1 414 URI Too Long\r\nConnection: close\r\n"
+                                 "Content-Length: 0\r\n\r\n";
+    const struct http_server *server = cls;
+    const union MHD_ConnectionInfo *info;
+    size_t arguments = 0;
+
+    for (; *uri; uri++)
+        arguments += *uri == '&';
+    if (arguments < ARGUMENTS_MAX)
+        return NULL;
+    info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (!info)
+        return NULL;
+    if (!server->cert)
+        send(info->connect_fd, answer, sizeof(answer) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    shutdown(info->connect_fd, SHUT_RDWR);
+    return NULL;
 }
 
 static void on_log(void *cls, const char *format, va_list ap)
@@ -487,14 +518,14 @@ static int start_daemon(struct http_server *server, int fd)
             items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, server->client_ca};
     }
     items[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
-    server->daemon =
-        MHD_start_daemon(flags, 0, NULL, NULL, on_access, server, MHD_OPTION_EXTERNAL_LOGGER,
-                         on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED,
-                         on_completed, server, MHD_OPTION_CONNECTION_LIMIT,
-                         server->options.connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-                         server->options.connections_per_client, MHD_OPTION_CONNECTION_TIMEOUT,
-                         server->options.idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                         (size_t)CONNECTION_MEMORY, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
+    server->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+        MHD_OPTION_URI_LOG_CALLBACK, on_uri, server, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_CONNECTION_LIMIT,
+        server->options.connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        server->options.connections_per_client, MHD_OPTION_CONNECTION_TIMEOUT,
+        server->options.idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_ARRAY, items, MHD_OPTION_END);
     return server->daemon ? 0 : -EIO;
 }
 

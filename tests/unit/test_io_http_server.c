@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -305,6 +306,32 @@ static void test_limits(void **state)
     close(fd);
 }
 
+/* Each takes its share of the connection's memory: what fits is answered, and so is what does not.
+ */
+static void test_many_arguments(void **state)
+{
+    static const int counts[] = {100, 500, 520, 1000, 3000, 20000};
+
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        static char text[200000];
+        size_t size = (size_t)snprintf(text, sizeof(text), "GET /echo?a=0");
+        int64_t began = time(NULL);
+        int fd = dial();
+        const char *answer;
+
+        for (int k = 0; k < counts[i]; k++)
+            size += (size_t)snprintf(text + size, sizeof(text) - size, "&id=%d", k % 10);
+        size += (size_t)snprintf(text + size, sizeof(text) - size, " HTTP/1.1\r\nHost: h\r\n\r\n");
+        send(fd, text, size, MSG_NOSIGNAL);
+        answer = hear(fd, "\r\n\r\n");
+        print_message("%d arguments: %.30s (%d s)\n", counts[i], answer, (int)(time(NULL) - began));
+        assert_true(time(NULL) - began < 2);
+        assert_true(counts[i] > 3000 || answer[0]);
+        assert_int_equal(strstr(answer, " 200 ") != NULL, counts[i] <= 500);
+        close(fd);
+    }
+}
+
 static void test_garbage(void **state)
 {
     static const char *const garbage[] = {
@@ -514,6 +541,7 @@ int main(void)
         cmocka_unit_test(test_answers_and_keeps_the_line),
         cmocka_unit_test(test_a_sink_takes_any_size),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_many_arguments),
         cmocka_unit_test(test_garbage),
         cmocka_unit_test(test_clients_that_go_away),
         cmocka_unit_test(test_a_body_that_is_cut),
