@@ -11,7 +11,8 @@ lab_started=
 
 lab_end() {
     status=$?
-    trap - EXIT INT TERM
+    trap - EXIT
+    trap '' INT TERM HUP
     jobs -p | xargs -r kill 2>/dev/null || true
     [ -z "${openstack_process:-}" ] || kill "$openstack_process" 2>/dev/null || true
     if [ -n "$lab_started" ]; then
@@ -30,6 +31,7 @@ lab_start() {
     trap lab_end EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
+    trap 'exit 129' HUP
     lab_started=yes
     if [ -z "${openstack_process:-}" ]; then
         python3 tests/cluster/openstack_fork.py serve "$work/openstack" >"$work/openstack.ready" &
