@@ -22,6 +22,8 @@ int cli_take_format(int *argc, char **argv, enum cli_format *ret, struct err *er
 /* Takes the flag `name` out of the arguments; was it there? */
 bool cli_take_flag(int *argc, char **argv, const char *name);
 bool cli_is_help(const char *argument);
+/* Is an explanation asked for: "help" as the first word, "--help" or "-h" anywhere? */
+bool cli_wants_help(int argc, char **argv);
 
 /* `rows`: array of objects. `columns` ends with NULL; what is missing, null or empty is "-". JSON
  * prints the rows as they are. */
@@ -57,6 +59,19 @@ void cli_daemon_patience(struct cli_daemon *daemon, int64_t timeout_ms);
 
 /* Waits until the API answers and all hosts are up; prints what it waits for. */
 int lab_wait_ready(struct lab *lab, int64_t timeout_ms, struct err *err);
+
+/* op_status.c: what GET /v1/status answers; the caller's to release. */
+int cli_status(bool lab, json_t **ret, struct err *err);
+
+/* op_drain.c ---------------------------------------------------------------------------------- */
+
+enum cli_change { CLI_CHANGE_NONE, CLI_ENABLE, CLI_DISABLE, CLI_DRAIN };
+
+enum cli_change cli_change_of(const char *verb);
+/* Changes a host, or all hosts of a cabinet in one step, and says so. `wait`: until a drained one
+ * is empty. */
+int cli_change_place(bool lab, bool cabinet, const char *name, enum cli_change change, bool wait,
+                     struct err *err);
 
 /* op_*.c -------------------------------------------------------------------------------------- */
 

@@ -129,6 +129,17 @@ static int find_targets(struct cli_daemon *daemon, bool lab, struct err *err)
     return rc;
 }
 
+/* Only root reads the host's key. */
+static int may_prove(const struct target *target, struct err *err)
+{
+    char key[PATH_MAX + 16];
+
+    snprintf(key, sizeof(key), "%s/host.key", target->pki);
+    if (access(key, R_OK) < 0 && errno == EACCES)
+        return err_why(err, -EACCES, "cannot ask vlingd", "%s: %s", key, strerror(EACCES));
+    return 0;
+}
+
 int cli_daemon_open(bool lab, struct cli_daemon **ret, struct err *err)
 {
     struct cli_daemon *daemon = calloc(1, sizeof(*daemon));
@@ -137,6 +148,8 @@ int cli_daemon_open(bool lab, struct cli_daemon **ret, struct err *err)
     if (!daemon)
         return -ENOMEM;
     rc = find_targets(daemon, lab, err);
+    if (rc == 0)
+        rc = may_prove(&daemon->target[0], err);
     if (rc == 0) {
         curl_global_init(CURL_GLOBAL_DEFAULT);
         daemon->curl = curl_easy_init();

@@ -63,6 +63,15 @@ bool cli_is_help(const char *argument)
            strcmp(argument, "help") == 0;
 }
 
+bool cli_wants_help(int argc, char **argv)
+{
+    bool wanted = argc > 1 && cli_is_help(argv[1]);
+
+    for (int i = 1; i < argc; i++)
+        wanted = wanted || strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0;
+    return wanted;
+}
+
 static bool is_continuation(char c)
 {
     return ((unsigned char)c & 0xc0) == 0x80; /* of a UTF-8 character */
@@ -257,7 +266,8 @@ int cli_failed(int rc, const struct err *err)
     char line[700];
 
     if (err->what[0])
-        fprintf(stderr, "vling: %s\n", err_line(err, line, sizeof(line)));
+        fprintf(stderr, "vling: %s%s\n", err_line(err, line, sizeof(line)),
+                (rc == -EACCES || rc == -EPERM) && geteuid() != 0 ? " - try it with sudo" : "");
     else
         fprintf(stderr, "vling: %s\n", strerror(-rc));
     return rc == -EINVAL ? 2 : 1;

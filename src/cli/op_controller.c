@@ -233,12 +233,13 @@ int cmd_controller(int argc, char **argv)
     enum cli_format format = CLI_TABLE;
     struct cli_daemon *daemon = NULL;
     struct err err = {0};
+    bool explain = argc < 2 || cli_wants_help(argc, argv);
     bool lab = cli_take_flag(&argc, argv, "--lab");
     bool no_wait = cli_take_flag(&argc, argv, "--no-wait");
     int rc = cli_take_format(&argc, argv, &format, &err);
     const char *verb = argc > 1 ? argv[1] : "";
 
-    if (argc < 2 || cli_is_help(verb)) {
+    if (explain) {
         fputs(help, argc < 2 ? stderr : stdout);
         return argc < 2 ? 2 : 0;
     }

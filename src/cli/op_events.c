@@ -34,23 +34,33 @@ static bool take_last(const char *text, long *ret)
     return true;
 }
 
-/* "-f" is the format where a format's name follows, else it follows the log, as with tail. */
-static int parse(int argc, char **argv, struct options *o, struct err *err)
+static bool format_named(const char *name, enum cli_format *ret)
 {
     static const char *const formats[] = {"table", "json", "value", "tsv"};
 
+    for (size_t k = 0; k < 4; k++) {
+        if (strcmp(name, formats[k]) == 0) {
+            *ret = (enum cli_format)k;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* "-f" is the format where a format's name follows, else it follows the log, as with tail. */
+static int parse(int argc, char **argv, struct options *o, struct err *err)
+{
     *o = (struct options){.format = CLI_TABLE, .last = 100};
     for (int i = 1; i < argc; i++) {
         const char *next = i + 1 < argc ? argv[i + 1] : "";
-        bool dash_f = strcmp(argv[i], "-f") == 0, format = false;
+        bool dash_f = strcmp(argv[i], "-f") == 0;
 
-        for (size_t k = 0; (dash_f || strcmp(argv[i], "--format") == 0) && k < 4; k++) {
-            if (strcmp(next, formats[k]) == 0) {
-                o->format = (enum cli_format)k;
-                format = true;
-            }
-        }
-        if (format) {
+        if (strncmp(argv[i], "--format=", 9) == 0 && format_named(argv[i] + 9, &o->format)) {
+            continue;
+        } else if (!dash_f && strncmp(argv[i], "-f", 2) == 0 &&
+                   format_named(argv[i] + 2, &o->format)) {
+            continue;
+        } else if ((dash_f || strcmp(argv[i], "--format") == 0) && format_named(next, &o->format)) {
             i++;
         } else if (dash_f || strcmp(argv[i], "-F") == 0 || strcmp(argv[i], "--follow") == 0) {
             o->follow = true;
@@ -64,11 +74,6 @@ static int parse(int argc, char **argv, struct options *o, struct err *err)
         }
     }
     return 0;
-}
-
-static void id_text(const json_t *event, char *ret, size_t size)
-{
-    cli_cell(json_object_get(event, "id"), ret, size);
 }
 
 /* The members that every event has, then the rest in one cell. */
@@ -91,51 +96,42 @@ static void print_event(enum cli_format format, const json_t *event)
     putchar('\n');
 }
 
-/* `after` "": the last `limit` events. */
-static int fetch(struct cli_daemon *daemon, const char *after, long limit, json_t **ret,
+/* `after` is a revision; < 0: the last `limit` events. */
+static int fetch(struct cli_daemon *daemon, int64_t after, long limit, json_t **ret,
                  struct err *err)
 {
-    char path[256];
+    char path[128];
 
-    if (after[0])
-        snprintf(path, sizeof(path), "/v1/events?after=%s&limit=%ld", after, limit);
+    if (after >= 0)
+        snprintf(path, sizeof(path), "/v1/events?after=%lld&limit=%ld", (long long)after, limit);
     else
         snprintf(path, sizeof(path), "/v1/events?limit=%ld", limit);
     return cli_ask(daemon, path, NULL, ret, err);
 }
 
-/* Ids are put into a URL: only what an id can be made of. */
-static bool plain_id(const char *id)
+/* Prints what is new after `*after` and moves it on. They come in the order of their commits, so
+ * none is missed because some host's clock is behind. */
+static int print_new(struct cli_daemon *daemon, const struct options *o, int64_t *after,
+                     struct err *err)
 {
-    return id[0] && strspn(id, "0123456789abcdefghijklmnopqrstuvwxyz"
-                               "ABCDEFGHIJKLMNOPQRSTUVWXYZ-_.") == strlen(id);
-}
-
-/* Prints what is new after `*after` and moves it on. */
-static int print_new(struct cli_daemon *daemon, const struct options *o, char *after,
-                     size_t after_size, struct err *err)
-{
-    long limit = after[0] ? EVENTS_LIMIT : o->last;
+    long limit = *after >= 0 ? EVENTS_LIMIT : o->last;
     size_t got;
     int rc;
 
     do {
         json_t *answer = NULL, *list;
 
-        rc = fetch(daemon, after, limit, &answer, err);
+        rc = fetch(daemon, *after, limit, &answer, err);
         list = json_object_get(answer, "events");
         got = json_array_size(list);
         for (size_t i = 0; i < got; i++) {
             const json_t *event = json_array_get(list, i);
-            char id[80];
 
-            id_text(event, id, sizeof(id));
-            if (plain_id(id))
-                snprintf(after, after_size, "%s", id);
+            *after = json_int(event, "revision", *after);
             print_event(o->format, event);
         }
         json_decref(answer);
-    } while (rc == 0 && got == EVENTS_LIMIT && limit == EVENTS_LIMIT && o->follow);
+    } while (rc == 0 && got > 0 && limit == EVENTS_LIMIT && o->follow);
     fflush(stdout);
     return rc;
 }
@@ -143,15 +139,15 @@ static int print_new(struct cli_daemon *daemon, const struct options *o, char *a
 static int run(struct cli_daemon *daemon, const struct options *o, struct err *err)
 {
     struct timespec pause = {.tv_nsec = 500 * 1000000L};
-    char after[80] = "";
-    int rc = print_new(daemon, o, after, sizeof(after), err);
+    int64_t after = -1;
+    int rc = print_new(daemon, o, &after, err);
 
     while (rc == 0 && o->follow) {
-        if (!after[0])
-            snprintf(after, sizeof(after), "0"); /* no event yet: the first one is new */
+        if (after < 0)
+            after = 0; /* no event yet: the first one is new */
         nanosleep(&pause, NULL);
         /* A controller that dies is what one wants to watch: go on. */
-        print_new(daemon, o, after, sizeof(after), NULL);
+        print_new(daemon, o, &after, NULL);
     }
     return rc;
 }
@@ -163,7 +159,7 @@ int cmd_events(int argc, char **argv)
     struct err err = {0};
     int rc;
 
-    if (argc > 1 && cli_is_help(argv[1])) {
+    if (cli_wants_help(argc, argv)) {
         fputs(help, stdout);
         return 0;
     }

@@ -7,9 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-#define DRAIN_STILL_MS 120000
 
 static const char *const cabinet_columns[] = {"id",      "hosts", "up", "controllers",
                                               "servers", "state", NULL};
@@ -33,7 +30,7 @@ static void put_ages(json_t *rows)
     }
 }
 
-static int get_status(bool lab, json_t **ret, struct err *err)
+int cli_status(bool lab, json_t **ret, struct err *err)
 {
     struct cli_daemon *daemon;
     int rc = cli_daemon_open(lab, &daemon, err);
@@ -166,14 +163,32 @@ static void print_reads(const json_t *reads)
                (long long)all, (long long)(100 * at_once / all));
 }
 
+/* How many of what each host holds: `where` is an object of lists. */
+static void print_holders(const char *what, const json_t *where)
+{
+    const json_t *list;
+    const char *host;
+
+    printf("%s:", what);
+    if (json_object_size(where) == 0)
+        printf(" none");
+    json_object_foreach((json_t *)where, host, list)
+        printf(" %s (%zu)", host[0] ? host : "nowhere", json_array_size(list));
+    printf("\n");
+}
+
 static void print_status(json_t *status)
 {
     const json_t *store = json_object_get(status, "store");
     json_t *servers = json_object_get(status, "servers"), *count, *rows;
     const char *key;
 
-    printf("asked: %s, vling %s\n", json_str(status, "host", "-"),
-           json_str(status, "version", "-"));
+    printf("asked: %s, vling %s%s\n", json_str(status, "host", "-"),
+           json_str(status, "version", "-"),
+           json_bool(status, "lease_held", true) ? "" : ", which does not hold its lease");
+    if (json_bool(status, "stale", false))
+        printf("WARNING: the store has no majority here: this is what was known before, not how "
+               "it is now\n");
     printf("store: %s, %s, revision %lld, %lld KiB  %s\n", json_str(store, "engine", "-"),
            json_bool(store, "reachable", false) ? "reachable" : "NOT reachable",
            (long long)json_int(store, "revision", 0),
@@ -196,6 +211,8 @@ static void print_status(json_t *status)
     printf("\nWho holds what\n");
     put_ages(json_object_get(status, "modules"));
     cli_print_listed(CLI_TABLE, json_object_get(status, "modules"), &resource_module);
+    print_holders("routers", json_object_get(status, "routers"));
+    print_holders("DHCP of networks", json_object_get(status, "dhcp"));
     print_losses(json_object_get(status, "losses"));
 }
 
@@ -204,15 +221,16 @@ int cmd_status(int argc, char **argv)
     enum cli_format format = CLI_TABLE;
     struct err err = {0};
     json_t *status;
+    bool help = cli_wants_help(argc, argv);
     bool lab = cli_take_flag(&argc, argv, "--lab");
     int rc = cli_take_format(&argc, argv, &format, &err);
 
-    if (argc > 1 && cli_is_help(argv[1])) {
+    if (help) {
         printf(
             "usage: vling status [-f table|json|value|tsv] [--lab]\n\n"
             "The cloud at a glance: the replicated store, cabinets, hosts with their leases and\n"
-            "roles, who holds what (the API's virtual IP), and which losses of a cabinet or host\n"
-            "would be survived now.\n"
+            "roles, who is master, standby and backup of each module, where routers and DHCP are,\n"
+            "and which losses of a cabinet or host would be survived now.\n"
             "--lab asks the lab on this machine even where a vlingd is configured.\n");
         return 0;
     }
@@ -220,7 +238,7 @@ int cmd_status(int argc, char **argv)
         rc = err_set(&err, -EINVAL, "cannot understand the command", argv[1],
                      "see: vling status --help");
     if (rc == 0)
-        rc = get_status(lab, &status, &err);
+        rc = cli_status(lab, &status, &err);
     if (rc < 0)
         return cli_failed(rc, &err);
     if (format == CLI_TABLE)
@@ -236,7 +254,7 @@ int cmd_status(int argc, char **argv)
 static int host_list(bool lab, enum cli_format format, struct err *err)
 {
     json_t *status;
-    int rc = get_status(lab, &status, err);
+    int rc = cli_status(lab, &status, err);
 
     if (rc < 0)
         return rc;
@@ -249,7 +267,7 @@ static int host_list(bool lab, enum cli_format format, struct err *err)
 static int host_show(bool lab, enum cli_format format, const char *name, struct err *err)
 {
     json_t *status, *host;
-    int rc = get_status(lab, &status, err);
+    int rc = cli_status(lab, &status, err);
 
     if (rc < 0)
         return rc;
@@ -262,174 +280,38 @@ static int host_show(bool lab, enum cli_format format, const char *name, struct 
     return rc;
 }
 
-/* Of the losses: what would not find a place elsewhere. */
-static void warn_of_room(const json_t *status, const char *name)
-{
-    const json_t *loss;
-    size_t i;
-
-    json_array_foreach(json_object_get(status, "losses"), i, loss)
-    {
-        if (strcmp(json_str(loss, "loss", ""), name) == 0 && json_int(loss, "stranded", 0) > 0)
-            fprintf(stderr, "for %lld of its servers there is no room elsewhere now: they stay\n",
-                    (long long)json_int(loss, "stranded", 0));
-    }
-}
-
-static const char *why_left(const json_t *row)
-{
-    if (strcmp(json_str(row, "power", ""), "paused") == 0)
-        return "it is paused";
-    return json_str(row, "stays", "");
-}
-
-/* What still is on the host: its servers and routers. */
-static size_t list_left(struct cli_daemon *daemon, const char *name, json_t *left, struct err *err)
-{
-    static const char *const paths[] = {"/v1/rows?table=server", "/v1/rows?table=router"};
-    size_t i;
-
-    for (size_t k = 0; k < 2; k++) {
-        json_t *answer = NULL, *row;
-        int rc = cli_ask(daemon, paths[k], NULL, &answer, err);
-
-        if (rc < 0)
-            return SIZE_MAX;
-        json_array_foreach(json_object_get(answer, "rows"), i, row)
-        {
-            if (strcmp(json_str(row, "host_id", ""), name) == 0)
-                json_array_append_new(
-                    left,
-                    json_pack("{s:s, s:O, s:O, s:s, s:s, s:s}", "kind", k ? "router" : "server",
-                              "id", json_object_get(row, "id"), "name",
-                              json_object_get(row, "name"), "power", json_str(row, "power", ""),
-                              "to", json_str(row, "move_to", ""), "why", why_left(row)));
-        }
-        json_decref(answer);
-    }
-    return json_array_size(left);
-}
-
-/* Until nothing is left, or for DRAIN_STILL_MS nothing has left. */
-static int wait_drained(struct cli_daemon *daemon, const char *name, struct err *err)
-{
-    static const char *const columns[] = {"kind", "id", "name", "power", "to", "why", NULL};
-    int64_t since = clock_now_ms();
-    size_t before = SIZE_MAX;
-
-    for (;;) {
-        json_t *left = json_array();
-        size_t count = list_left(daemon, name, left, err);
-
-        if (count != SIZE_MAX && count != before) {
-            fprintf(stderr, "%s: servers and routers left: %zu\n", name, count);
-            before = count;
-            since = clock_now_ms();
-        }
-        if (count == 0 || clock_now_ms() - since > DRAIN_STILL_MS) {
-            if (count != 0 && count != SIZE_MAX)
-                cli_print_rows(CLI_TABLE, left, columns);
-            json_decref(left);
-            break;
-        }
-        json_decref(left);
-        nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
-    }
-    return before == 0 ? 0
-                       : err_set(err, -ETIMEDOUT, "these do not leave", name,
-                                 "paused servers stay until they run; others need room elsewhere "
-                                 "(vling status); it goes on when there is");
-}
-
-static int host_drain(bool lab, const char *name, bool wait, struct err *err)
-{
-    struct cli_daemon *daemon;
-    json_t *body, *status = NULL;
-    const json_t *host = NULL;
-    char path[160];
-    int rc = get_status(lab, &status, err);
-
-    if (rc == 0 && (strlen(name) > 64 || !(host = find_host(status, name))))
-        rc = err_set(err, -ENOENT, "no such host", name, "see: vling host list");
-    if (rc == 0)
-        rc = cli_daemon_open(lab, &daemon, err);
-    if (rc < 0) {
-        json_decref(status);
-        return rc;
-    }
-    warn_of_room(status, name);
-    snprintf(path, sizeof(path), "/v1/host/%s", name);
-    body = json_pack("{s:b, s:b}", "disabled", true, "draining", true);
-    rc = cli_ask(daemon, path, body, NULL, err);
-    json_decref(body);
-    if (rc == 0 && wait)
-        rc = wait_drained(daemon, name, err);
-    cli_daemon_close(daemon);
-    if (rc == 0)
-        printf("%s %s; take it back with: vling host enable %s\n", name,
-               wait ? "is drained" : "is being drained", name);
-    if (rc == 0 && json_has_str(host, "roles", "controller"))
-        fprintf(stderr, "it is still a controller (vling controller replace %s HOST)\n", name);
-    json_decref(status);
-    return rc;
-}
-
-static int host_disable(bool lab, const char *name, bool disabled, struct err *err)
-{
-    struct cli_daemon *daemon;
-    json_t *body, *status;
-    char path[160];
-    int rc = get_status(lab, &status, err);
-
-    if (rc < 0)
-        return rc;
-    if (!find_host(status, name) || strlen(name) > 64)
-        rc = err_set(err, -ENOENT, "no such host", name, "see: vling host list");
-    json_decref(status);
-    if (rc == 0)
-        rc = cli_daemon_open(lab, &daemon, err);
-    if (rc < 0)
-        return rc;
-    snprintf(path, sizeof(path), "/v1/host/%s", name);
-    body = json_pack("{s:b}", "disabled", disabled);
-    rc = cli_ask(daemon, path, body, NULL, err);
-    json_decref(body);
-    cli_daemon_close(daemon);
-    if (rc == 0)
-        printf("%s is %s\n", name, disabled ? "disabled: nothing new is placed on it" : "enabled");
-    return rc;
-}
+static const char host_help[] =
+    "usage: vling host list|show [HOST] [-f table|json|value|tsv] [--lab]\n"
+    "       vling host enable|disable|drain HOST [--no-wait] [--lab]\n\n"
+    "  list            all hosts: state, lease, roles, servers\n"
+    "  show HOST       all that is known about one\n"
+    "  disable HOST    nothing new is placed on it; what runs there goes on\n"
+    "  drain HOST      the same, and what runs there moves elsewhere: servers are\n"
+    "                  shut down and started there, a few at a time (never so many\n"
+    "                  that there is no room); routers and DHCP go first\n"
+    "  enable HOST     take it back\n";
 
 int cmd_host(int argc, char **argv)
 {
     enum cli_format format = CLI_TABLE;
     struct err err = {0};
+    bool help = argc < 2 || cli_wants_help(argc, argv);
     bool lab = cli_take_flag(&argc, argv, "--lab");
     int rc = cli_take_format(&argc, argv, &format, &err);
     bool no_wait = cli_take_flag(&argc, argv, "--no-wait");
     const char *verb = argc > 1 ? argv[1] : "", *name = argc == 3 ? argv[2] : NULL;
+    enum cli_change change = cli_change_of(verb);
 
-    if (cli_is_help(verb) || argc < 2) {
-        fprintf(argc < 2 ? stderr : stdout,
-                "usage: vling host list|show [HOST] [-f table|json|value|tsv] [--lab]\n"
-                "       vling host enable|disable|drain HOST [--no-wait] [--lab]\n\n"
-                "  list            all hosts: state, lease, roles, servers\n"
-                "  show HOST       all that is known about one\n"
-                "  disable HOST    nothing new is placed on it; what runs there goes on\n"
-                "  drain HOST      the same, and what runs there moves elsewhere: servers are\n"
-                "                  shut down and started there, a few at a time (never so many\n"
-                "                  that there is no room); routers and DHCP go first\n"
-                "  enable HOST     take it back\n");
+    if (help) {
+        fputs(host_help, argc < 2 ? stderr : stdout);
         return argc < 2 ? 2 : 0;
     }
     if (rc == 0 && strcmp(verb, "list") == 0 && argc == 2)
         rc = host_list(lab, format, &err);
     else if (rc == 0 && strcmp(verb, "show") == 0 && name)
         rc = host_show(lab, format, name, &err);
-    else if (rc == 0 && strcmp(verb, "drain") == 0 && name)
-        rc = host_drain(lab, name, !no_wait, &err);
-    else if (rc == 0 && (strcmp(verb, "enable") == 0 || strcmp(verb, "disable") == 0) && name)
-        rc = host_disable(lab, name, verb[0] == 'd', &err);
+    else if (rc == 0 && change != CLI_CHANGE_NONE && name)
+        rc = cli_change_place(lab, false, name, change, !no_wait, &err);
     else if (rc == 0)
         rc =
             err_set(&err, -EINVAL, "cannot understand the command", verb, "see: vling host --help");
@@ -461,36 +343,55 @@ static int cabinet_show(enum cli_format format, const json_t *status, const char
     return rc;
 }
 
-int cmd_cabinet(int argc, char **argv)
-{
-    enum cli_format format = CLI_TABLE;
-    struct err err = {0};
-    json_t *status = NULL, *rows;
-    bool lab = cli_take_flag(&argc, argv, "--lab");
-    int rc = cli_take_format(&argc, argv, &format, &err);
-    bool list = argc == 2 && strcmp(argv[1], "list") == 0;
-    bool show = argc == 3 && strcmp(argv[1], "show") == 0;
+static const char cabinet_help[] =
+    "usage: vling cabinet list|show [CABINET] [-f table|json|value|tsv] [--lab]\n"
+    "       vling cabinet enable|disable|drain CABINET [--no-wait] [--lab]\n\n"
+    "  list            all cabinets (failure domains): hosts, how many are up, servers\n"
+    "  show CABINET    one of them, with its hosts\n"
+    "  disable CABINET nothing new is placed on any of its hosts\n"
+    "  drain CABINET   the same, and what runs there moves to the other cabinets; all its\n"
+    "                  hosts at once, so that nothing moves to a neighbour first\n"
+    "  enable CABINET  take it back\n";
 
-    if (argc < 2 || cli_is_help(argv[1])) {
-        fprintf(
-            argc < 2 ? stderr : stdout,
-            "usage: vling cabinet list|show [CABINET] [-f table|json|value|tsv] [--lab]\n\n"
-            "  list            all cabinets (failure domains): hosts, how many are up, servers\n"
-            "  show CABINET    one of them, with its hosts\n");
-        return argc < 2 ? 2 : 0;
-    }
-    if (rc == 0 && !list && !show)
-        rc = err_set(&err, -EINVAL, "cannot understand the command", argv[1],
-                     "see: vling cabinet --help");
-    if (rc == 0)
-        rc = get_status(lab, &status, &err);
-    if (rc == 0 && show)
-        rc = cabinet_show(format, status, argv[2], &err);
+static int cabinet_read(bool list, const char *name, enum cli_format format, bool lab,
+                        struct err *err)
+{
+    json_t *status = NULL, *rows;
+    int rc = cli_status(lab, &status, err);
+
+    if (rc == 0 && !list)
+        rc = cabinet_show(format, status, name, err);
     if (rc == 0 && list) {
         rows = cabinets_of(status);
         cli_print_rows(format, rows, cabinet_columns);
         json_decref(rows);
     }
     json_decref(status);
+    return rc;
+}
+
+int cmd_cabinet(int argc, char **argv)
+{
+    enum cli_format format = CLI_TABLE;
+    struct err err = {0};
+    bool help = argc < 2 || cli_wants_help(argc, argv);
+    bool lab = cli_take_flag(&argc, argv, "--lab");
+    int rc = cli_take_format(&argc, argv, &format, &err);
+    bool no_wait = cli_take_flag(&argc, argv, "--no-wait");
+    const char *verb = argc > 1 ? argv[1] : "", *name = argc == 3 ? argv[2] : NULL;
+    enum cli_change change = cli_change_of(verb);
+    bool list = strcmp(verb, "list") == 0 && argc == 2;
+
+    if (help) {
+        fputs(cabinet_help, argc < 2 ? stderr : stdout);
+        return argc < 2 ? 2 : 0;
+    }
+    if (rc == 0 && (list || (strcmp(verb, "show") == 0 && name)))
+        rc = cabinet_read(list, name, format, lab, &err);
+    else if (rc == 0 && change != CLI_CHANGE_NONE && name)
+        rc = cli_change_place(lab, true, name, change, !no_wait, &err);
+    else if (rc == 0)
+        rc = err_set(&err, -EINVAL, "cannot understand the command", verb,
+                     "see: vling cabinet --help");
     return rc < 0 ? cli_failed(rc, &err) : 0;
 }

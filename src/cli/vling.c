@@ -10,13 +10,14 @@ static const char usage[] =
     "  status     the cloud at a glance\n"
     "  events     what it saw and did; -f goes on\n"
     "  host       list, show, enable, disable, drain\n"
-    "  cabinet    list, show\n"
+    "  cabinet    list, show, enable, disable, drain\n"
     "  controller list, add, remove, replace\n"
     "  backup     all that the cloud knows into a file\n"
     "  console    the serial console of a server\n"
     "\n"
     "On any machine:\n"
-    "  lab        the cloud in a box: up, down, power, link, partition, exec, openrc\n"
+    "  lab        the cloud in a box: up, down, status, power, freeze, link, partition, exec, "
+    "openrc\n"
     "\n"
     "Everything that users of the cloud do is done with the openstack command.\n";
 

@@ -4,10 +4,12 @@
  *   GET  /v1/status            what this controller or host knows of the cloud
  *   GET  /v1/rows?table=T      all rows of a table (secrets left out)
  *   GET  /v1/backup           all rows with their secrets: controllers only hold them too
- *   GET  /v1/events?after=ID&limit=N
+ *   GET  /v1/events?after=REVISION&limit=N   the next in the order of their commits; without
+ *                              `after` the last
  *   GET  /v1/console/<server>?max=BYTES
  *   GET, POST /v1/controllers, GET /v1/authority: see controllers.h
- *   POST /v1/host/<name>       {"disabled": bool, "draining": bool (false if missing)}
+ *   POST /v1/host/<name>, /v1/cabinet/<name>  {"disabled": bool, "draining": bool (false if
+ *                              missing)}: one host, or all of a cabinet in one transaction
  */
 #include "base/clock.h"
 #include "base/json.h"
@@ -120,13 +122,61 @@ static json_t *planner_module(struct node *node)
     return module;
 }
 
-static json_t *list_modules(struct node *node)
+/* Who leads the store; the others hold the same and take over by election. */
+static json_t *store_module(struct node *node, const struct store_status *store)
+{
+    static const char *const places[] = {"master", "standby", "backup"};
+    const struct config *c = &node->config;
+    json_t *module =
+        json_pack("{s:s, s:n, s:n, s:n}", "id", "store", places[0], places[1], places[2]);
+    size_t at = 1;
+
+    if (c->sqlite)
+        json_put_str(module, places[0], c->host);
+    for (size_t i = 0; i < c->controller_count && !c->sqlite; i++) {
+        json_t *host = mirror_get(node->mirror, "host", c->controllers[i].host, NULL);
+        char url[100];
+
+        snprintf(url, sizeof(url), "https://%s:2379", c->controllers[i].ip);
+        if (strcmp(store->leader, url) == 0)
+            json_put_str(module, places[0], c->controllers[i].host);
+        else if (at < 3 && strcmp(json_str(host, "state", ""), "up") == 0)
+            json_put_str(module, places[at++], c->controllers[i].host);
+        json_decref(host);
+    }
+    return module;
+}
+
+/* {host: [id, ...]} of the rows of `table` that name a host in `key`; "" stands for nowhere. */
+static json_t *list_holders(struct mirror *db, const char *table, const char *key)
+{
+    json_t *holders = json_object(), *rows = mirror_select(db, table, "ORDER BY id", ""), *row;
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+    {
+        const json_t *value = json_object_get(row, key);
+        const char *host =
+            json_string_value(json_is_array(value) ? json_array_get(value, 0) : value);
+
+        if (json_is_array(value) && !host)
+            continue; /* it has none, and wants none */
+        if (!json_object_get(holders, host ? host : ""))
+            json_object_set_new(holders, host ? host : "", json_array());
+        json_array_append(json_object_get(holders, host ? host : ""), json_object_get(row, "id"));
+    }
+    json_decref(rows);
+    return holders;
+}
+
+static json_t *list_modules(struct node *node, const struct store_status *store)
 {
     json_t *modules = mirror_select(node->mirror, "module", "ORDER BY id", ""), *module;
     size_t i;
 
     json_array_foreach(modules, i, module) json_object_del(module, "_rev");
     json_array_append_new(modules, planner_module(node));
+    json_array_append_new(modules, store_module(node, store));
     return modules;
 }
 
@@ -183,7 +233,9 @@ static void answer_status(struct pending *pending)
                                   store.detail));
     json_object_set_new(body, "reads", count_reads(node));
     json_object_set_new(body, "hosts", list_hosts(node->mirror));
-    json_object_set_new(body, "modules", list_modules(node));
+    json_object_set_new(body, "modules", list_modules(node, &store));
+    json_object_set_new(body, "routers", list_holders(node->mirror, "router", "host_id"));
+    json_object_set_new(body, "dhcp", list_holders(node->mirror, "network", "dhcp_hosts"));
     json_object_set_new(body, "servers", count_servers(node->mirror));
     json_object_set_new(body, "losses", list_losses(node));
     admin_reply(pending->request, 200, body);
@@ -220,6 +272,26 @@ static void answer_rows(struct pending *pending)
     admin_reply(pending->request, 200, json_pack("{s:o}", "rows", rows));
 }
 
+/* "_rev" is told as "revision". Those of one commit are told together: where the limit may have cut
+ * some off, they all come with the next question. */
+static void number_events(json_t *events, int64_t limit)
+{
+    size_t n = json_array_size(events);
+    int64_t last = json_int(json_array_get(events, n ? n - 1 : 0), "_rev", 0);
+    json_t *event;
+    size_t i;
+
+    if ((int64_t)n == limit && json_int(json_array_get(events, 0), "_rev", 0) != last) {
+        while (json_int(json_array_get(events, n - 1), "_rev", 0) == last)
+            json_array_remove(events, --n);
+    }
+    json_array_foreach(events, i, event)
+    {
+        json_object_set(event, "revision", json_object_get(event, "_rev"));
+        json_object_del(event, "_rev");
+    }
+}
+
 static void answer_events(struct pending *pending)
 {
     const char *after = http_query(pending->request, "after");
@@ -230,12 +302,15 @@ static void answer_events(struct pending *pending)
     if (n < 1 || n > EVENTS_MAX)
         n = EVENTS_MAX;
     if (after && *after)
-        events = mirror_select(pending->node->mirror, "event", "WHERE id > ? ORDER BY id LIMIT ?",
-                               "si", after, n);
+        events =
+            mirror_select(pending->node->mirror, "event", "WHERE rev > ? ORDER BY rev, id LIMIT ?",
+                          "ii", (int64_t)strtoll(after, NULL, 10), n);
     else
-        events = mirror_select(
-            pending->node->mirror, "event",
-            "WHERE id IN (SELECT id FROM event ORDER BY id DESC LIMIT ?) ORDER BY id", "i", n);
+        events = mirror_select(pending->node->mirror, "event",
+                               "WHERE id IN (SELECT id FROM event ORDER BY rev DESC, id DESC LIMIT "
+                               "?) ORDER BY rev, id",
+                               "i", n);
+    number_events(events, n);
     admin_reply(pending->request, 200, json_pack("{s:o}", "events", events));
 }
 
@@ -311,20 +386,28 @@ static bool disks_are_shared(const struct node *node)
            json_bool(json_object_get(node->config.raw, "storage"), "shared", true);
 }
 
-static void change_host(struct node *node, struct http_request *request, const char *name)
+/* The host of that name, or all hosts of the cabinet. */
+static json_t *hosts_named(struct mirror *db, bool cabinet, const char *name)
 {
-    size_t size;
+    return mirror_select(db, "host", cabinet ? "WHERE cabinet = ?" : "WHERE id = ?", "s", name);
+}
+
+static void change_hosts(struct node *node, struct http_request *request, bool cabinet,
+                         const char *name)
+{
+    size_t size, i;
     const char *text = http_body(request, &size);
     json_t *body = json_parse(text, size, NULL, 0);
-    json_t *host = mirror_get(node->mirror, "host", name, NULL);
+    json_t *hosts = hosts_named(node->mirror, cabinet, name), *host;
     bool draining = json_bool(body, "draining", false);
+    bool disabled = draining || json_bool(body, "disabled", false);
     struct pending *pending = NULL;
     struct store_txn *txn;
 
     if (!json_is_object(body) || !json_is_boolean(json_object_get(body, "disabled"))) {
         admin_error(request, 400, "the body must be {\"disabled\": true or false}");
-    } else if (!host) {
-        admin_error(request, 404, "there is no such host");
+    } else if (json_array_size(hosts) == 0) {
+        admin_error(request, 404, cabinet ? "there is no such cabinet" : "there is no such host");
     } else if (draining && !disks_are_shared(node)) {
         admin_error(request, 409,
                     "the servers' disks are on the host itself: other hosts could "
@@ -332,12 +415,12 @@ static void change_host(struct node *node, struct http_request *request, const c
     } else if ((pending = calloc(1, sizeof(*pending)))) {
         pending->request = request;
         txn = store_txn_new();
-        put_host_change(node, txn, host, draining || json_bool(body, "disabled", false), draining);
+        json_array_foreach(hosts, i, host) put_host_change(node, txn, host, disabled, draining);
         store_commit(node->store, txn, COMMIT_TIMEOUT_MS, on_host_written, pending);
     } else {
         admin_error(request, 503, "out of memory");
     }
-    json_decref(host);
+    json_decref(hosts);
     json_decref(body);
 }
 
@@ -385,7 +468,9 @@ static void handle(void *arg, struct http_request *request)
     else if (get && strncmp(path, "/v1/console/", 12) == 0)
         answer_console(node, request, path + 12);
     else if (strcmp(method, "POST") == 0 && strncmp(path, "/v1/host/", 9) == 0)
-        change_host(node, request, path + 9);
+        change_hosts(node, request, false, path + 9);
+    else if (strcmp(method, "POST") == 0 && strncmp(path, "/v1/cabinet/", 12) == 0)
+        change_hosts(node, request, true, path + 12);
     else
         admin_error(request, 404, "there is no such call");
 }

@@ -136,7 +136,7 @@ static void on_member(void *arg, const struct etcd_reply *reply)
 
     if (reply->rc == 0 && reply->term == etcd->leader_term && *leader &&
         strcmp(leader, json_str(json_object_get(reply->json, "header"), "member_id", "")) == 0)
-        etcd->current = reply->endpoint;
+        etcd->leader = etcd->current = reply->endpoint;
 }
 
 /* A member that does not lead passes each question on; so those to the leader are quicker by a
@@ -146,6 +146,8 @@ static void look_around(struct etcd *etcd, int64_t term)
 {
     if (etcd->endpoint_count == 1 || etcd->closing)
         return;
+    if (term != etcd->leader_term)
+        etcd->leader = -1;
     etcd->leader_term = term;
     etcd->looked_ms = clock_now_ms();
     for (int i = 0; i < etcd->endpoint_count; i++) {
@@ -477,6 +479,9 @@ static void etcd_status(struct store *store, struct store_status *ret_status)
             ret_status->reachable = true;
     ret_status->revision = etcd->seen_revision;
     ret_status->size_bytes = etcd->size_bytes;
+    if (etcd->leader >= 0 && ret_status->reachable)
+        snprintf(ret_status->leader, sizeof(ret_status->leader), "%.99s",
+                 etcd->endpoints[etcd->leader].url);
     snprintf(ret_status->detail, sizeof(ret_status->detail), "endpoint %.60s%s%s",
              etcd->endpoints[etcd->current].url, etcd->last_error[0] ? ", last error " : "",
              etcd->last_error);
@@ -549,6 +554,7 @@ struct store *store_open_etcd(uv_loop_t *loop, const struct store_etcd_options *
         etcd_free(etcd);
         return NULL;
     }
+    etcd->leader = etcd->endpoint_count == 1 ? 0 : -1;
     uv_timer_init(loop, etcd->timer);
     etcd->timer->data = etcd;
     etcd->http = http_client_new(loop, &http, err);

@@ -84,6 +84,7 @@ struct etcd {
     int endpoint_count;
     bool secure;         /* all of them by TLS */
     int current;         /* asked first: the leader, if it answers */
+    int leader;          /* its endpoint; -1: not known in this term */
     int64_t leader_term; /* in which it was looked for */
     int64_t looked_ms;
     char *writer, *ca_file, *cert_file, *key_file;

@@ -141,6 +141,7 @@ struct store_status {
     bool reachable;
     int64_t revision; /* highest seen */
     int64_t size_bytes;
+    char leader[100]; /* its endpoint, "" if there is none or none is known */
     char detail[256]; /* endpoint in use, last error */
 };
 void store_get_status(struct store *store, struct store_status *ret_status);
