@@ -76,8 +76,16 @@ static json_t *complete(struct api_req *req, const json_t *row, json_t *view)
     return view;
 }
 
+static const char *status_of(struct api_req *req, const json_t *row)
+{
+    char host[64];
+
+    return net_port_status(req, row, host);
+}
+
 const struct net_kind net_ports = {
     .resource = &resource_port,
+    .status = status_of,
     .complete = complete,
 };
 
@@ -442,20 +450,6 @@ static json_t *make(struct api_req *req, const json_t *body)
 void net_port_create(struct api_req *req)
 {
     net_post(req, &net_ports, make);
-}
-
-/* security_groups=<id>: ports that are in the group. */
-void net_port_list(struct api_req *req)
-{
-    const char *group = api_query(req, "security_groups");
-    json_t *params = group ? json_pack("[s]", group) : NULL;
-
-    net_list(req, &net_ports,
-             group ? "EXISTS (SELECT 1 FROM json_each(body, '$.security_groups') AS g "
-                     "WHERE g.value = ?)"
-                   : NULL,
-             params);
-    json_decref(params);
 }
 
 /* Keeps the addresses that are wanted again, gives the others back and takes the new ones. */

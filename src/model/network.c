@@ -12,8 +12,9 @@
          .doc = "the token's; administrators may give another one at create"},                     \
         {.name = "tags",                                                                           \
          .type = FIELD_LIST,                                                                       \
+         .flags = FIELD_FILTER,                                                                    \
          .fallback = "[]",                                                                         \
-         .doc = "set by the routes of tags"},                                                      \
+         .doc = "set by the routes of tags; filters: tags, tags-any, not-tags, not-tags-any"},     \
         {.name = "created_at", .type = FIELD_TIME}, {.name = "updated_at", .type = FIELD_TIME},    \
     {                                                                                              \
         .name = "revision_number", .type = FIELD_INT, .doc = "counts updates, from 1"              \
@@ -25,18 +26,18 @@ static const struct field network_fields[] = {
     {.name = "status", .type = FIELD_STR, .flags = FIELD_INDEX, .doc = "ACTIVE"},
     {.name = "shared",
      .type = FIELD_BOOL,
-     .flags = CU | FIELD_INDEX,
+     .flags = CU | FIELD_INDEX | FIELD_ADMIN_SETS,
      .fallback = "false",
      .doc = "all projects may use it"},
     {.name = "external",
      .json = "router:external",
      .type = FIELD_BOOL,
-     .flags = CU | FIELD_INDEX,
+     .flags = CU | FIELD_INDEX | FIELD_ADMIN_SETS,
      .fallback = "false",
      .doc = "leads outside: for gateways and floating IPs"},
     {.name = "mtu",
      .type = FIELD_INT,
-     .flags = CU,
+     .flags = CU | FIELD_INDEX,
      .min = 68,
      .max = 65535,
      .fallback = "1450",
@@ -144,7 +145,7 @@ static const struct field port_fields[] = {
     {.name = "fixed_ips",
      .type = FIELD_LIST,
      .of = FIELD_OBJECT,
-     .flags = CU,
+     .flags = CU | FIELD_FILTER,
      .max = 16,
      .doc = "of {subnet_id, ip_address}; uniqueness is held by rows of table ip"},
     {.name = "device_id",
@@ -163,11 +164,14 @@ static const struct field port_fields[] = {
      .flags = CU | FIELD_INDEX,
      .fallback = "true",
      .doc = "false: carries nothing"},
-    {.name = "status", .type = FIELD_STR, .flags = FIELD_NOT_STORED, .doc = "ACTIVE or DOWN"},
+    {.name = "status",
+     .type = FIELD_STR,
+     .flags = FIELD_NOT_STORED | FIELD_FILTER,
+     .doc = "ACTIVE or DOWN"},
     {.name = "security_groups",
      .type = FIELD_LIST,
      .of = FIELD_ID,
-     .flags = CU,
+     .flags = CU | FIELD_FILTER,
      .max = 64,
      .doc = "none given: the project's default one"},
     {.name = "port_security_enabled",
@@ -289,7 +293,10 @@ static const struct field floatingip_fields[] = {
      .type = FIELD_ID,
      .flags = FIELD_NULL | FIELD_INDEX,
      .doc = "that translates it"},
-    {.name = "status", .type = FIELD_STR, .flags = FIELD_NOT_STORED, .doc = "ACTIVE or DOWN"},
+    {.name = "status",
+     .type = FIELD_STR,
+     .flags = FIELD_NOT_STORED | FIELD_FILTER,
+     .doc = "ACTIVE or DOWN"},
     {.name = "floating_port_id",
      .type = FIELD_ID,
      .flags = FIELD_INTERNAL,
