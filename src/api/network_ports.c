@@ -11,14 +11,16 @@
 
 /* ---- how a port is seen ---- */
 
-static const char *server_port(struct api_req *req, const char *server_id, char ret_host[64])
+static const char *server_port(struct api_req *req, const json_t *port, char ret_host[64])
 {
+    const char *server_id = json_str(port, "device_id", "");
     json_t *server = mirror_get(req->db, "server", server_id, NULL);
     json_t *state = mirror_get(req->db, "server_state", server_id, NULL);
     bool current = state && json_int(state, "generation", -1) == json_int(server, "generation", -2);
-    bool running = current && strcmp(json_str(state, "power", ""), "running") == 0;
+    bool ours = port_serves(port, server);
+    bool running = ours && current && strcmp(json_str(state, "power", ""), "running") == 0;
 
-    snprintf(ret_host, 64, "%s", json_str(server, "host_id", ""));
+    snprintf(ret_host, 64, "%s", ours ? json_str(server, "host_id", "") : "");
     json_decref(server);
     json_decref(state);
     return running ? "ACTIVE" : "DOWN";
@@ -35,7 +37,7 @@ const char *net_port_status(struct api_req *req, const json_t *port, char ret_ho
     if (!json_bool(port, "admin_state_up", true))
         return "DOWN";
     if (strncmp(owner, "compute:", 8) == 0)
-        return server_port(req, device, ret_host);
+        return server_port(req, port, ret_host);
     if (strcmp(owner, "network:floatingip") == 0)
         return "N/A";
     if (strcmp(owner, "network:dhcp") == 0) {

@@ -152,13 +152,13 @@ static const struct field port_fields[] = {
      .type = FIELD_STR,
      .flags = CU | FIELD_INDEX,
      .fallback = "\"\"",
-     .doc = "the server or router behind it"},
+     .doc = "the server or router behind it; another project's: by administrators"},
     {.name = "device_owner",
      .type = FIELD_STR,
      .flags = CU | FIELD_INDEX,
      .fallback = "\"\"",
      .doc = "compute:<zone> network:router_interface network:router_gateway network:dhcp "
-            "network:floatingip"},
+            "network:floatingip; network:*: by administrators"},
     {.name = "admin_state_up",
      .type = FIELD_BOOL,
      .flags = CU | FIELD_INDEX,
@@ -228,6 +228,9 @@ const struct resource resource_port = {
     .plural = "ports",
     RESOURCE_FIELDS(port_fields),
     RESOURCE_COUNTS("port", resource_network_quota),
+    .form = "On a network of another project only administrators choose `mac_address` and "
+            "addresses, set `port_security_enabled` or give `allowed_address_pairs`, and on an "
+            "external one only they make ports.",
     .doc = "A connection to a network: MAC and IP addresses.",
 };
 

@@ -190,6 +190,35 @@ static void test_foreign_rows_join_nothing(void **state)
     ask_net(&alice, "DELETE", fmt("/routers/%s", router), NULL, 204);
 }
 
+/* Nor does it tell where a foreign server is and whether it runs. */
+static void test_foreign_rows_tell_nothing(void **state)
+{
+    char server[64], id[64], mine[64];
+    json_t *row;
+
+    make_server(&alice, fmt("{\"uuid\": \"%s\"}", alices_net), server);
+    row = row_of("server", server);
+    json_put_str(row, "host_id", "h1");
+    put_row("server_state",
+            json_pack("{s:s, s:s, s:s, s:I}", "id", server, "power", "running", "host_id", "h1",
+                      "generation", (json_int_t)json_int(row, "generation", 0)));
+    put_row("server", row);
+    make_port(&bob, bobs_net, "", id);
+    row = row_of("port", id);
+    json_put_str(row, "device_id", server);
+    json_put_str(row, "device_owner", "compute:nova");
+    put_row("port", row);
+    ask_net(&admin, "GET", fmt("/ports/%s", id), NULL, 200);
+    assert_string_equal(text("port/status"), "DOWN");
+    assert_string_equal(text("port/binding:host_id"), "");
+    ask_net(&admin, "GET", fmt("/ports?device_id=%s&project_id=%s", server, alice.project), NULL,
+            200);
+    keep("ports/0/id", mine);
+    assert_string_not_equal(mine, id);
+    assert_string_equal(text("ports/0/status"), "ACTIVE");
+    assert_string_equal(text("ports/0/binding:host_id"), "h1");
+}
+
 /* ---- the external network ---- */
 
 static void floating(const struct person *who, const char *address, long want)
@@ -293,6 +322,7 @@ int main(void)
         cmocka_unit_test_setup(test_port_of_a_foreign_server, with_networks),
         cmocka_unit_test_setup(test_administrators_join_projects, with_networks),
         cmocka_unit_test_setup(test_foreign_rows_join_nothing, with_networks),
+        cmocka_unit_test_setup(test_foreign_rows_tell_nothing, with_networks),
         cmocka_unit_test_setup(test_floating_addresses, with_networks),
         cmocka_unit_test_setup(test_routers_in_foreign_subnets, with_networks),
         cmocka_unit_test_setup(test_ports_on_foreign_networks, with_networks),
