@@ -122,7 +122,9 @@ static void put_field(FILE *out, const struct field *field, bool filters)
     fputs(" | ", out);
     put_access(out, field);
     if (filters)
-        fputs(field->flags & FIELD_INDEX || strcmp(field->name, "id") == 0 ? " | filter" : " |",
+        fputs(field->flags & (FIELD_INDEX | FIELD_FILTER) || strcmp(field->name, "id") == 0
+                  ? " | filter"
+                  : " |",
               out);
     fputs(" | ", out);
     put_cell(out, field->doc);
@@ -216,7 +218,10 @@ static void put_index(FILE *out)
           "`limit`, `marker`, `sort_key`, `sort_dir` in the manner of the service; they give at "
           "most ",
           out);
-    fprintf(out, "%d rows. ", API_PAGE_MAX);
+    fprintf(out,
+            "%d rows, those of compute and image %d; where there are more, a link leads to the "
+            "next ones. ",
+            API_LIST_MAX, API_PAGE_MAX);
     fputs("Rows with a `project_id` are seen and changed by that project and by administrators.\n\n"
           "## Who may\n"
           "- *readers*: everybody with a role on the token's project;\n"

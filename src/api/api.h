@@ -22,7 +22,8 @@
 #include "store/mirror.h"
 
 #define API_RETRIES 16
-#define API_PAGE_MAX 1000
+#define API_PAGE_MAX 1000   /* rows of a page where the service has such a limit: compute, image */
+#define API_LIST_MAX 100000 /* rows of a list of the other ones; more is on the next page */
 
 struct api; /* all services of one controller */
 struct api_req;
@@ -161,6 +162,20 @@ json_t *api_body_object(struct api_req *req, const char *singular);
  * page exists. NULL after answering an error (bad marker: 400). */
 json_t *api_list(struct api_req *req, const struct resource *resource, const char *where,
                  const json_t *params, bool *ret_more);
+
+struct api_listing {
+    const char *where; /* whose rows, as above: the marker is one of them, too */
+    const json_t *params;
+    const char *filter; /* which of them, besides what the query says; NULL: all */
+    json_t *filter_params;
+    /* Does the row belong to the list? For what SQL cannot tell; NULL: all do. */
+    bool (*match)(struct api_req *req, const json_t *row, void *arg);
+    void *arg;
+};
+
+/* As api_list(), with more to say. */
+json_t *api_list_of(struct api_req *req, const struct resource *resource,
+                    const struct api_listing *listing, bool *ret_more);
 
 /* From a handler, which then returns: `job` runs on a worker thread (it must touch nothing but what
  * is the request's alone), and then the handler runs again. */

@@ -74,19 +74,22 @@ static int as_bad_request(struct api_req *req, const char *what, const char *id)
 }
 
 /* External networks are reached through routers; straight into one only an administrator may put a
- * server. */
-static int check_external(struct api_req *req, const char *network_id)
+ * server, by a port, too. */
+static int check_external(struct api_req *req, const char *network_id, const char *port_id)
 {
-    json_t *network = req->auth.admin ? NULL : mirror_get(req->db, "network", network_id, NULL);
-    bool refused = json_bool(network, "external", false) && !json_bool(network, "shared", false) &&
-                   strcmp(json_str(network, "project_id", ""), req->auth.project_id) != 0;
+    json_t *port = port_id ? mirror_get_shared(req->db, "port", port_id) : NULL, *network;
+    bool refused;
 
+    network_id = json_str(port, "network_id", network_id);
+    network = req->auth.admin ? NULL : mirror_get(req->db, "network", network_id, NULL);
+    refused = json_bool(network, "external", false) && !json_bool(network, "shared", false) &&
+              strcmp(json_str(network, "project_id", ""), req->auth.project_id) != 0;
     json_decref(network);
-    if (!refused)
-        return 0;
-    api_fail(req, 403, NULL, "It is not allowed to create an interface on external network %.64s",
-             network_id);
-    return -EPERM;
+    if (refused)
+        api_fail(req, 403, NULL,
+                 "It is not allowed to create an interface on external network %.64s", network_id);
+    json_decref(port);
+    return refused ? -EPERM : 0;
 }
 
 static int make_ports(struct api_req *req, const struct compute_request *want, const char *id)
@@ -110,7 +113,7 @@ static int make_ports(struct api_req *req, const struct compute_request *want, c
 
         if (port && api_port_attach(req, port, id, OWNER, (int)i) < 0)
             return as_bad_request(req, "Port", port);
-        if (!port && check_external(req, network) < 0)
+        if (check_external(req, network, port) < 0)
             return -EPERM;
         if (!port && api_port_create(req, &spec, NULL) < 0)
             return as_bad_request(req, "Network", network);

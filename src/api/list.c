@@ -16,6 +16,7 @@
 #define SORT_KEYS_MAX 8
 #define FILTER_VALUES_MAX 1000
 #define SQL_MAX (256 * 1024)
+#define LOOK_AT_ONCE 1000 /* rows that a `match` has to look at */
 
 struct query {
     struct api_req *req;
@@ -249,16 +250,17 @@ static void on_argument(void *arg, const char *name, const char *value)
 static void read_limit(struct query *query)
 {
     const char *text = api_query(query->req, "limit");
+    int64_t most = is_image(query) ? API_PAGE_MAX : API_LIST_MAX;
     char *end;
 
-    query->limit = API_PAGE_MAX;
+    query->limit = most;
     if (!text)
         return;
     query->limit = strtoll(text, &end, 10);
     if (*end || end == text || query->limit < 0)
         snprintf(query->bad, sizeof(query->bad), "'limit' must be a number that is not negative");
-    else if (query->limit == 0 || query->limit > API_PAGE_MAX)
-        query->limit = API_PAGE_MAX;
+    else if (query->limit == 0 || query->limit > most)
+        query->limit = most;
 }
 
 static void settle_order(struct query *query)
@@ -355,28 +357,98 @@ static void put_marker(struct query *query, const json_t *row)
     buf_str(&query->sql, ")");
 }
 
-static int put_page(struct query *query)
+static void put_order(struct query *query)
 {
-    const char *marker = api_query(query->req, "marker");
-    json_t *row;
-
-    if (marker && marker[0]) {
-        row = mirror_get(query->req->db, query->resource->table, marker, NULL);
-        if (!row) {
-            snprintf(query->bad, sizeof(query->bad), "marker '%.80s' could not be found", marker);
-            return -EINVAL;
-        }
-        put_marker(query, row);
-        json_decref(row);
-    }
     for (size_t i = 0; i < query->sort_count; i++)
         buf_printf(&query->sql, "%s" PLACE "%s", i ? ", " : " ORDER BY ", query->sort[i].column,
                    query->sort[i].down ? " DESC" : "");
-    buf_printf(&query->sql, " LIMIT %lld", (long long)query->limit + 1);
-    return query->sql.failed ? -EMSGSIZE : 0;
 }
 
-/* ---- all of it ---- */
+/* Whose rows the list is of, without what is asked for. */
+static void put_scope(struct query *query, const struct api_listing *listing)
+{
+    if (listing->where && listing->where[0]) {
+        next_condition(query);
+        buf_printf(&query->sql, "(%s)", listing->where);
+        if (listing->params)
+            json_array_extend(query->params, (json_t *)listing->params);
+    } else if (!listing->where && !query->req->auth.admin &&
+               column_of(query->resource, "project_id")) {
+        next_condition(query);
+        buf_str(&query->sql, "project_id = ?");
+        json_array_append_new(query->params, json_string(query->req->auth.project_id));
+    }
+}
+
+/* ---- running it ---- */
+
+/* A query with its own text and parameters, which begin as those of `query`. */
+static struct query continued(const struct query *query)
+{
+    struct query more = *query;
+
+    buf_init(&more.sql, SQL_MAX);
+    buf_str(&more.sql, buf_text(&query->sql));
+    more.sql.failed |= query->sql.failed;
+    more.params = json_copy(query->params);
+    return more;
+}
+
+/* NULL if the text is too long. */
+static json_t *finish(struct query *query)
+{
+    json_t *rows = query->sql.failed
+                       ? NULL
+                       : mirror_select_shared_json(query->req->db, query->resource->table,
+                                                   buf_text(&query->sql), query->params);
+
+    buf_free(&query->sql);
+    json_decref(query->params);
+    return rows;
+}
+
+/* The marker is one of the list's own rows: what somebody is not shown, they must not find out by
+ * its place in the order either. `query` has the scope and nothing else yet. */
+static json_t *find_marker(const struct query *query, const char *id)
+{
+    struct query one = continued(query);
+    json_t *rows, *row;
+
+    next_condition(&one);
+    buf_str(&one.sql, "id = ?");
+    json_array_append_new(one.params, json_string(id));
+    rows = finish(&one);
+    row = json_incref(json_array_get(rows, 0));
+    json_decref(rows);
+    return row;
+}
+
+/* Up to `count` rows after `from` (NULL: the first ones). */
+static json_t *rows_after(const struct query *query, const json_t *from, int64_t count)
+{
+    struct query page = continued(query);
+
+    if (from)
+        put_marker(&page, from);
+    put_order(&page);
+    buf_printf(&page.sql, " LIMIT %lld", (long long)count);
+    return finish(&page);
+}
+
+/* Those of `rows` that belong to the list, until there are enough of them. */
+static void take_rows(const struct query *query, const struct api_listing *listing,
+                      const json_t *rows, json_t *taken)
+{
+    json_t *row;
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+    {
+        if ((int64_t)json_array_size(taken) <= query->limit &&
+            (!listing->match || listing->match(query->req, row, listing->arg)))
+            json_array_append(taken, row);
+    }
+}
 
 static void reverse_rows(json_t *rows)
 {
@@ -390,12 +462,55 @@ static void reverse_rows(json_t *rows)
     }
 }
 
-static json_t *run(struct query *query, bool *ret_more)
+/* One row more than the limit, if there are as many. What `match` does not want leaves no gap in
+ * the page: the next rows take its place. */
+static json_t *select_rows(const struct query *query, const struct api_listing *listing,
+                           json_t *marker)
 {
-    json_t *rows = mirror_select_shared_json(query->req->db, query->resource->table,
-                                             buf_text(&query->sql), query->params);
-    bool more = (int64_t)json_array_size(rows) > query->limit;
+    int64_t count = listing->match ? LOOK_AT_ONCE : query->limit + 1;
+    json_t *taken = json_array(), *rows, *from = json_incref(marker);
+    bool end = false;
 
+    while (!end && (int64_t)json_array_size(taken) <= query->limit) {
+        rows = rows_after(query, from, count);
+        if (!rows) {
+            json_decref(taken);
+            taken = NULL;
+            break;
+        }
+        take_rows(query, listing, rows, taken);
+        end = (int64_t)json_array_size(rows) < count;
+        json_decref(from);
+        from = json_incref(json_array_get(rows, json_array_size(rows) - 1));
+        json_decref(rows);
+    }
+    json_decref(from);
+    return taken;
+}
+
+static json_t *run(struct query *query, const struct api_listing *listing, bool *ret_more)
+{
+    const char *id = api_query(query->req, "marker");
+    json_t *marker = NULL, *rows = NULL;
+    bool more;
+
+    put_scope(query, listing);
+    if (id && id[0]) {
+        marker = find_marker(query, id);
+        if (!marker)
+            snprintf(query->bad, sizeof(query->bad), "marker '%.80s' could not be found", id);
+    }
+    if (listing->filter) {
+        next_condition(query);
+        buf_printf(&query->sql, "(%s)", listing->filter);
+        json_array_extend(query->params, listing->filter_params);
+    }
+    put_filters(query);
+    put_matches(query);
+    if (!query->bad[0])
+        rows = select_rows(query, listing, marker);
+    json_decref(marker);
+    more = (int64_t)json_array_size(rows) > query->limit;
     if (more)
         json_array_remove(rows, json_array_size(rows) - 1);
     if (query->reverse)
@@ -405,8 +520,8 @@ static json_t *run(struct query *query, bool *ret_more)
     return rows;
 }
 
-json_t *api_list(struct api_req *req, const struct resource *resource, const char *where,
-                 const json_t *params, bool *ret_more)
+json_t *api_list_of(struct api_req *req, const struct resource *resource,
+                    const struct api_listing *listing, bool *ret_more)
 {
     struct query query = {.req = req, .resource = resource};
     json_t *rows = NULL;
@@ -418,21 +533,9 @@ json_t *api_list(struct api_req *req, const struct resource *resource, const cha
     http_query_each(req->http, on_argument, &query);
     read_limit(&query);
     settle_order(&query);
-    if (where && where[0]) {
-        next_condition(&query);
-        buf_printf(&query.sql, "(%s)", where);
-        if (params)
-            json_array_extend(query.params, (json_t *)params);
-    } else if (!where && !req->auth.admin && column_of(resource, "project_id")) {
-        next_condition(&query);
-        buf_str(&query.sql, "project_id = ?");
-        json_array_append_new(query.params, json_string(req->auth.project_id));
-    }
-    put_filters(&query);
-    put_matches(&query);
-    if (!query.bad[0] && put_page(&query) == 0)
-        rows = run(&query, ret_more);
-    else
+    if (!query.bad[0])
+        rows = run(&query, listing, ret_more);
+    if (!rows)
         api_fail(req, 400, "HTTPBadRequest", "Invalid query: %s.",
                  query.bad[0] ? query.bad : "too long");
     buf_free(&query.sql);
@@ -440,4 +543,12 @@ json_t *api_list(struct api_req *req, const struct resource *resource, const cha
     json_decref(query.matches);
     json_decref(query.params);
     return rows;
+}
+
+json_t *api_list(struct api_req *req, const struct resource *resource, const char *where,
+                 const json_t *params, bool *ret_more)
+{
+    const struct api_listing listing = {.where = where, .params = params};
+
+    return api_list_of(req, resource, &listing, ret_more);
 }

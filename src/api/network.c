@@ -114,7 +114,7 @@ static void extension_list(struct api_req *req)
 
     for (size_t i = 0; i < EXTENSIONS; i++)
         json_array_append_new(list, extension_view(i));
-    api_reply(req, 200, json_pack("{s:o}", "extensions", list));
+    net_list_views(req, "extensions", list);
 }
 
 static void extension_show(struct api_req *req)
@@ -168,32 +168,9 @@ static json_t *agents_of(struct api_req *req)
     return list;
 }
 
-/* Do the agent's members match the query's of the same names? */
-static bool agent_matches(struct api_req *req, const json_t *agent)
-{
-    static const char *const names[] = {"id", "host", "agent_type", "binary", NULL};
-
-    for (size_t i = 0; names[i]; i++) {
-        const char *wanted = api_query(req, names[i]);
-
-        if (wanted && strcmp(wanted, json_str(agent, names[i], "")) != 0)
-            return false;
-    }
-    return true;
-}
-
 static void agent_list(struct api_req *req)
 {
-    json_t *all = agents_of(req), *agent, *list = json_array();
-    size_t i;
-
-    json_array_foreach(all, i, agent)
-    {
-        if (agent_matches(req, agent))
-            json_array_append(list, agent);
-    }
-    json_decref(all);
-    api_reply(req, 200, json_pack("{s:o}", "agents", list));
+    net_list_views(req, "agents", agents_of(req));
 }
 
 static void agent_show(struct api_req *req)
@@ -207,11 +184,13 @@ static void agent_show(struct api_req *req)
             found = json_incref(agent);
     }
     json_decref(all);
-    if (found)
+    if (found) {
+        net_keep_fields(req, found);
         api_reply(req, 200, json_pack("{s:o}", "agent", found));
-    else
+    } else {
         api_fail(req, 404, "AgentNotFound", "Agent %.64s could not be found.",
                  api_param(req, "id"));
+    }
 }
 
 /* A cabinet is a zone. */
@@ -235,7 +214,7 @@ static void zone_list(struct api_req *req)
                                               "network", "state", "available"));
     }
     json_decref(hosts);
-    api_reply(req, 200, json_pack("{s:o}", "availability_zones", list));
+    net_list_views(req, "availability_zones", list);
 }
 
 /* ---- tags ---- */
@@ -397,14 +376,14 @@ static void error(struct api_req *req, const char *type, const char *message)
 
 static const struct api_route routes[] = {
     {.method = "GET", .path = "/", .handler = versions, .flags = API_PUBLIC | API_NO_DB},
-    ROUTE("GET", "", resources, API_PUBLIC | API_NO_DB),
+    ROUTE("GET", "", resources, API_NO_DB),
     READ("networks", net_plain_list, network),
     MAKE("networks", network, network),
     UPDATE("networks", network, network),
     READ("subnets", net_plain_list, subnet),
     MAKE("subnets", subnet, subnet),
     UPDATE("subnets", subnet, subnet),
-    READ("ports", net_port_list, port),
+    READ("ports", net_plain_list, port),
     MAKE("ports", port, port),
     UPDATE("ports", port, port),
     READ("routers", net_plain_list, router),

@@ -1,7 +1,7 @@
 /* The network service's own header: what its files share.
  *
  * Files.      network.c       routes, discovery, errors, what is not a row
- *             network_core.c  rows, views and lists of all kinds
+ *             network_core.c  rows and views of all kinds; network_lists.c their lists
  *             network_nets.c  networks; network_subnets.c subnets and DHCP ports
  *             network_alloc.c addresses; network_ports.c ports; network_routers.c routers;
  *             network_floating.c floating IPs; network_security.c security groups and rules;
@@ -25,6 +25,8 @@ struct net_kind {
     const char *seen_by_all; /* SQL: which rows others than the owner see, too; NULL: none */
     /* Adds to the view what no field says; NULL: nothing. */
     json_t *(*complete)(struct api_req *req, const json_t *row, json_t *view);
+    /* The status, where it is computed: lists are filtered by it; NULL: it is stored, or none. */
+    const char *(*status)(struct api_req *req, const json_t *row);
 };
 
 extern const struct net_kind net_networks, net_subnets, net_ports, net_routers, net_floatingips,
@@ -63,7 +65,8 @@ int net_change(struct api_req *req, const struct net_kind *kind, json_t *row);
 json_t *net_view(struct api_req *req, const struct net_kind *kind, const json_t *row);
 void net_reply(struct api_req *req, unsigned status, const struct net_kind *kind,
                const json_t *row);
-void net_list(struct api_req *req, const struct net_kind *kind, const char *where, json_t *params);
+/* Leaves the members that the query's `fields` name. */
+void net_keep_fields(struct api_req *req, json_t *view);
 void net_show(struct api_req *req, const struct net_kind *kind);
 /* POST of one object or of a list of them: `make` creates one and returns its row, or NULL after an
  * error. */
@@ -76,6 +79,13 @@ void net_derived_id(const char *kind, const char *name, char out[64]);
 /* Is the host there and well? */
 bool net_host_up(struct api_req *req, const char *host);
 int net_bad(struct api_req *req, const char *why);
+
+/* ---- network_lists.c ---- */
+
+void net_list(struct api_req *req, const struct net_kind *kind);
+/* Answers with those of `views` (an array, stolen) that the query wants: filters by their members,
+ * limit and marker (where they have an id), fields. */
+void net_list_views(struct api_req *req, const char *plural, json_t *views);
 
 /* ---- network_alloc.c ---- */
 
@@ -123,7 +133,7 @@ api_handler net_plain_create, net_plain_list, net_plain_show, net_plain_update, 
 /* ---- handlers ---- */
 api_handler net_network_create, net_network_update, net_network_delete;
 api_handler net_subnet_create, net_subnet_update, net_subnet_delete;
-api_handler net_port_create, net_port_list, net_port_update, net_port_delete;
+api_handler net_port_create, net_port_update, net_port_delete;
 api_handler net_router_create, net_router_update, net_router_delete, net_router_add_interface,
     net_router_remove_interface;
 api_handler net_floating_create, net_floating_update, net_floating_delete;

@@ -60,6 +60,16 @@ static void add_ip(struct api_req *req, const json_t *subnet, const char *ip, co
                           json_pack("{s:s, s:s}", "subnet_id", subnet_id, "ip_address", ip));
 }
 
+/* On an external network the gateway is the provider's, not a port of ours. */
+static bool is_outer_gateway(struct api_req *req, const json_t *subnet, const char *ip)
+{
+    json_t *network = net_get(req, "network", json_str(subnet, "network_id", ""));
+    bool external = json_bool(network, "external", false);
+
+    json_decref(network);
+    return external && strcmp(json_str(subnet, "gateway_ip", ""), ip) == 0;
+}
+
 static int take_given(struct api_req *req, const json_t *subnet, const char *ip,
                       const char *port_id, json_t *fixed_ips)
 {
@@ -76,7 +86,7 @@ static int take_given(struct api_req *req, const json_t *subnet, const char *ip,
         return -EINVAL;
     }
     ip_format(&addr, text);
-    if (!net_ip_is_free(req, network_id, text)) {
+    if (!net_ip_is_free(req, network_id, text) || is_outer_gateway(req, subnet, text)) {
         api_fail(req, 409, "IpAddressInUse",
                  "Unable to complete operation for network %s. The IP address %s is in use.",
                  network_id, text);
@@ -93,7 +103,7 @@ static bool is_used(void *arg, const struct ip_addr *addr)
     return json_object_get(arg, ip_format(addr, text)) != NULL;
 }
 
-/* The used addresses of a subnet as members of an object. */
+/* The used addresses of a subnet as members of an object; its gateway's is for the gateway. */
 static json_t *used_of(struct api_req *req, const json_t *subnet)
 {
     json_t *rows = net_rows(req, "ip", "subnet_id", json_str(subnet, "id", "")), *row;
@@ -108,6 +118,8 @@ static json_t *used_of(struct api_req *req, const json_t *subnet)
             json_object_set_new(used, dot + 1, json_true());
     }
     json_decref(rows);
+    if (json_str(subnet, "gateway_ip", NULL))
+        json_object_set_new(used, json_str(subnet, "gateway_ip", ""), json_true());
     return used;
 }
 

@@ -1,7 +1,6 @@
-/* Rows, views and lists, the same for all kinds of the network service. */
+/* Rows and views, the same for all kinds of the network service. */
 #include "api/network.h"
 
-#include "base/buf.h"
 #include "base/id.h"
 #include "base/json.h"
 #include <ctype.h>
@@ -9,6 +8,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #define BULK_MAX 32
 
@@ -216,9 +216,24 @@ static bool is_blank(const json_t *value)
            (json_is_object(value) && json_object_size(value) == 0);
 }
 
-/* The members that matter: those of features we do not have are harmless while they are blank, and
- * null means "not given" where a field has no null. */
-static json_t *without_blanks(const struct resource *resource, const json_t *body)
+/* Does the value leave the field as it is? `row`: as it is now; NULL: it is made. */
+static bool is_as_before(const struct field *field, const json_t *row, const json_t *value)
+{
+    bool now = json_bool(row, field->name, field->fallback && strcmp(field->fallback, "true") == 0);
+    const char *text = json_string_value(value);
+
+    if (field->type != FIELD_BOOL)
+        return row && json_equal(value, json_object_get(row, field->name));
+    if (text)
+        return strcasecmp(text, now ? "true" : "false") == 0;
+    return json_is_boolean(value) && json_boolean_value(value) == now;
+}
+
+/* The members that matter: those of features we do not have are harmless while they are blank, null
+ * means "not given" where a field has no null, and what only administrators set, others may say as
+ * long as it changes nothing. */
+static json_t *without_blanks(struct api_req *req, const struct resource *resource,
+                              const json_t *row, const json_t *body)
 {
     json_t *out = json_object(), *value;
     const char *key;
@@ -232,6 +247,9 @@ static json_t *without_blanks(const struct resource *resource, const json_t *bod
         if (!field || field->flags & FIELD_NOT_STORED
                 ? is_blank(value)
                 : json_is_null(value) && !(field->flags & FIELD_NULL))
+            continue;
+        if (field && field->flags & FIELD_ADMIN_SETS && !req->auth.admin &&
+            is_as_before(field, row, value))
             continue;
         json_object_set(out, key, value);
     }
@@ -298,7 +316,7 @@ json_t *net_new(struct api_req *req, const struct net_kind *kind, const json_t *
     project = project_of(req, body);
     if (!project)
         return NULL;
-    known = without_blanks(kind->resource, body);
+    known = without_blanks(req, kind->resource, NULL, body);
     if (check_required(req, kind->resource, known) == 0 &&
         resource_create(kind->resource, known, req->auth.admin, &row, &err) < 0)
         api_fail_err(req, &err);
@@ -317,7 +335,7 @@ int net_change(struct api_req *req, const struct net_kind *kind, json_t *row)
 
     if (!body)
         return -EINVAL;
-    known = without_blanks(kind->resource, body);
+    known = without_blanks(req, kind->resource, row, body);
     rc = resource_update(kind->resource, row, known, req->auth.admin, &err);
     json_decref(known);
     if (rc < 0)
@@ -333,8 +351,7 @@ static void take_field(void *arg, const char *name, const char *value)
         json_array_append_new(arg, json_string(value));
 }
 
-/* Leaves the members that the query's `fields` name. */
-static void keep_fields(struct api_req *req, json_t *view)
+void net_keep_fields(struct api_req *req, json_t *view)
 {
     json_t *fields = json_array(), *wanted, *copy;
     size_t i;
@@ -369,7 +386,7 @@ void net_reply(struct api_req *req, unsigned status, const struct net_kind *kind
     json_t *view = net_view(req, kind, row);
 
     if (strcmp(req->method, "GET") == 0)
-        keep_fields(req, view);
+        net_keep_fields(req, view);
     api_reply(req, status, json_pack("{s:o}", kind->resource->singular, view));
 }
 
@@ -380,170 +397,6 @@ void net_show(struct api_req *req, const struct net_kind *kind)
     if (row)
         net_reply(req, 200, kind, row);
     json_decref(row);
-}
-
-/* ---- lists ---- */
-
-struct query {
-    struct buf *text;
-    json_t *projects, *tags, *statuses, *ips;
-};
-
-static void take_query(void *arg, const char *name, const char *value)
-{
-    struct query *query = arg;
-
-    if (strcmp(name, "tenant_id") == 0)
-        json_array_append_new(query->projects, json_string(value));
-    else if (strcmp(name, "tags") == 0)
-        json_array_append_new(query->tags, json_string(value));
-    else if (strcmp(name, "status") == 0)
-        json_array_append_new(query->statuses, json_string(value));
-    else if (strcmp(name, "fixed_ips") == 0)
-        json_array_append_new(query->ips, json_string(value));
-    if (strcmp(name, "marker") == 0 || strcmp(name, "page_reverse") == 0)
-        return;
-    api_url_escape(query->text, name);
-    buf_str(query->text, "=");
-    api_url_escape(query->text, value);
-    buf_str(query->text, "&");
-}
-
-/* Adds "AND <column> IN (?, ...)" to the condition. */
-static void add_in(struct buf *where, json_t *params, const char *column, const json_t *values)
-{
-    json_t *value;
-    size_t i;
-
-    if (json_array_size(values) == 0)
-        return;
-    buf_printf(where, " AND %s IN (", column);
-    json_array_foreach(values, i, value)
-    {
-        buf_str(where, i ? ", ?" : "?");
-        json_array_append(params, value);
-    }
-    buf_str(where, ")");
-}
-
-/* fixed_ips=ip_address=10.0.0.5 and fixed_ips=subnet_id=...; tags=a,b: all of them. */
-static void add_special(struct buf *where, json_t *params, const struct query *query)
-{
-    json_t *value;
-    size_t i;
-
-    json_array_foreach(query->ips, i, value)
-    {
-        const char *text = json_string_value(value), *equals = strchr(text, '=');
-        bool subnet = strncmp(text, "subnet_id=", 10) == 0;
-        bool part = strncmp(text, "ip_address_substr=", 18) == 0;
-
-        if (!equals)
-            continue;
-        buf_printf(where,
-                   " AND EXISTS (SELECT 1 FROM json_each(body, '$.fixed_ips') AS f WHERE "
-                   "json_extract(f.value, '$.%s') %s)",
-                   subnet ? "subnet_id" : "ip_address", part ? "LIKE '%' || ? || '%'" : "= ?");
-        json_array_append_new(params, json_string(equals + 1));
-    }
-    json_array_foreach(query->tags, i, value)
-    {
-        buf_str(where,
-                " AND EXISTS (SELECT 1 FROM json_each(body, '$.tags') AS t WHERE t.value = ?)");
-        json_array_append(params, value);
-    }
-}
-
-static void add_links(struct api_req *req, json_t *reply, const struct resource *resource,
-                      const char *query, const json_t *rows, bool more)
-{
-    json_t *links = json_array();
-    size_t n = json_array_size(rows);
-    char key[64];
-
-    if (more && n > 0)
-        json_array_append_new(
-            links, json_pack("{s:s, s:o}", "rel", "next", "href",
-                             json_sprintf("%s%s?%smarker=%s", req->base_url, req->path, query,
-                                          json_str(json_array_get(rows, n - 1), "id", ""))));
-    if (n > 0)
-        json_array_append_new(
-            links,
-            json_pack("{s:s, s:o}", "rel", "previous", "href",
-                      json_sprintf("%s%s?%smarker=%s&page_reverse=True", req->base_url, req->path,
-                                   query, json_str(json_array_get(rows, 0), "id", ""))));
-    snprintf(key, sizeof(key), "%s_links", resource->plural);
-    json_object_set_new(reply, key, links);
-}
-
-static bool status_matches(const struct net_kind *kind, const json_t *statuses, const json_t *view)
-{
-    const struct field *field = resource_field(kind->resource, "status");
-    json_t *value;
-    size_t i;
-
-    if (!field || field->flags & FIELD_INDEX || json_array_size(statuses) == 0)
-        return true;
-    json_array_foreach(statuses, i, value)
-    {
-        if (json_equal(value, json_object_get(view, "status")))
-            return true;
-    }
-    return false;
-}
-
-static void reply_list(struct api_req *req, const struct net_kind *kind, const struct query *query,
-                       const json_t *rows, bool more)
-{
-    json_t *views = json_array(), *reply = json_object(), *row;
-    size_t i;
-
-    json_array_foreach(rows, i, row)
-    {
-        json_t *view = net_view(req, kind, row);
-
-        if (status_matches(kind, query->statuses, view)) {
-            keep_fields(req, view);
-            json_array_append(views, view);
-        }
-        json_decref(view);
-    }
-    json_object_set_new(reply, kind->resource->plural, views);
-    if (api_query(req, "limit"))
-        add_links(req, reply, kind->resource, buf_text(query->text), rows, more);
-    api_reply(req, 200, reply);
-}
-
-void net_list(struct api_req *req, const struct net_kind *kind, const char *where, json_t *params)
-{
-    struct buf text, sql;
-    struct query query = {&text, json_array(), json_array(), json_array(), json_array()};
-    json_t *all = params ? json_copy(params) : json_array(), *rows;
-    bool more = false;
-
-    buf_init(&text, 16384);
-    buf_init(&sql, 16384);
-    if (req->http)
-        http_query_each(req->http, take_query, &query);
-    buf_printf(&sql, "(%s)", where ? where : "1");
-    if (!req->auth.admin) {
-        buf_printf(&sql, " AND (project_id = ? OR %s)",
-                   kind->seen_by_all ? kind->seen_by_all : "0");
-        json_array_append_new(all, json_string(req->auth.project_id));
-    }
-    add_in(&sql, all, "project_id", query.projects);
-    add_special(&sql, all, &query);
-    rows = api_list(req, kind->resource, buf_text(&sql), all, &more);
-    if (rows)
-        reply_list(req, kind, &query, rows, more);
-    json_decref(rows);
-    json_decref(all);
-    json_decref(query.projects);
-    json_decref(query.tags);
-    json_decref(query.statuses);
-    json_decref(query.ips);
-    buf_free(&sql);
-    buf_free(&text);
 }
 
 /* ---- POST ---- */

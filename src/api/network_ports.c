@@ -3,6 +3,7 @@
 
 #include "base/id.h"
 #include "base/json.h"
+#include "model/port.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -10,14 +11,16 @@
 
 /* ---- how a port is seen ---- */
 
-static const char *server_port(struct api_req *req, const char *server_id, char ret_host[64])
+static const char *server_port(struct api_req *req, const json_t *port, char ret_host[64])
 {
+    const char *server_id = json_str(port, "device_id", "");
     json_t *server = mirror_get(req->db, "server", server_id, NULL);
     json_t *state = mirror_get(req->db, "server_state", server_id, NULL);
     bool current = state && json_int(state, "generation", -1) == json_int(server, "generation", -2);
-    bool running = current && strcmp(json_str(state, "power", ""), "running") == 0;
+    bool ours = port_serves(port, server);
+    bool running = ours && current && strcmp(json_str(state, "power", ""), "running") == 0;
 
-    snprintf(ret_host, 64, "%s", json_str(server, "host_id", ""));
+    snprintf(ret_host, 64, "%s", ours ? json_str(server, "host_id", "") : "");
     json_decref(server);
     json_decref(state);
     return running ? "ACTIVE" : "DOWN";
@@ -34,7 +37,7 @@ const char *net_port_status(struct api_req *req, const json_t *port, char ret_ho
     if (!json_bool(port, "admin_state_up", true))
         return "DOWN";
     if (strncmp(owner, "compute:", 8) == 0)
-        return server_port(req, device, ret_host);
+        return server_port(req, port, ret_host);
     if (strcmp(owner, "network:floatingip") == 0)
         return "N/A";
     if (strcmp(owner, "network:dhcp") == 0) {
@@ -75,10 +78,117 @@ static json_t *complete(struct api_req *req, const json_t *row, json_t *view)
     return view;
 }
 
+static const char *status_of(struct api_req *req, const json_t *row)
+{
+    char host[64];
+
+    return net_port_status(req, row, host);
+}
+
 const struct net_kind net_ports = {
     .resource = &resource_port,
+    .status = status_of,
     .complete = complete,
 };
+
+/* ---- who may say what about a port ---- */
+
+static bool is_ours(const json_t *row)
+{
+    return strncmp(json_str(row, "device_owner", ""), "network:", 8) == 0;
+}
+
+/* The server or router that has the id, or NULL. */
+static json_t *device_of(struct api_req *req, const char *id)
+{
+    json_t *row = id[0] ? net_get(req, "server", id) : NULL;
+
+    return row || !id[0] ? row : net_get(req, "router", id);
+}
+
+static bool is_same(const json_t *row, const json_t *old, const char *key)
+{
+    return strcmp(json_str(row, key, ""), json_str(old, key, "")) == 0;
+}
+
+/* A port is joined with its device by the id that it names. So a tenant names only servers and
+ * routers of the port's project, or what is no device of ours; and ports of routers and DHCP
+ * servers (network:...) are made by routers and subnets. `old`: as it was; NULL: it is new. */
+static int check_device(struct api_req *req, json_t *row, const json_t *old)
+{
+    const char *id = json_str(row, "device_id", ""), *project = json_str(row, "project_id", "");
+    json_t *device;
+    int rc = 0;
+
+    if (is_same(row, old, "device_owner") && is_same(row, old, "device_id"))
+        return 0;
+    if ((is_ours(row) || is_ours(old)) &&
+        net_admin_only(req, "A port with a device_owner network:*") < 0)
+        return -EPERM;
+    device = device_of(req, id);
+    if (device)
+        project = json_str(device, "project_id", "");
+    if (!req->auth.admin && strcmp(project, json_str(row, "project_id", "")) != 0) {
+        api_fail(req, 409, "DeviceIDNotOwnedByTenant",
+                 "The following device_id %.64s is not owned by your tenant or matches another "
+                 "tenants router.",
+                 id);
+        rc = -EPERM;
+    }
+    port_put_device_project(row, project);
+    json_decref(device);
+    return rc;
+}
+
+static bool wants_same(const json_t *wanted, const json_t *have)
+{
+    const char *ip = json_str(wanted, "ip_address", NULL);
+    const char *subnet = json_str(wanted, "subnet_id", NULL);
+
+    return ip && strcmp(ip, json_str(have, "ip_address", "")) == 0 &&
+           (!subnet || strcmp(subnet, json_str(have, "subnet_id", "")) == 0);
+}
+
+static bool is_among(const json_t *fixed, const json_t *list)
+{
+    const json_t *have;
+    size_t i;
+
+    json_array_foreach(list, i, have)
+    {
+        if (wants_same(fixed, have))
+            return true;
+    }
+    return false;
+}
+
+/* What only the network's owner may say about a port on it; `old` as above. */
+static int check_rights(struct api_req *req, const json_t *network, const json_t *row,
+                        const json_t *old)
+{
+    const json_t *fixed, *pairs = json_object_get(row, "allowed_address_pairs");
+    size_t i;
+
+    if (api_owns(req, json_str(network, "project_id", "")))
+        return 0;
+    if (!old && json_bool(network, "external", false) && !json_bool(network, "shared", false))
+        return net_admin_only(req, "A port on an external network");
+    if (!old && json_str(row, "mac_address", NULL))
+        return net_admin_only(req, "A mac_address on another project's network");
+    if (json_bool(row, "port_security_enabled", true) !=
+        json_bool(old, "port_security_enabled", true))
+        return net_admin_only(req, "port_security_enabled on another project's network");
+    if (old ? !json_equal(pairs, json_object_get(old, "allowed_address_pairs"))
+            : json_array_size(pairs) > 0)
+        return net_admin_only(req, "allowed_address_pairs on another project's network");
+    json_array_foreach(json_object_get(row, "fixed_ips"), i, fixed)
+    {
+        if (json_str(fixed, "ip_address", NULL) &&
+            !is_among(fixed, json_object_get(old, "fixed_ips")))
+            return net_admin_only(req, "A fixed address on another project's network");
+    }
+    return 0;
+}
 
 /* ---- what a client gives ---- */
 
@@ -106,11 +216,6 @@ static int use_groups(struct api_req *req, const json_t *row)
         net_use(req, text);
     }
     return 0;
-}
-
-static bool is_ours(const json_t *row)
-{
-    return strncmp(json_str(row, "device_owner", ""), "network:", 8) == 0;
 }
 
 static int fill_groups(struct api_req *req, const json_t *network, json_t *row)
@@ -241,8 +346,11 @@ int api_port_create(struct api_req *req, const struct api_port_spec *spec, json_
         if (spec->subnet_id)
             json_put_str(want, "subnet_id", spec->subnet_id);
         wanted = json_pack("[o]", want);
+        json_object_set(row, "fixed_ips", wanted);
     }
-    rc = net_port_make(req, network, row, wanted);
+    rc = check_rights(req, network, row, NULL);
+    if (rc == 0)
+        rc = net_port_make(req, network, row, wanted);
     if (rc == 0 && ret_port)
         *ret_port = json_incref(row);
     json_decref(wanted);
@@ -276,7 +384,7 @@ void api_port_delete(struct api_req *req, json_t *port)
 int api_port_attach(struct api_req *req, const char *port_id, const char *device_id,
                     const char *device_owner, int device_index)
 {
-    json_t *port = net_own(req, &net_ports, port_id);
+    json_t *port = net_own(req, &net_ports, port_id), *device;
 
     if (!port)
         return -ENOENT;
@@ -289,7 +397,11 @@ int api_port_attach(struct api_req *req, const char *port_id, const char *device
     json_put_str(port, "device_owner", device_owner);
     json_put_int(port, "device_index", device_index);
     json_put_bool(port, "kept", true);
+    /* A server that is being made has no row yet and will be the requester's. */
+    device = device_of(req, device_id);
+    port_put_device_project(port, json_str(device, "project_id", req->auth.project_id));
     net_put(req, "port", port);
+    json_decref(device);
     json_decref(port);
     return 0;
 }
@@ -302,32 +414,12 @@ void api_port_release(struct api_req *req, json_t *port)
     }
     json_put_str(port, "device_id", "");
     json_put_str(port, "device_owner", "");
+    json_put_str(port, "device_project", NULL);
     json_put_bool(port, "kept", false);
     net_put(req, "port", port);
 }
 
 /* ---- handlers ---- */
-
-/* What only the network's owner may say about a port on it. */
-static int check_rights(struct api_req *req, const json_t *network, const json_t *row,
-                        const json_t *body)
-{
-    const json_t *fixed;
-    size_t i;
-
-    if (api_owns(req, json_str(network, "project_id", "")))
-        return 0;
-    if (is_ours(row))
-        return net_admin_only(req, "A port with a device_owner network:*");
-    if (json_object_get(body, "mac_address") && !json_is_null(json_object_get(body, "mac_address")))
-        return net_admin_only(req, "A mac_address on another project's network");
-    json_array_foreach(json_object_get(body, "fixed_ips"), i, fixed)
-    {
-        if (json_str(fixed, "ip_address", NULL))
-            return net_admin_only(req, "A fixed address on another project's network");
-    }
-    return 0;
-}
 
 static json_t *make(struct api_req *req, const json_t *body)
 {
@@ -339,7 +431,9 @@ static json_t *make(struct api_req *req, const json_t *body)
     network = net_see(req, &net_networks, json_str(row, "network_id", ""));
     if (network) {
         wanted = json_object_get(row, "fixed_ips");
-        rc = check_rights(req, network, row, body);
+        rc = check_device(req, row, NULL);
+        if (rc == 0)
+            rc = check_rights(req, network, row, NULL);
         if (rc == 0 && !json_bool(network, "port_security_enabled", true))
             json_put_bool(row, "port_security_enabled", false);
         if (rc == 0) {
@@ -358,29 +452,6 @@ static json_t *make(struct api_req *req, const json_t *body)
 void net_port_create(struct api_req *req)
 {
     net_post(req, &net_ports, make);
-}
-
-/* security_groups=<id>: ports that are in the group. */
-void net_port_list(struct api_req *req)
-{
-    const char *group = api_query(req, "security_groups");
-    json_t *params = group ? json_pack("[s]", group) : NULL;
-
-    net_list(req, &net_ports,
-             group ? "EXISTS (SELECT 1 FROM json_each(body, '$.security_groups') AS g "
-                     "WHERE g.value = ?)"
-                   : NULL,
-             params);
-    json_decref(params);
-}
-
-static bool wants_same(const json_t *wanted, const json_t *have)
-{
-    const char *ip = json_str(wanted, "ip_address", NULL);
-    const char *subnet = json_str(wanted, "subnet_id", NULL);
-
-    return ip && strcmp(ip, json_str(have, "ip_address", "")) == 0 &&
-           (!subnet || strcmp(subnet, json_str(have, "subnet_id", "")) == 0);
 }
 
 /* Keeps the addresses that are wanted again, gives the others back and takes the new ones. */
@@ -413,21 +484,20 @@ static int change_ips(struct api_req *req, const json_t *network, json_t *row, c
 static int update(struct api_req *req, json_t *row)
 {
     const json_t *body = json_object_get(req->body, "port");
-    json_t *old = json_deep_copy(json_object_get(row, "fixed_ips"));
+    json_t *old = json_deep_copy(row);
     json_t *network = net_get(req, "network", json_str(row, "network_id", ""));
-    bool was_ours = is_ours(row);
     int rc = net_change(req, &net_ports, row);
 
     if (rc == 0)
-        rc = check_rights(req, network, row, body);
-    if (rc == 0 && !was_ours && is_ours(row))
-        rc = net_admin_only(req, "A port with a device_owner network:*");
+        rc = check_pairs(req, row);
+    if (rc == 0)
+        rc = check_device(req, row, old);
+    if (rc == 0)
+        rc = check_rights(req, network, row, old);
     if (rc == 0 && json_object_get(body, "security_groups"))
         rc = use_groups(req, row);
-    if (rc == 0)
-        rc = check_pairs(req, row);
     if (rc == 0 && json_is_array(json_object_get(body, "fixed_ips")))
-        rc = change_ips(req, network, row, old);
+        rc = change_ips(req, network, row, json_object_get(old, "fixed_ips"));
     if (rc == 0 && json_int(network, "_rev", -1) > 0)
         store_txn_expect(req->txn, "network", json_str(network, "id", ""),
                          json_int(network, "_rev", 0));

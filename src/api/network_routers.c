@@ -2,6 +2,7 @@
 #include "api/network.h"
 
 #include "base/json.h"
+#include "model/port.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,10 +32,15 @@ const struct net_kind net_routers = {
 
 static json_t *interfaces_of(struct api_req *req, const char *router_id)
 {
-    return mirror_select(req->db, "port",
-                         "WHERE device_id = ? AND device_owner = 'network:router_interface' "
-                         "ORDER BY id",
-                         "s", router_id);
+    json_t *router = net_get(req, "router", router_id);
+    json_t *rows =
+        mirror_select(req->db, "port",
+                      "WHERE device_id = ? AND "
+                      "device_owner = 'network:router_interface' AND " PORT_SERVES " ORDER BY id",
+                      "ss", router_id, json_str(router, "project_id", ""));
+
+    json_decref(router);
+    return rows;
 }
 
 int net_router_between(struct api_req *req, const char *subnet_id, const char *external_id,
@@ -42,8 +48,9 @@ int net_router_between(struct api_req *req, const char *subnet_id, const char *e
 {
     json_t *rows = mirror_select(
         req->db, "router",
-        "WHERE json_extract(body, '$.external_gateway_info.network_id') = ? AND id IN (SELECT "
-        "device_id FROM port, json_each(port.body, '$.fixed_ips') AS f WHERE device_owner = "
+        "WHERE json_extract(body, '$.external_gateway_info.network_id') = ? AND "
+        "(id, project_id) IN (SELECT device_id, " PORT_DEVICE_PROJECT
+        " FROM port, json_each(port.body, '$.fixed_ips') AS f WHERE device_owner = "
         "'network:router_interface' AND json_extract(f.value, '$.subnet_id') = ?) ORDER BY id",
         "ss", external_id, subnet_id);
     json_t *router = json_array_get(rows, 0);
@@ -194,8 +201,11 @@ static int check_routes(struct api_req *req, const json_t *row)
 
     subnets = mirror_select(req->db, "subnet",
                             "WHERE id IN (SELECT json_extract(f.value, '$.subnet_id') FROM port, "
-                            "json_each(port.body, '$.fixed_ips') AS f WHERE device_id = ?)",
-                            "s", json_str(row, "id", ""));
+                            "json_each(port.body, '$.fixed_ips') AS f WHERE port.id = ? OR "
+                            "device_id = ? AND device_owner = 'network:router_interface' "
+                            "AND " PORT_SERVES ")",
+                            "sss", json_str(row, "gateway_port_id", ""), json_str(row, "id", ""),
+                            json_str(row, "project_id", ""));
     json_array_foreach(routes, i, route)
     {
         bool reached = false;
@@ -316,6 +326,12 @@ static json_t *add_by_subnet(struct api_req *req, const json_t *router, const ch
     network = net_get(req, "network", json_str(subnet, "network_id", ""));
     if (!json_str(subnet, "gateway_ip", NULL)) {
         bad_router(req, "Subnet for router interface must have a gateway IP");
+    } else if (!api_owns(req, json_str(subnet, "project_id", ""))) {
+        /* It would take the gateway's address, on an external network the provider's own. */
+        api_fail(req, 400, "BadRequest",
+                 "Bad router request: Cannot add interface to router because subnet %s is not "
+                 "owned by project making the request.",
+                 subnet_id);
     } else if (check_interface(req, json_str(router, "id", ""), subnet_id) == 0) {
         port = net_port_plain(req, json_str(subnet, "network_id", ""),
                               json_str(router, "project_id", ""), "network:router_interface",
@@ -332,6 +348,17 @@ static json_t *add_by_subnet(struct api_req *req, const json_t *router, const ch
         return port;
     json_decref(port);
     return NULL;
+}
+
+/* Is the port on an external network of somebody else? */
+static bool is_outside(struct api_req *req, const json_t *port)
+{
+    json_t *network = net_get(req, "network", json_str(port, "network_id", ""));
+    bool outside = json_bool(network, "external", false) &&
+                   !api_owns(req, json_str(network, "project_id", ""));
+
+    json_decref(network);
+    return outside;
 }
 
 static json_t *add_by_port(struct api_req *req, const json_t *router, const char *port_id)
@@ -351,6 +378,8 @@ static json_t *add_by_port(struct api_req *req, const json_t *router, const char
         rc = -EBUSY;
     } else if (json_array_size(fixed) == 0) {
         rc = bad_router(req, "Router port must have at least one fixed IP");
+    } else if (is_outside(req, port)) {
+        rc = bad_router(req, "a router is on an external network by its gateway");
     }
     for (i = 0; i < json_array_size(fixed) && rc == 0; i++)
         rc = check_interface(req, json_str(router, "id", ""),
@@ -361,6 +390,7 @@ static json_t *add_by_port(struct api_req *req, const json_t *router, const char
     }
     json_object_set(port, "device_id", json_object_get(router, "id"));
     json_put_str(port, "device_owner", "network:router_interface");
+    port_put_device_project(port, json_str(router, "project_id", ""));
     json_object_set_new(port, "security_groups", json_array());
     net_put(req, "port", port);
     return port;

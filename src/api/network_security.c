@@ -180,7 +180,7 @@ void net_group_list(struct api_req *req)
     char id[64];
     json_t *row;
 
-    net_list(req, &net_security_groups, NULL, NULL);
+    net_list(req, &net_security_groups);
     if (!req->auth.project_id[0] || req->status != 200 || !is_plain_list(req))
         return;
     net_derived_id("default_security_group", req->auth.project_id, id);

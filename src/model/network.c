@@ -12,8 +12,9 @@
          .doc = "the token's; administrators may give another one at create"},                     \
         {.name = "tags",                                                                           \
          .type = FIELD_LIST,                                                                       \
+         .flags = FIELD_FILTER,                                                                    \
          .fallback = "[]",                                                                         \
-         .doc = "set by the routes of tags"},                                                      \
+         .doc = "set by the routes of tags; filters: tags, tags-any, not-tags, not-tags-any"},     \
         {.name = "created_at", .type = FIELD_TIME}, {.name = "updated_at", .type = FIELD_TIME},    \
     {                                                                                              \
         .name = "revision_number", .type = FIELD_INT, .doc = "counts updates, from 1"              \
@@ -25,18 +26,18 @@ static const struct field network_fields[] = {
     {.name = "status", .type = FIELD_STR, .flags = FIELD_INDEX, .doc = "ACTIVE"},
     {.name = "shared",
      .type = FIELD_BOOL,
-     .flags = CU | FIELD_INDEX,
+     .flags = CU | FIELD_INDEX | FIELD_ADMIN_SETS,
      .fallback = "false",
      .doc = "all projects may use it"},
     {.name = "external",
      .json = "router:external",
      .type = FIELD_BOOL,
-     .flags = CU | FIELD_INDEX,
+     .flags = CU | FIELD_INDEX | FIELD_ADMIN_SETS,
      .fallback = "false",
      .doc = "leads outside: for gateways and floating IPs"},
     {.name = "mtu",
      .type = FIELD_INT,
-     .flags = CU,
+     .flags = CU | FIELD_INDEX,
      .min = 68,
      .max = 65535,
      .fallback = "1450",
@@ -144,30 +145,33 @@ static const struct field port_fields[] = {
     {.name = "fixed_ips",
      .type = FIELD_LIST,
      .of = FIELD_OBJECT,
-     .flags = CU,
+     .flags = CU | FIELD_FILTER,
      .max = 16,
      .doc = "of {subnet_id, ip_address}; uniqueness is held by rows of table ip"},
     {.name = "device_id",
      .type = FIELD_STR,
      .flags = CU | FIELD_INDEX,
      .fallback = "\"\"",
-     .doc = "the server or router behind it"},
+     .doc = "the server or router behind it; another project's: by administrators"},
     {.name = "device_owner",
      .type = FIELD_STR,
      .flags = CU | FIELD_INDEX,
      .fallback = "\"\"",
      .doc = "compute:<zone> network:router_interface network:router_gateway network:dhcp "
-            "network:floatingip"},
+            "network:floatingip; network:*: by administrators"},
     {.name = "admin_state_up",
      .type = FIELD_BOOL,
      .flags = CU | FIELD_INDEX,
      .fallback = "true",
      .doc = "false: carries nothing"},
-    {.name = "status", .type = FIELD_STR, .flags = FIELD_NOT_STORED, .doc = "ACTIVE or DOWN"},
+    {.name = "status",
+     .type = FIELD_STR,
+     .flags = FIELD_NOT_STORED | FIELD_FILTER,
+     .doc = "ACTIVE or DOWN"},
     {.name = "security_groups",
      .type = FIELD_LIST,
      .of = FIELD_ID,
-     .flags = CU,
+     .flags = CU | FIELD_FILTER,
      .max = 64,
      .doc = "none given: the project's default one"},
     {.name = "port_security_enabled",
@@ -205,6 +209,11 @@ static const struct field port_fields[] = {
      .type = FIELD_INT,
      .flags = FIELD_INTERNAL,
      .doc = "place among the ports of its server, from 0, as the client named them"},
+    {.name = "device_project",
+     .type = FIELD_ID,
+     .flags = FIELD_INTERNAL | FIELD_NULL,
+     .doc = "whose the device is, where an administrator joined two projects' things; null: the "
+            "port's own project's"},
     {.name = "kept",
      .type = FIELD_BOOL,
      .flags = FIELD_INTERNAL,
@@ -219,6 +228,9 @@ const struct resource resource_port = {
     .plural = "ports",
     RESOURCE_FIELDS(port_fields),
     RESOURCE_COUNTS("port", resource_network_quota),
+    .form = "On a network of another project only administrators choose `mac_address` and "
+            "addresses, set `port_security_enabled` or give `allowed_address_pairs`, and on an "
+            "external one only they make ports.",
     .doc = "A connection to a network: MAC and IP addresses.",
 };
 
@@ -270,7 +282,7 @@ static const struct field floatingip_fields[] = {
      .doc = "the external network"},
     {.name = "floating_ip_address",
      .type = FIELD_IP,
-     .flags = FIELD_CREATE | FIELD_INDEX,
+     .flags = FIELD_CREATE | FIELD_INDEX | FIELD_ADMIN_SETS,
      .doc = "none given: one is drawn"},
     {.name = "port_id",
      .type = FIELD_ID,
@@ -284,7 +296,10 @@ static const struct field floatingip_fields[] = {
      .type = FIELD_ID,
      .flags = FIELD_NULL | FIELD_INDEX,
      .doc = "that translates it"},
-    {.name = "status", .type = FIELD_STR, .flags = FIELD_NOT_STORED, .doc = "ACTIVE or DOWN"},
+    {.name = "status",
+     .type = FIELD_STR,
+     .flags = FIELD_NOT_STORED | FIELD_FILTER,
+     .doc = "ACTIVE or DOWN"},
     {.name = "floating_port_id",
      .type = FIELD_ID,
      .flags = FIELD_INTERNAL,

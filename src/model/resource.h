@@ -43,6 +43,7 @@ enum field_flag {
     FIELD_NOT_STORED = 1 << 7, /* computed at reading */
     FIELD_LISTED = 1 << 8,     /* column where the operator's command lists the rows */
     FIELD_ADMIN_SETS = 1 << 9, /* shown to all, set by administrators only */
+    FIELD_FILTER = 1 << 10,    /* a filter by the service's own handler, not by a column */
 };
 
 struct field {

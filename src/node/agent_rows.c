@@ -1,6 +1,7 @@
 #include "node/agent_rows.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "model/port.h"
 
 #include <string.h>
 
@@ -57,12 +58,16 @@ void agent_view(struct mirror *db, const json_t *server, const struct guest_info
 
 json_t *agent_ports_of(struct mirror *db, const char *server_id)
 {
-    return mirror_select(
+    json_t *server = mirror_get(db, "server", server_id, NULL);
+    json_t *ports = mirror_select(
         db, "port",
-        "WHERE device_id = ? AND device_owner LIKE 'compute:%' "
-        "ORDER BY IFNULL(json_extract(body, '$.device_index'), 99), json_extract(body, "
+        "WHERE device_id = ? AND device_owner LIKE 'compute:%' AND " PORT_SERVES
+        " ORDER BY IFNULL(json_extract(body, '$.device_index'), 99), json_extract(body, "
         "'$.created_at'), id",
-        "s", server_id);
+        "ss", server_id, json_str(server, "project_id", ""));
+
+    json_decref(server);
+    return ports;
 }
 
 static const char *power_name(enum guest_seen seen)
@@ -184,6 +189,7 @@ static void forget_port(struct mirror *db, struct store_txn *txn, json_t *port)
     if (json_bool(port, "kept", false)) {
         json_put_str(port, "device_id", "");
         json_put_str(port, "device_owner", "");
+        json_put_str(port, "device_project", NULL);
         json_put_bool(port, "kept", false);
         mirror_txn_update(txn, "port", port);
         return;

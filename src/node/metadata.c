@@ -2,6 +2,8 @@
  * small images read: https://docs.openstack.org/nova/latest/user/metadata.html */
 #include "base/buf.h"
 #include "base/json.h"
+#include "model/port.h"
+#include "node/agent_rows.h"
 #include "node/node.h"
 
 #include <sodium.h>
@@ -62,13 +64,10 @@ static json_t *network_entry(struct mirror *db, const json_t *port, const char *
 
 json_t *metadata_network(struct mirror *db, const json_t *server)
 {
-    json_t *links = json_array(), *networks = json_array(), *ports, *port;
+    json_t *links = json_array(), *networks = json_array(), *port;
+    json_t *ports = agent_ports_of(db, json_str(server, "id", ""));
     size_t i;
 
-    ports = mirror_select(db, "port",
-                          "WHERE device_id = ? ORDER BY IFNULL(json_extract(body, "
-                          "'$.device_index'), 99), json_extract(body, '$.created_at'), id",
-                          "s", json_str(server, "id", ""));
     json_array_foreach(ports, i, port)
     {
         char link[32];
@@ -124,8 +123,13 @@ static json_t *server_of(struct mirror *db, const char *network_id, const char *
             if (server || strcmp(json_str(fixed, "ip_address", ""), ip) != 0)
                 continue;
             server = mirror_get(db, "server", json_str(port, "device_id", ""), NULL);
-            if (server)
+            /* What a server is told is its project's secret. */
+            if (port_serves(port, server)) {
                 *ret_port = json_incref(port);
+                continue;
+            }
+            json_decref(server);
+            server = NULL;
         }
     }
     json_decref(ports);

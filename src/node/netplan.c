@@ -3,6 +3,7 @@
 #include "node/netplan.h"
 #include "base/json.h"
 #include "drv/driver.h"
+#include "model/port.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,28 +48,53 @@ static json_t *map_vteps(struct mirror *db)
 
 /* ---- where a port's device is ---- */
 
+/* The first host that serves DHCP on the port's network. */
+static void dhcp_host(struct plan_ctx *ctx, const json_t *port, char *ret, size_t size)
+{
+    json_t *network = mirror_get(ctx->db, "network", json_str(port, "network_id", ""), NULL);
+    json_t *first = json_array_get(json_object_get(network, "dhcp_hosts"), 0);
+
+    if (json_is_string(first))
+        snprintf(ret, size, "%s", json_string_value(first));
+    json_decref(network);
+}
+
+/* The row of the port's server or router; NULL if there is none, or it is not the port's to name.
+ */
+static json_t *device_of(struct plan_ctx *ctx, const json_t *port)
+{
+    const char *owner = json_str(port, "device_owner", "");
+    const char *device = json_str(port, "device_id", ""), *table = NULL;
+    json_t *row;
+    bool good;
+
+    if (starts_with(owner, "compute:"))
+        table = "server";
+    else if (starts_with(owner, "network:router_"))
+        table = "router";
+    row = table ? mirror_get(ctx->db, table, device, NULL) : NULL;
+    /* A gateway's port is of no project: the router names it. */
+    good = strcmp(owner, "network:router_gateway") == 0
+               ? strcmp(json_str(row, "gateway_port_id", ""), json_str(port, "id", "-")) == 0
+               : port_serves(port, row);
+    if (good)
+        return row;
+    json_decref(row);
+    return NULL;
+}
+
 /* Host of the port into `ret`; "" when its device has no place (yet). Servers, routers and DHCP
  * servers move: their own rows say where they are; host_id of the port is only a fallback. */
 static void port_host(struct plan_ctx *ctx, const json_t *port, char *ret, size_t size)
 {
-    const char *owner = json_str(port, "device_owner", "");
-    const char *device = json_str(port, "device_id", "");
-    json_t *row = NULL;
+    json_t *row;
 
     ret[0] = '\0';
-    if (starts_with(owner, "compute:")) {
-        row = mirror_get(ctx->db, "server", device, NULL);
-    } else if (starts_with(owner, "network:router_")) {
-        row = mirror_get(ctx->db, "router", device, NULL);
-    } else if (strcmp(owner, "network:dhcp") == 0) {
-        json_t *network = mirror_get(ctx->db, "network", json_str(port, "network_id", ""), NULL);
-        json_t *first = json_array_get(json_object_get(network, "dhcp_hosts"), 0);
-
-        if (json_is_string(first))
-            snprintf(ret, size, "%s", json_string_value(first));
-        json_decref(network);
+    if (strcmp(json_str(port, "device_owner", ""), "network:dhcp") == 0) {
+        dhcp_host(ctx, port, ret, size);
         return;
     }
+    row = device_of(ctx, port);
     snprintf(ret, size, "%s", json_str(row, "host_id", ""));
     json_decref(row);
 }
@@ -221,12 +247,11 @@ static json_t *dhcp_hosts_of(struct plan_ctx *ctx, const json_t *ports)
 
     json_array_foreach(ports, i, port)
     {
-        const char *device = json_str(port, "device_id", "");
         json_t *server;
 
         if (!starts_with(json_str(port, "device_owner", ""), "compute:"))
             continue;
-        server = mirror_get(ctx->db, "server", device, NULL);
+        server = device_of(ctx, port);
         json_array_foreach(json_object_get(port, "fixed_ips"), k, fixed)
         {
             json_t *host = json_object();
@@ -342,10 +367,11 @@ static json_t *plan_router(struct plan_ctx *ctx, const json_t *router)
     json_t *ports, *port, *fips, *fip;
     size_t i;
 
-    ports = mirror_select(ctx->db, "port",
-                          "WHERE device_id = ? AND device_owner = 'network:router_interface' "
-                          "ORDER BY id",
-                          "s", id);
+    ports = mirror_select(
+        ctx->db, "port",
+        "WHERE device_id = ? AND device_owner = 'network:router_interface' AND " PORT_SERVES
+        " ORDER BY id",
+        "ss", id, json_str(router, "project_id", ""));
     json_array_foreach(ports, i, port)
     {
         json_t *interface = json_object();

@@ -22,7 +22,7 @@ static const char *project = "p1";
 
 /* The query, in the HTTP server's place. */
 struct http_request {
-    const char *pairs[8][2];
+    const char *pairs[1000][2];
 };
 
 const char *http_query(const struct http_request *request, const char *name)
@@ -576,6 +576,65 @@ static void test_port_filters(void **state)
     json_decref(reply);
 }
 
+/* Conditions that do not fit are not left out. */
+static void test_long_queries(void **state)
+{
+    static char value[70000];
+    char id[64];
+
+    make("networks", "{\"network\":{\"name\":\"a\"}}", id);
+    memset(value, 'x', sizeof(value) - 1);
+    query = (struct http_request){{{"limit", "1"}, {"name", value}}};
+    quietly("GET", "/v2.0/networks", NULL, 400);
+    query = (struct http_request){{{"name", "a"}, {"fields", value}}};
+    quietly("GET", "/v2.0/networks", NULL, 200);
+    for (size_t i = 0; i + 1 < sizeof(value); i += 2)
+        value[i] = (char)('a' + i / 2 % 26);
+    for (size_t i = 1; i + 1 < sizeof(value); i += 2)
+        value[i] = ',';
+    query = (struct http_request){{{"tags-any", value}}};
+    quietly("GET", "/v2.0/networks", NULL, 200);
+    for (size_t i = 0; i < 900; i++) {
+        query.pairs[i][0] = "fixed_ips";
+        query.pairs[i][1] = "ip_address=10.0.0.1";
+    }
+    quietly("GET", "/v2.0/ports", NULL, 400);
+    quietly("GET", "/v2.0/networks", NULL, 200);
+}
+
+/* A list ends somewhere, and says so. */
+static void test_longest_list(void **state)
+{
+    enum { AT_ONCE = 1000 };
+    static struct store_change changes[AT_ONCE];
+    static char ids[AT_ONCE][16];
+    json_t *row = json_pack("{s:s, s:s, s:s}", "project_id", "p1", "name", "n", "direction",
+                            "ingress"),
+           *reply;
+
+    for (int from = 0; from <= API_LIST_MAX; from += AT_ONCE) {
+        revision++;
+        for (int i = 0; i < AT_ONCE; i++) {
+            snprintf(ids[i], sizeof(ids[i]), "%06d", from + i);
+            changes[i] =
+                (struct store_change){"security_group_rule", ids[i], json_deep_copy(row), revision};
+            json_put_str((json_t *)changes[i].row, "id", ids[i]);
+        }
+        mirror_apply(mirror, revision, changes, AT_ONCE);
+        for (int i = 0; i < AT_ONCE; i++)
+            json_decref((json_t *)changes[i].row);
+    }
+    query = (struct http_request){{{"sort_key", "id"}, {"sort_dir", "asc"}, {"fields", "id"}}};
+    reply = ask("GET", "/v2.0/security-group-rules", NULL, 200);
+    assert_int_equal(json_array_size(json_object_get(reply, "security_group_rules")), API_LIST_MAX);
+    assert_non_null(
+        strstr(json_str(json_array_get(json_object_get(reply, "security_group_rules_links"), 0),
+                        "href", ""),
+               "sort_key=id&sort_dir=asc&fields=id&marker=099999"));
+    json_decref(reply);
+    json_decref(row);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -589,6 +648,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_lists, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hidden_fields_are_no_filters, setup, teardown),
         cmocka_unit_test_setup_teardown(test_port_filters, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_long_queries, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_longest_list, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bulk_and_updates, setup, teardown),
     };
 

@@ -16,7 +16,7 @@
 #define FLAGS_BY_ADMIN (FIELD_ADMIN | FIELD_ADMIN_SETS)
 #define FLAGS_ALL                                                                                  \
     (FIELD_REQUIRED | FIELD_CREATE | FIELD_UPDATE | FIELD_INDEX | FIELD_INTERNAL | FIELD_ADMIN |   \
-     FIELD_NULL | FIELD_NOT_STORED | FIELD_LISTED | FIELD_ADMIN_SETS)
+     FIELD_NULL | FIELD_NOT_STORED | FIELD_LISTED | FIELD_ADMIN_SETS | FIELD_FILTER)
 
 static const char *api_name(const struct field *field)
 {
@@ -108,6 +108,8 @@ static void check_flags(const char *where, const struct field *f)
         fail_msg("%s: a client may give what is never shown", where);
     if (f->flags & FIELD_NOT_STORED && (f->fallback || f->flags & (FIELD_INDEX | FIELD_REQUIRED)))
         fail_msg("%s: computed, hence it has no fallback and no column", where);
+    if (f->flags & FIELD_FILTER && f->flags & (FIELD_INDEX | FIELD_INTERNAL))
+        fail_msg("%s: a filter by its column, or of what is never shown", where);
     if (strcmp(f->name, "id") == 0 && f->flags & (FIELD_NULL | FIELD_UPDATE | FIELD_NOT_STORED))
         fail_msg("%s: the key changes or is missing", where);
 }

@@ -21,31 +21,35 @@ static const char *const rows[][2] = {
     {"subnet", "{'id':'s1','network_id':'n1','cidr':'10.0.0.0/24','gateway_ip':'10.0.0.1',"
                "'enable_dhcp':true,'dns_nameservers':[],'host_routes':[]}"},
     {"subnet", "{'id':'sx','network_id':'x1','cidr':'172.24.4.0/24','gateway_ip':'172.24.4.1'}"},
-    {"server", "{'id':'v1','name':'web','host_id':'h1','generation':1}"},
-    {"server", "{'id':'v2','name':'db','host_id':'h2','generation':1}"},
+    {"server", "{'project_id':'a','id':'v1','name':'web','host_id':'h1','generation':1}"},
+    {"server", "{'project_id':'a','id':'v2','name':'db','host_id':'h2','generation':1}"},
     {"security_group", "{'id':'g1'}"},
     {"security_group_rule", "{'id':'r1','security_group_id':'g1','direction':'ingress',"
                             "'ethertype':'IPv4','protocol':'tcp','port_range_min':22,"
                             "'port_range_max':22,'remote_group_id':'g1'}"},
     {"port",
-     "{'id':'p1','network_id':'n1','mac_address':'fa:16:3e:00:00:01','device_id':'v1',"
+     "{'project_id':'a','id':'p1','network_id':'n1','mac_address':'fa:16:3e:00:00:01','device_id':'"
+     "v1',"
      "'device_owner':'compute:nova','security_groups':['g1'],'port_security_enabled':true,"
      "'allowed_address_pairs':[],'fixed_ips':[{'subnet_id':'s1','ip_address':'10.0.0.5'}]}"},
     {"port",
-     "{'id':'p2','network_id':'n1','mac_address':'fa:16:3e:00:00:02','device_id':'v2',"
+     "{'project_id':'a','id':'p2','network_id':'n1','mac_address':'fa:16:3e:00:00:02','device_id':'"
+     "v2',"
      "'device_owner':'compute:nova','security_groups':['g1'],'port_security_enabled':true,"
      "'allowed_address_pairs':[],'fixed_ips':[{'subnet_id':'s1','ip_address':'10.0.0.6'}]}"},
     {"port",
      "{'id':'p3','network_id':'n1','mac_address':'fa:16:3e:00:00:03','device_id':'dhcp-n1',"
      "'device_owner':'network:dhcp','fixed_ips':[{'subnet_id':'s1','ip_address':'10.0.0.2'}]}"},
-    {"port", "{'id':'p4','network_id':'n1','mac_address':'fa:16:3e:00:00:04','device_id':'r1',"
+    {"port", "{'project_id':'a','id':'p4','network_id':'n1','mac_address':'fa:16:3e:00:00:04','"
+             "device_id':'r1',"
              "'device_owner':'network:router_interface',"
              "'fixed_ips':[{'subnet_id':'s1','ip_address':'10.0.0.1'}]}"},
     {"port", "{'id':'p5','network_id':'x1','mac_address':'fa:16:3e:00:00:05','device_id':'r1',"
              "'device_owner':'network:router_gateway',"
              "'fixed_ips':[{'subnet_id':'sx','ip_address':'172.24.4.10'}]}"},
-    {"router", "{'id':'r1','host_id':'h3','admin_state_up':true,'gateway_port_id':'p5',"
-               "'external_gateway_info':{'network_id':'x1','enable_snat':true},'routes':[]}"},
+    {"router",
+     "{'project_id':'a','id':'r1','host_id':'h3','admin_state_up':true,'gateway_port_id':'p5',"
+     "'external_gateway_info':{'network_id':'x1','enable_snat':true},'routes':[]}"},
     {"floatingip", "{'id':'f1','floating_ip_address':'172.24.4.20','fixed_ip_address':'10.0.0.5',"
                    "'port_id':'p1','router_id':'r1'}"},
 };
@@ -120,7 +124,7 @@ static void ports_of_a_group_share_its_rules(void **state)
     struct mirror *db = small_cloud();
     json_t *plan, *ports, *one, *two;
 
-    put_row(db, "server", "{'id':'v2','name':'db','host_id':'h1','generation':2}");
+    put_row(db, "server", "{'id':'v2','project_id':'a','name':'db','host_id':'h1','generation':2}");
     plan = plan_of(db, "h1", "10.20.1.1");
     ports = json_object_get(json_array_get(json_object_get(plan, "networks"), 0), "ports");
     assert_int_equal(json_array_size(ports), 2);
@@ -147,10 +151,94 @@ static void network_host_has_router_and_dhcp(void **state)
     assert_int_equal(json_array_size(json_object_get(network, "remotes")), 2);
     assert_true(json_has_str(dhcp, "ips", "10.0.0.2/24"));
     assert_int_equal(json_array_size(json_object_get(dhcp, "hosts")), 2);
+    assert_int_equal(json_array_size(json_object_get(router, "interfaces")), 1);
     assert_true(json_has_str(gateway, "ips", "172.24.4.10/24"));
     assert_string_equal(json_str(gateway, "next_hop", ""), "172.24.4.1");
     assert_string_equal(json_str(floating, "ip", ""), "172.24.4.20");
     assert_string_equal(json_str(floating, "fixed", ""), "10.0.0.5");
+    json_decref(plan);
+    mirror_close(db);
+}
+
+/* Ports of another project that name r1 and v1 as their devices. */
+static void put_foreign_ports(struct mirror *db)
+{
+    put_row(db, "network", "{'id':'n2','external':false,'segmentation_id':78,'dhcp_hosts':['h2']}");
+    put_row(db, "port",
+            "{'id':'p6','project_id':'b','network_id':'n2','device_id':'r1',"
+            "'device_owner':'network:router_interface',"
+            "'fixed_ips':[{'subnet_id':'s2','ip_address':'10.1.0.1'}]}");
+    put_row(db, "port",
+            "{'id':'p7','project_id':'b','network_id':'n2','device_id':'v1',"
+            "'device_owner':'compute:nova',"
+            "'fixed_ips':[{'subnet_id':'s2','ip_address':'10.1.0.5'}]}");
+    put_row(db, "port",
+            "{'id':'p8','project_id':'','network_id':'n2','device_id':'r1',"
+            "'device_owner':'network:router_gateway','fixed_ips':[]}");
+}
+
+static json_t *network_of(json_t *plan, const char *id)
+{
+    json_t *network;
+    size_t i;
+
+    json_array_foreach(json_object_get(plan, "networks"), i, network)
+    {
+        if (strcmp(json_str(network, "id", ""), id) == 0)
+            return network;
+    }
+    return NULL;
+}
+
+static void ports_of_another_project_are_not_joined(void **state)
+{
+    struct mirror *db = small_cloud();
+    json_t *plan, *router, *dhcp;
+
+    put_foreign_ports(db);
+    plan = plan_of(db, "h3", "10.20.3.1");
+    router = json_array_get(json_object_get(plan, "routers"), 0);
+    assert_int_equal(json_array_size(json_object_get(router, "interfaces")), 1);
+    assert_null(network_of(plan, "n2"));
+    json_decref(plan);
+    plan = plan_of(db, "h1", "10.20.1.1");
+    assert_null(network_of(plan, "n2"));
+    json_decref(plan);
+    /* Nor is the server's name told there. */
+    put_row(db, "port",
+            "{'id':'p9','project_id':'b','network_id':'n2','device_owner':"
+            "'network:dhcp','fixed_ips':[]}");
+    plan = plan_of(db, "h2", "10.20.2.1");
+    dhcp = json_object_get(network_of(plan, "n2"), "dhcp");
+    assert_int_equal(json_array_size(json_object_get(dhcp, "hosts")), 1);
+    assert_string_equal(json_str(json_array_get(json_object_get(dhcp, "hosts"), 0), "name", "web"),
+                        "");
+    json_decref(plan);
+    mirror_close(db);
+}
+
+/* An administrator may join projects; the port's row says so. */
+static void ports_for_another_project_are_joined(void **state)
+{
+    struct mirror *db = small_cloud();
+    json_t *plan, *router;
+
+    put_foreign_ports(db);
+    put_row(db, "port",
+            "{'id':'p6','project_id':'b','device_project':'a','network_id':'n2',"
+            "'device_id':'r1','device_owner':'network:router_interface',"
+            "'fixed_ips':[{'subnet_id':'s2','ip_address':'10.1.0.1'}]}");
+    put_row(db, "port",
+            "{'id':'p7','project_id':'b','device_project':'a','network_id':'n2',"
+            "'device_id':'v1','device_owner':'compute:nova',"
+            "'fixed_ips':[{'subnet_id':'s2','ip_address':'10.1.0.5'}]}");
+    plan = plan_of(db, "h3", "10.20.3.1");
+    router = json_array_get(json_object_get(plan, "routers"), 0);
+    assert_int_equal(json_array_size(json_object_get(router, "interfaces")), 2);
+    assert_non_null(network_of(plan, "n2"));
+    json_decref(plan);
+    plan = plan_of(db, "h1", "10.20.1.1");
+    assert_int_equal(json_array_size(json_object_get(network_of(plan, "n2"), "ports")), 1);
     json_decref(plan);
     mirror_close(db);
 }
@@ -172,6 +260,8 @@ int main(void)
         cmocka_unit_test(compute_host_has_its_port),
         cmocka_unit_test(ports_of_a_group_share_its_rules),
         cmocka_unit_test(network_host_has_router_and_dhcp),
+        cmocka_unit_test(ports_of_another_project_are_not_joined),
+        cmocka_unit_test(ports_for_another_project_are_joined),
         cmocka_unit_test(a_host_without_anything_has_an_empty_plan),
     };
 
