@@ -106,6 +106,7 @@ static void change_service(struct api_req *req, bool disabled, const char *reaso
         json_put_bool(host, "draining", false);
     mirror_txn_update(req->txn, "host", host);
     api_reply(req, 200, json_pack("{s:o}", "service", view));
+    json_decref(host);
 }
 
 void compute_service_enable(struct api_req *req)
