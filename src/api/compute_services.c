@@ -22,6 +22,8 @@ static void add_service(struct api_req *req, json_t *list, const json_t *host, c
 {
     const char *name = json_str(host, "id", "");
     const char *want_host = api_query(req, "host"), *want_binary = api_query(req, "binary");
+    /* Controllers go on whatever a host is to be spared of. */
+    bool disabled = json_bool(host, "disabled", false) && strcmp(binary, "nova-compute") == 0;
     json_t *service;
     char key[128];
 
@@ -29,13 +31,12 @@ static void add_service(struct api_req *req, json_t *list, const json_t *host, c
         (want_binary && strcmp(want_binary, binary) != 0))
         return;
     snprintf(key, sizeof(key), "%s.%.60s", binary, name);
-    service =
-        json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:o, s:o}", "binary", binary, "host", name, "id",
-                  (json_int_t)compute_number(key), "zone", json_str(host, "cabinet", ""), "status",
-                  json_bool(host, "disabled", false) ? "disabled" : "enabled", "state",
-                  compute_host_is_up(host) ? "up" : "down", "updated_at",
-                  compute_time(json_str(host, "since", NULL)), "disabled_reason",
-                  compute_disabled_reason(host));
+    service = json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:o, s:o}", "binary", binary, "host", name,
+                        "id", (json_int_t)compute_number(key), "zone",
+                        json_str(host, "cabinet", ""), "status", disabled ? "disabled" : "enabled",
+                        "state", compute_host_is_up(host) ? "up" : "down", "updated_at",
+                        compute_time(json_str(host, "since", NULL)), "disabled_reason",
+                        disabled ? compute_disabled_reason(host) : json_null());
     if (req->microversion >= MV(11))
         json_put_bool(service, "forced_down", false);
     json_array_append_new(list, service);

@@ -706,6 +706,9 @@ static void test_service_set(void **state)
     get(&admin, "/os-services?binary=nova-compute&host=h1", 200);
     assert_string_equal(text("services/0/status"), "disabled");
     assert_string_equal(text("services/0/disabled_reason"), "new disks");
+    get(&admin, "/os-services?binary=nova-conductor&host=h1", 200); /* that goes on */
+    assert_string_equal(text("services/0/status"), "enabled");
+    assert_string_equal(text("services/0/disabled_reason"), "null");
     get(&admin, "/os-hypervisors/detail", 200);
     assert_string_equal(text("hypervisors/0/service/disabled_reason"), "new disks");
     change_service(&admin, "enable", "{\"host\": \"h1\", \"binary\": \"nova-compute\"}", 200);
