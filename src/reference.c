@@ -12,15 +12,30 @@
 
 #define MADE "<!-- Made by tools/api-reference out of the tables. Do not edit. -->\n\n"
 
+static const char versions_of_compute[] =
+    "Microversions from 2.1 to 2.25 are answered, each in its own form; a later one is refused "
+    "with "
+    "406, as Nova refuses those that it does not know. `openstack` asks for 2.1 unless it is told "
+    "otherwise, and the SDK for the highest one that both sides know, so every call of the list "
+    "below is made by them as it stands. It ends at 2.25 because each later version up to 2.37 "
+    "asks for something that is not there, and a version can only be offered as a whole: 2.26 "
+    "tags of servers, 2.32 tags of devices that the guest is told of, 2.37 networks that are made "
+    "when a server is (`auto`, and `networks` becomes required). So not offered are the forms of "
+    "2.47 (flavor within the server), 2.53 (UUIDs of hypervisors and services), 2.55 and 2.61 "
+    "(description and extra specs within the flavor: they are read at "
+    "`flavors/{id}/os-extra_specs`), 2.64 (`policy` of a server group), 2.73 (reason of a lock), "
+    "2.75 (unknown arguments are refused) and 2.79 and later (volumes). What a version changes of "
+    "a field stands beside it (*from 2.19 on*); before, the field is neither shown nor taken.";
+
 static const struct page {
     const struct api_service_ops *service;
     const char *title, *reference;
-    bool own_filters; /* they do not follow from the fields */
+    const char *conformance; /* to the versions of the service's API; NULL: it has but one */
 } pages[] = {
-    {&api_identity, "Identity", "https://docs.openstack.org/api-ref/identity/v3/", false},
-    {&api_image, "Image", "https://docs.openstack.org/api-ref/image/v2/", false},
-    {&api_compute, "Compute", "https://docs.openstack.org/api-ref/compute/", true},
-    {&api_network, "Network", "https://docs.openstack.org/api-ref/network/v2/", false},
+    {&api_identity, "Identity", "https://docs.openstack.org/api-ref/identity/v3/", NULL},
+    {&api_image, "Image", "https://docs.openstack.org/api-ref/image/v2/", NULL},
+    {&api_compute, "Compute", "https://docs.openstack.org/api-ref/compute/", versions_of_compute},
+    {&api_network, "Network", "https://docs.openstack.org/api-ref/network/v2/", NULL},
 };
 
 #define PAGES (sizeof(pages) / sizeof(pages[0]))
@@ -107,13 +122,17 @@ static void put_access(FILE *out, const struct field *field)
         fputs(flags & FIELD_CREATE ? ", update" : "update", out);
     if (!(flags & (FIELD_CREATE | FIELD_UPDATE)))
         fputs(flags & FIELD_NOT_STORED ? "computed" : "read only", out);
+    if (field->since)
+        fprintf(out, "; from 2.%d on", field->since);
+    if (flags & FIELD_FORMED)
+        fputs("; shown in a form of its own", out);
     if (flags & FIELD_ADMIN)
         fputs("; administrators only", out);
     if (flags & FIELD_ADMIN_SETS)
         fputs("; by administrators", out);
 }
 
-static void put_field(FILE *out, const struct field *field, bool filters)
+static void put_field(FILE *out, const struct field *field)
 {
     fprintf(out, "| `%s` | ", field->json ? field->json : field->name);
     put_type(out, field);
@@ -122,7 +141,8 @@ static void put_field(FILE *out, const struct field *field, bool filters)
     fputs(" | ", out);
     put_access(out, field);
     if (filters)
-        fputs(field->flags & (FIELD_INDEX | FIELD_FILTER) || strcmp(field->name, "id") == 0
+        fputs((field->flags & (FIELD_INDEX | FIELD_FILTER) && !(field->flags & FIELD_FORMED)) ||
+                      strcmp(field->name, "id") == 0
                   ? " | filter"
                   : " |",
               out);
@@ -131,18 +151,17 @@ static void put_field(FILE *out, const struct field *field, bool filters)
     fputs(" |\n", out);
 }
 
-static void put_resource(FILE *out, const struct resource *resource, bool filters)
+static void put_resource(FILE *out, const struct resource *resource)
 {
     char title[64];
 
     fprintf(out, "## %s\n\n%s In bodies `%s`, in lists `%s`.\n\n",
             resource_title(resource, title, sizeof(title)), resource->doc, resource->singular,
             resource->plural);
-    fprintf(out, "| field | type | default | given at |%s |\n|---|---|---|---|%s---|\n",
-            filters ? " filter |" : "", filters ? "---|" : "");
+    fputs("| field | type | default | given at | filter | |\n|---|---|---|---|---|---|\n", out);
     for (size_t i = 0; i < resource->field_count; i++) {
         if (!(resource->fields[i].flags & FIELD_INTERNAL))
-            put_field(out, &resource->fields[i], filters);
+            put_field(out, &resource->fields[i]);
     }
     if (resource->form)
         fprintf(out, "\n%s\n", resource->form);
@@ -193,9 +212,11 @@ static void put_page(FILE *out, const struct page *page)
         "The service `%s` (%s) on port %u, under `%s/`. Its forms are those of <%s>; what is said "
         "here is what Vling has of it. How to read the tables: [README.md](README.md).\n\n",
         service->type, service->name, service->port, service->catalog_path, page->reference);
+    if (page->conformance)
+        fprintf(out, "## Versions\n\n%s\n\n", page->conformance);
     for (size_t i = 0; resource_all[i]; i++) {
         if (is_of(resource_all[i], service->type))
-            put_resource(out, resource_all[i], !page->own_filters);
+            put_resource(out, resource_all[i]);
     }
     fputs("## Routes\n\n| method | path | who may | success | |\n|---|---|---|---|---|\n", out);
     for (size_t i = 0; i < service->route_count; i++)

@@ -1,6 +1,7 @@
 /* Nova v2.1: https://docs.openstack.org/api-ref/compute/
  *
- * What the microversions up to the highest one change of what is here:
+ * What the microversions up to the highest one change of what is here; for fields the resources'
+ * tables say it (`since`):
  *   2.2   key pairs: type; 201 on create, 204 on delete
  *   2.3   servers: hostname, launch_index, root_device_name, user_data ... (administrators)
  *   2.9   servers: locked
@@ -10,6 +11,7 @@
  *   2.15  server groups: soft policies
  *   2.16  servers: host_status (administrators)
  *   2.19  servers: description
+ *   2.21  what was done to servers that were deleted
  * A version in between changes only what is not offered. */
 #include "api/compute.h"
 
@@ -20,8 +22,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#define MINOR_MAX 19
+#define MINOR_MAX 25
 #define NEXT_MAX 65536
 #define UPDATED "2013-07-23T11:33:21Z"
 
@@ -90,6 +93,26 @@ json_t *compute_time(const char *iso)
     if (!iso || strlen(iso) < 19)
         return json_null();
     return json_sprintf("%.19s.000000", iso);
+}
+
+int64_t compute_instant(const char *text)
+{
+    struct tm tm = {0};
+    const char *rest = strptime(text, "%Y-%m-%d", &tm);
+    int hours = 0, minutes = 0;
+    char sign[2] = "+", end;
+
+    if (rest && (*rest == 'T' || *rest == ' '))
+        rest = strptime(rest + 1, "%H:%M:%S", &tm);
+    if (!rest)
+        return -1;
+    if (*rest == '.')
+        rest += 1 + strspn(rest + 1, "0123456789");
+    if (*rest && strcmp(rest, "Z") != 0 &&
+        sscanf(rest, "%1[+-]%2d:%2d%c", sign, &hours, &minutes, &end) != 3 &&
+        sscanf(rest, "%1[+-]%2d%2d%c", sign, &hours, &minutes, &end) != 3)
+        return -1;
+    return (timegm(&tm) - (sign[0] == '-' ? -1 : 1) * (hours * 3600 + minutes * 60)) * 1000;
 }
 
 int64_t compute_number(const char *name)
@@ -400,6 +423,9 @@ static const struct api_route routes[] = {
     ROUTE("GET", "servers/{id}/ips/{network}", compute_ips_of, 0),
     ROUTE("GET", "servers/{id}/os-interface", compute_interfaces, 0),
     ROUTE("GET", "servers/{id}/os-security-groups", compute_server_groups, 0),
+    ROUTE("GET", "servers/{id}/os-instance-actions", compute_log_list, 0,
+          .doc = "of deleted servers from 2.21 on, as long as they are remembered"),
+    ROUTE("GET", "servers/{id}/os-instance-actions/{request}", compute_log_show, 0),
     ROUTE("GET", "os-security-groups", compute_group_list, 0),
     ROUTE("GET", "os-security-groups/{id}", compute_group_show, 0),
     ROUTE("GET", "os-server-groups", compute_servergroup_list, 0),
@@ -411,6 +437,8 @@ static const struct api_route routes[] = {
     ROUTE("GET", "flavors/detail", compute_flavor_detail, API_STEADY),
     ROUTE("GET", "flavors/{id}", compute_flavor_show, 0),
     ROUTE("DELETE", "flavors/{id}", compute_flavor_delete, API_ADMIN, .statuses = {202}),
+    ROUTE("POST", "flavors/{id}/action", compute_flavor_action, API_ADMIN, .statuses = {200}),
+    ROUTE("GET", "flavors/{id}/os-flavor-access", compute_flavor_access, API_ADMIN),
     ROUTE("GET", "flavors/{id}/os-extra_specs", compute_specs_show, 0),
     ROUTE("POST", "flavors/{id}/os-extra_specs", compute_specs_merge, API_ADMIN, .statuses = {200}),
     ROUTE("GET", "flavors/{id}/os-extra_specs/{key}", compute_spec_show, 0),
@@ -429,7 +457,13 @@ static const struct api_route routes[] = {
     ROUTE("GET", "os-hypervisors/detail", compute_hypervisors_detail, API_ADMIN),
     ROUTE("GET", "os-hypervisors/statistics", compute_hypervisor_statistics, API_ADMIN),
     ROUTE("GET", "os-hypervisors/{id}", compute_hypervisor_show, API_ADMIN),
+    ROUTE("GET", "os-hypervisors/{id}/uptime", compute_hypervisor_uptime, API_ADMIN),
+    ROUTE("GET", "os-hypervisors/{id}/search", compute_hypervisor_search, API_ADMIN),
+    ROUTE("GET", "os-aggregates", compute_aggregates, API_ADMIN),
     ROUTE("GET", "os-services", compute_services, API_ADMIN),
+    ROUTE("PUT", "os-services/enable", compute_service_enable, API_ADMIN),
+    ROUTE("PUT", "os-services/disable", compute_service_disable, API_ADMIN),
+    ROUTE("PUT", "os-services/disable-log-reason", compute_service_disable_reason, API_ADMIN),
     ROUTE("GET", "limits", compute_limits, 0),
     ROUTE("GET", "os-quota-sets/{id}", compute_quota_show, 0,
           .doc = "one's own project; administrators: all"),
@@ -441,6 +475,7 @@ static const struct api_route routes[] = {
           .doc = "one's own project; administrators: all"),
     ROUTE("GET", "os-quota-class-sets/{id}", compute_quota_class_show, API_ADMIN),
     ROUTE("PUT", "os-quota-class-sets/{id}", compute_quota_class_update, API_ADMIN),
+    ROUTE("GET", "os-simple-tenant-usage", compute_usages, API_ADMIN),
     ROUTE("GET", "os-simple-tenant-usage/{id}", compute_usage, 0,
           .doc = "one's own project; administrators: all"),
 };

@@ -1,16 +1,20 @@
 /* The compute service's own header: what its files share.
  *
  * Files.      compute.c          routes, discovery, versions, errors
+ *             compute_fields.c   plain fields of all resources, as their tables say
  *             compute_view.c     how a server is shown: addresses, groups, status
  *             compute_show.c     list, show, change and delete servers; what lies below one
  *             compute_request.c  what a client may ask for in a new server
  *             compute_servers.c  a new server; its metadata
  *             compute_actions.c  POST servers/{id}/action
+ *             compute_log.c      what was done to a server
  *             compute_flavors.c, compute_keypairs.c; compute_groups.c security groups
  *             compute_servergroups.c server groups
- *             compute_hosts.c    hypervisors, services, zones; compute_limits.c limits, usage
- * Versions.   Every answer is in the microversion that the client asked for: handlers compare
- *             req->microversion with MV(minor). compute.c tells what each one changes.
+ *             compute_hosts.c    hypervisors, zones; compute_services.c services
+ *             compute_limits.c   limits, quotas, usage
+ * Versions.   Every answer is in the microversion that the client asked for: since when a field is
+ *             there is said in its resource's table (`since`); for what is no field handlers
+ *             compare req->microversion with MV(minor). compute.c tells what each one changes.
  * Ownership.  Rows and views are new references. Functions that return int answer the error with
  *             api_fail() themselves and return a negative number.
  */
@@ -18,6 +22,7 @@
 #define VLING_API_COMPUTE_H
 
 #include "api/ports.h"
+#include "base/buf.h"
 #include "model/server.h"
 
 #define MV(minor) (200 + (minor))
@@ -32,6 +37,9 @@ int compute_bad(struct api_req *req, const char *format, ...) __attribute__((for
 /* "2026-11-22T13:55:39Z" as Nova writes times of what is not a server's created and updated:
  * without the Z, with microseconds; null stays null. */
 json_t *compute_time(const char *iso);
+/* A time out of a query ("2026-11-22", "2026-11-22T13:55:39Z", "... +00:00") in ms; -1: it is none.
+ */
+int64_t compute_instant(const char *text);
 /* A positive number that follows from a name: for what had integers as ids before 2.53. */
 int64_t compute_number(const char *name);
 /* A whole number, also as text, in 0..max; -1 if it is none. */
@@ -44,6 +52,39 @@ typedef json_t *compute_row_view(struct api_req *req, const json_t *row, int kin
 void compute_list(struct api_req *req, const char *collection, json_t *rows, compute_row_view *view,
                   int kind);
 
+/* ---- compute_fields.c ---- */
+
+/* The members of `body` that the resource takes at `flag` (FIELD_CREATE, FIELD_UPDATE), for
+ * resource_create() and resource_update(). `others` (NULL-terminated, or NULL) are those that the
+ * handler reads itself. NULL after an error: there are more. */
+json_t *compute_plain_members(struct api_req *req, const struct resource *resource,
+                              const json_t *body, unsigned flag, const char *const *others);
+/* The row as its table shows it, a new reference to be completed. */
+json_t *compute_plain_view(struct api_req *req, const struct resource *resource, const json_t *row);
+
+/* What a list's query asks for, as the rest of a SELECT. */
+struct compute_filter {
+    struct buf sql;
+    json_t *params;
+};
+/* Another name under which a query means a column; the last one has no name. */
+struct compute_alias {
+    const char *name, *column;
+    bool admin; /* for administrators only */
+};
+void compute_filter_init(struct compute_filter *filter);
+void compute_filter_free(struct compute_filter *filter);
+/* One more condition ("project_id = ?") with its value (stolen), or NULL for none. */
+void compute_filter_add(struct compute_filter *filter, const char *condition, json_t *value);
+/* Those that the query names of the fields with FIELD_INDEX, and of the aliases (or NULL); but not
+ * `others` (NULL-terminated, or NULL), which the handler takes. 0 or negative after an error. */
+int compute_filter_fields(struct api_req *req, struct compute_filter *filter,
+                          const struct resource *resource, const struct compute_alias *aliases,
+                          const char *const *others);
+/* The query's sort_key and sort_dir; ends the SQL. */
+void compute_filter_order(struct api_req *req, struct compute_filter *filter,
+                          const struct resource *resource, const struct compute_alias *aliases);
+
 /* ---- compute_view.c ---- */
 
 /* A server by the path's {id} with "_rev", or NULL after a 404. */
@@ -53,6 +94,8 @@ json_t *compute_server_to_change(struct api_req *req);
 /* The strings in `ret` live as long as `*ret_state` (new reference or NULL) and `server`. */
 void compute_status(struct api_req *req, const json_t *server, struct server_status *ret,
                     json_t **ret_state);
+/* When the server changed last: by a request, or by what its host told. */
+const char *compute_updated(const json_t *server, const json_t *state);
 /* The ports of a server in their order, to be read only; and such that may be changed. */
 json_t *compute_server_ports(struct api_req *req, const char *server_id);
 json_t *compute_server_own_ports(struct api_req *req, const char *server_id);
@@ -68,8 +111,8 @@ json_t *compute_server_view(struct api_req *req, const json_t *server, int kind)
 #define COMPUTE_GROUPS_MAX 16
 
 struct compute_request {
-    const json_t *body; /* the object "server" */
-    const char *name, *zone, *key_name, *user_data, *description;
+    const json_t *body;       /* the object "server" */
+    json_t *row;              /* of the plain fields, checked */
     const char *server_group; /* id out of the scheduler hints, or NULL */
     json_t *image, *flavor;   /* rows */
     json_t *key;              /* row, or NULL */
@@ -77,7 +120,6 @@ struct compute_request {
     char groups[COMPUTE_GROUPS_MAX][64];
     const char *group_list[COMPUTE_GROUPS_MAX + 1]; /* ids, NULL-terminated */
     size_t group_count;
-    bool config_drive;
     int64_t count;
 };
 
@@ -87,6 +129,13 @@ void compute_request_free(struct compute_request *request);
 /* Is it an object of as many texts as the quota metadata_items allows? 0 or negative after an
  * error. */
 int compute_check_metadata(struct api_req *req, const json_t *metadata);
+/* The rules that a server's table cannot say, on the members given at create or update. */
+int compute_check_plain(struct api_req *req, const json_t *given);
+
+/* ---- compute_log.c ---- */
+
+/* Remembers in the transaction that the requester did `action` ("start") to the server. */
+void compute_log(struct api_req *req, const json_t *server, const char *action);
 
 /* ---- compute_flavors.c ---- */
 
@@ -109,6 +158,10 @@ void compute_keypair_id(const char *user_id, const char *name, char out[COMPUTE_
 
 /* ---- compute_hosts.c ---- */
 
+json_t *compute_hosts(struct api_req *req); /* all rows */
+bool compute_host_is_up(const json_t *host);
+/* Why it is disabled, or null: a new reference. */
+json_t *compute_disabled_reason(const json_t *host);
 bool compute_zone_exists(struct api_req *req, const char *zone);
 struct compute_use {
     int64_t servers, vcpus, ram_mb, disk_gb;
@@ -127,12 +180,16 @@ api_handler compute_servergroup_list, compute_servergroup_show, compute_servergr
     compute_servergroup_delete;
 api_handler compute_flavor_list, compute_flavor_detail, compute_flavor_show, compute_flavor_create,
     compute_flavor_delete, compute_specs_show, compute_specs_merge, compute_spec_show,
-    compute_spec_put, compute_spec_delete;
+    compute_spec_put, compute_spec_delete, compute_flavor_access, compute_flavor_action;
 api_handler compute_key_list, compute_key_show, compute_key_create, compute_key_delete;
 api_handler compute_zones, compute_zones_detail, compute_hypervisors, compute_hypervisors_detail,
-    compute_hypervisor_statistics, compute_hypervisor_show, compute_services;
-api_handler compute_limits, compute_usage, compute_quota_show, compute_quota_defaults,
-    compute_quota_detail, compute_quota_update, compute_quota_delete, compute_quota_class_show,
-    compute_quota_class_update;
+    compute_hypervisor_statistics, compute_hypervisor_show, compute_hypervisor_uptime,
+    compute_hypervisor_search, compute_aggregates;
+api_handler compute_services, compute_service_enable, compute_service_disable,
+    compute_service_disable_reason;
+api_handler compute_log_list, compute_log_show;
+api_handler compute_limits, compute_usage, compute_usages, compute_quota_show,
+    compute_quota_defaults, compute_quota_detail, compute_quota_update, compute_quota_delete,
+    compute_quota_class_show, compute_quota_class_update;
 
 #endif

@@ -20,35 +20,42 @@ struct action {
     void (*run)(struct api_req *req, json_t *server, const json_t *args);
 };
 
-static void put(struct api_req *req, json_t *server)
+static void put(struct api_req *req, json_t *server, const char *action)
 {
+    compute_log(req, server, action);
     json_put_str(server, "updated_at", req->now);
     mirror_txn_update(req->txn, "server", server);
     api_reply(req, 202, NULL);
 }
 
-static void want_power(struct api_req *req, json_t *server, const char *power)
+static void want_power(struct api_req *req, json_t *server, const char *power, const char *action)
 {
     json_put_str(server, "power", power);
-    put(req, server);
+    put(req, server, action);
 }
 
 static void start(struct api_req *req, json_t *server, const json_t *args)
 {
     (void)args;
-    want_power(req, server, "running");
+    want_power(req, server, "running", "start");
 }
 
 static void stop(struct api_req *req, json_t *server, const json_t *args)
 {
     (void)args;
-    want_power(req, server, "stopped");
+    want_power(req, server, "stopped", "stop");
 }
 
 static void pause_server(struct api_req *req, json_t *server, const json_t *args)
 {
     (void)args;
-    want_power(req, server, "paused");
+    want_power(req, server, "paused", "pause");
+}
+
+static void unpause_server(struct api_req *req, json_t *server, const json_t *args)
+{
+    (void)args;
+    want_power(req, server, "running", "unpause");
 }
 
 static void reboot(struct api_req *req, json_t *server, const json_t *args)
@@ -72,23 +79,46 @@ static void reboot(struct api_req *req, json_t *server, const json_t *args)
     } else {
         json_put_int(server, "reboot_serial", json_int(server, "reboot_serial", 0) + 1);
         json_put_bool(server, "reboot_hard", hard);
-        want_power(req, server, "running");
+        want_power(req, server, "running", "reboot");
     }
     json_decref(state);
 }
 
-static void lock_server(struct api_req *req, json_t *server, const json_t *args)
+/* Nova's owner is whoever acts within the server's project. */
+static bool is_owner(const struct api_req *req, const json_t *server)
 {
-    (void)args;
-    json_put_bool(server, "locked", true);
-    put(req, server);
+    return strcmp(req->auth.project_id, json_str(server, "project_id", "")) == 0;
 }
 
+/* What is locked its owner cannot lock otherwise; an administrator makes the owner's lock theirs.
+ */
+static void lock_server(struct api_req *req, json_t *server, const json_t *args)
+{
+    bool owner = is_owner(req, server);
+
+    (void)args;
+    if (json_bool(server, "locked", false) && owner) {
+        api_reply(req, 202, NULL);
+        return;
+    }
+    json_put_bool(server, "locked", true);
+    json_put_str(server, "locked_by", owner ? "owner" : "admin");
+    put(req, server, "lock");
+}
+
+/* The owner undoes only the owner's own lock. */
 static void unlock_server(struct api_req *req, json_t *server, const json_t *args)
 {
     (void)args;
+    if (strcmp(json_str(server, "locked_by", "owner"), "admin") == 0 && !req->auth.admin) {
+        api_fail(req, 403, NULL,
+                 "Policy doesn't allow os_compute_api:os-lock-server:unlock:unlock_override to be "
+                 "performed.");
+        return;
+    }
     json_put_bool(server, "locked", false);
-    put(req, server);
+    json_put_str(server, "locked_by", NULL);
+    put(req, server, "unlock");
 }
 
 /* ---- security groups ---- */
@@ -250,7 +280,7 @@ static const struct action actions[] = {
     {"os-start", "start", "stopped", start},
     {"os-stop", "stop", "active error", stop},
     {"pause", "pause", "active", pause_server},
-    {"unpause", "unpause", "paused", start},
+    {"unpause", "unpause", "paused", unpause_server},
     {"reboot", "reboot", "active stopped paused error", reboot},
     {"lock", "lock", NULL, lock_server},
     {"unlock", "unlock", NULL, unlock_server},
@@ -298,7 +328,7 @@ void compute_server_action(struct api_req *req)
 {
     const struct action *action = find(req->body);
     bool looks = action && strcmp(action->key, "os-getConsoleOutput") == 0;
-    bool locks = action && strcmp(action->key, "unlock") == 0;
+    bool locks = action && (action->run == lock_server || action->run == unlock_server);
     json_t *server;
 
     if (!action) {

@@ -20,7 +20,8 @@ json_t *compute_flavor_find(struct api_req *req, const char *id, unsigned status
     if (strrchr(id, '/'))
         id = strrchr(id, '/') + 1;
     row = mirror_get(req->db, "flavor", id, &rev);
-    if (row && (json_bool(row, "is_public", true) || req->auth.admin)) {
+    if (row && (json_bool(row, "is_public", true) || req->auth.admin ||
+                json_has_str(row, "projects", req->auth.project_id))) {
         json_put_int(row, "_rev", rev);
         return row;
     }
@@ -37,8 +38,7 @@ static json_t *view_of(struct api_req *req, const json_t *row, int full)
     if (!full)
         return json_pack("{s:s, s:s, s:o}", "id", id, "name", json_str(row, "name", ""), "links",
                          compute_links(req, "flavors", id));
-    view = resource_view(&resource_flavor, row, true);
-    json_object_del(view, "description"); /* from 2.55 on */
+    view = compute_plain_view(req, &resource_flavor, row);
     /* Before 2.75 no swap is an empty text. */
     if (json_int(row, "swap", 0) == 0)
         json_put_str(view, "swap", "");
@@ -46,41 +46,57 @@ static json_t *view_of(struct api_req *req, const json_t *row, int full)
     return view;
 }
 
-/* Public flavors; an administrator may ask for the others (is_public=False) or all (None). */
-static const char *public_filter(struct api_req *req)
+/* Public flavors and those that one's project has access to; an administrator may ask for the
+ * private ones (is_public=False) or for all (None). */
+static void filter_public(struct api_req *req, struct compute_filter *filter)
 {
     const char *text = http_query(req->http, "is_public");
 
     if (req->auth.admin && text && strcasecmp(text, "none") == 0)
-        return "1";
+        return;
     if (req->auth.admin && text && (strcasecmp(text, "false") == 0 || strcmp(text, "0") == 0))
-        return "json_extract(body, '$.is_public') = 0";
-    return "json_extract(body, '$.is_public') IS NOT 0";
+        compute_filter_add(filter, "json_extract(body, '$.is_public') = 0", NULL);
+    else
+        compute_filter_add(filter,
+                           "(json_extract(body, '$.is_public') IS NOT 0 OR EXISTS (SELECT 1 FROM "
+                           "json_each(body, '$.projects') AS p WHERE p.value = ?))",
+                           json_string(req->auth.project_id));
+}
+
+/* At least as much as the query's `key` says of the field. */
+static int filter_least(struct api_req *req, struct compute_filter *filter, const char *key,
+                        const char *condition)
+{
+    const char *text = api_query(req, key);
+    json_t *value = text ? json_string(text) : NULL;
+    int64_t least = value ? compute_whole(value, INT32_MAX) : 0;
+
+    json_decref(value);
+    if (least < 0)
+        return compute_bad(req, "Invalid filter: minRam and minDisk are whole numbers");
+    if (text)
+        compute_filter_add(filter, condition, json_integer(least));
+    return 0;
 }
 
 static json_t *select_flavors(struct api_req *req)
 {
-    char where[256];
-    const char *ram = api_query(req, "minRam"), *disk = api_query(req, "minDisk");
-    json_t *value = json_string(ram ? ram : "0"), *params = json_array();
-    int64_t min_ram = compute_whole(value, INT32_MAX), min_disk;
+    struct compute_filter filter;
     json_t *rows = NULL;
 
-    json_decref(value);
-    value = json_string(disk ? disk : "0");
-    min_disk = compute_whole(value, INT32_MAX);
-    json_decref(value);
-    json_array_append_new(params, json_integer(min_ram));
-    json_array_append_new(params, json_integer(min_disk));
-    snprintf(where, sizeof(where),
-             "WHERE (%s) AND json_extract(body, '$.ram') >= ? AND "
-             "json_extract(body, '$.disk') >= ? ORDER BY json_extract(body, '$.ram'), id",
-             public_filter(req));
-    if (min_ram < 0 || min_disk < 0)
-        compute_bad(req, "Invalid filter: minRam and minDisk are whole numbers");
-    else
-        rows = mirror_select_json(req->db, "flavor", where, params);
-    json_decref(params);
+    compute_filter_init(&filter);
+    filter_public(req, &filter);
+    if (filter_least(req, &filter, "minRam", "json_extract(body, '$.ram') >= ?") == 0 &&
+        filter_least(req, &filter, "minDisk", "json_extract(body, '$.disk') >= ?") == 0 &&
+        compute_filter_fields(req, &filter, &resource_flavor, NULL, NULL) == 0) {
+        buf_str(&filter.sql, " ORDER BY json_extract(body, '$.ram'), id");
+        rows = filter.sql.failed
+                   ? NULL
+                   : mirror_select_json(req->db, "flavor", buf_text(&filter.sql), filter.params);
+        if (!rows)
+            compute_bad(req, "The query is too long");
+    }
+    compute_filter_free(&filter);
     return rows;
 }
 
@@ -198,13 +214,14 @@ static void create_row(struct api_req *req, json_t *row)
 
 void compute_flavor_create(struct api_req *req)
 {
-    json_t *body = api_body_object(req, "flavor"), *tidied, *row = NULL;
+    json_t *body = api_body_object(req, "flavor"), *given, *tidied, *row = NULL;
     struct err err = {0};
 
-    if (!body)
+    given = body ? compute_plain_members(req, &resource_flavor, body, FIELD_CREATE, NULL) : NULL;
+    if (!given)
         return;
-    tidied = tidy(body);
-    json_object_del(tidied, "description"); /* from 2.55 on */
+    tidied = tidy(given);
+    json_decref(given);
     if (resource_create(&resource_flavor, tidied, true, &row, &err) < 0)
         api_fail_err(req, &err);
     else
@@ -225,6 +242,92 @@ void compute_flavor_delete(struct api_req *req)
     store_txn_expect(req->txn, "flavor", json_str(row, "id", ""), json_int(row, "_rev", 0));
     store_txn_delete(req->txn, "flavor", json_str(row, "id", ""));
     api_reply(req, 202, NULL);
+    json_decref(row);
+}
+
+/* ---- access to private ones ---- */
+
+static void reply_access(struct api_req *req, const json_t *row)
+{
+    const char *id = json_str(row, "id", "");
+    json_t *list = json_array(), *project;
+    size_t i;
+
+    json_array_foreach(json_object_get(row, "projects"), i, project)
+        json_array_append_new(list, json_pack("{s:s, s:O}", "flavor_id", id, "tenant_id", project));
+    api_reply(req, 200, json_pack("{s:o}", "flavor_access", list));
+}
+
+void compute_flavor_access(struct api_req *req)
+{
+    json_t *row = compute_flavor_find(req, api_param(req, "id"), 404);
+
+    if (row && json_bool(row, "is_public", true))
+        api_fail(req, 404, NULL, "Access list not available for public flavors.");
+    else if (row)
+        reply_access(req, row);
+    json_decref(row);
+}
+
+static int add_access(struct api_req *req, json_t *row, json_t *projects, const char *project)
+{
+    json_t *there = mirror_get_shared(req->db, "project", project);
+    const char *id = json_str(row, "id", "");
+    bool known = there != NULL;
+
+    json_decref(there);
+    if (!known)
+        return compute_bad(req, "Project ID %.64s is not a valid project.", project);
+    if (json_array_size(projects) >= FLAVOR_PROJECTS_MAX)
+        return compute_bad(req, "At most %d projects have access to one flavor",
+                           FLAVOR_PROJECTS_MAX);
+    if (json_bool(row, "is_public", true))
+        api_fail(req, 409, NULL, "Can not add access to a public flavor.");
+    else if (json_has_str(row, "projects", project))
+        api_fail(req, 409, NULL,
+                 "Flavor access already exists for flavor %s and project %s combination.", id,
+                 project);
+    else
+        return json_array_append_new(projects, json_string(project));
+    return -EEXIST;
+}
+
+static int remove_access(struct api_req *req, const json_t *row, json_t *projects,
+                         const char *project)
+{
+    for (size_t i = 0; i < json_array_size(projects); i++) {
+        if (strcmp(json_string_value(json_array_get(projects, i)), project) == 0)
+            return json_array_remove(projects, i);
+    }
+    api_fail(req, 404, NULL, "Flavor access not found for %s / %.64s combination.",
+             json_str(row, "id", ""), project);
+    return -ENOENT;
+}
+
+/* {"addTenantAccess": {"tenant": id}} or removeTenantAccess. */
+void compute_flavor_action(struct api_req *req)
+{
+    const json_t *add = json_object_get(req->body, "addTenantAccess");
+    const json_t *args = add ? add : json_object_get(req->body, "removeTenantAccess");
+    const char *project = json_str(args, "tenant", NULL);
+    json_t *row, *projects;
+    int rc;
+
+    if (!args || json_object_size(req->body) != 1 || !project) {
+        compute_bad(req, "The body must have addTenantAccess or removeTenantAccess with a tenant");
+        return;
+    }
+    row = compute_flavor_find(req, api_param(req, "id"), 404);
+    if (!row)
+        return;
+    projects = json_object_get(row, "projects");
+    projects = projects ? json_copy(projects) : json_array();
+    rc = add ? add_access(req, row, projects, project) : remove_access(req, row, projects, project);
+    json_object_set_new(row, "projects", projects);
+    if (rc == 0) {
+        reply_access(req, row);
+        mirror_txn_update(req->txn, "flavor", row);
+    }
     json_decref(row);
 }
 

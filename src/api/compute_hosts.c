@@ -1,4 +1,4 @@
-/* Zones (cabinets), hypervisors (compute hosts) and services, as operators' tools ask for them. */
+/* Zones (cabinets) and hypervisors (compute hosts), as operators' tools ask for them. */
 #include "api/compute.h"
 
 #include "base/json.h"
@@ -7,7 +7,7 @@
 
 /* ---- hosts ---- */
 
-static json_t *all_hosts(struct api_req *req)
+json_t *compute_hosts(struct api_req *req)
 {
     return mirror_select(req->db, "host", "ORDER BY cabinet, id", "");
 }
@@ -17,7 +17,7 @@ static bool has_role(const json_t *host, const char *role)
     return json_has_str(host, "roles", role);
 }
 
-static bool is_up(const json_t *host)
+bool compute_host_is_up(const json_t *host)
 {
     return strcmp(json_str(host, "state", ""), "up") == 0;
 }
@@ -66,8 +66,9 @@ static json_t *host_services(const json_t *host)
     for (size_t i = 0; i < 2; i++) {
         if (has_role(host, binaries[i][0]))
             json_object_set_new(services, binaries[i][1],
-                                json_pack("{s:b, s:b, s:o}", "available", is_up(host), "active",
-                                          !json_bool(host, "disabled", false), "updated_at",
+                                json_pack("{s:b, s:b, s:o}", "available", compute_host_is_up(host),
+                                          "active", !json_bool(host, "disabled", false),
+                                          "updated_at",
                                           compute_time(json_str(host, "since", NULL))));
     }
     return services;
@@ -91,7 +92,7 @@ static json_t *zone_of(json_t *zones, const char *name, bool detail)
 
 static void answer_zones(struct api_req *req, bool detail)
 {
-    json_t *hosts = all_hosts(req), *host, *zones = json_array(), *zone;
+    json_t *hosts = compute_hosts(req), *host, *zones = json_array(), *zone;
     size_t i;
 
     json_array_foreach(hosts, i, host)
@@ -99,7 +100,7 @@ static void answer_zones(struct api_req *req, bool detail)
         if (!has_role(host, "compute"))
             continue;
         zone = zone_of(zones, json_str(host, "cabinet", ""), detail);
-        if (is_up(host) && !json_bool(host, "disabled", false))
+        if (compute_host_is_up(host) && !json_bool(host, "disabled", false))
             json_object_set_new(json_object_get(zone, "zoneState"), "available", json_true());
         if (detail)
             json_object_set_new(json_object_get(zone, "hosts"), json_str(host, "id", ""),
@@ -131,8 +132,8 @@ static void put_capacity(struct api_req *req, const json_t *host, json_t *view)
     json_put_int(view, "hypervisor_version", 7002000);
     json_put_str(view, "host_ip", json_str(host, "mgmt_ip", ""));
     json_object_set_new(view, "service",
-                        json_pack("{s:I, s:s, s:n}", "id", (json_int_t)compute_number(name), "host",
-                                  name, "disabled_reason"));
+                        json_pack("{s:I, s:s, s:o}", "id", (json_int_t)compute_number(name), "host",
+                                  name, "disabled_reason", compute_disabled_reason(host)));
     json_put_int(view, "vcpus", json_int(host, "vcpus", 0));
     json_put_int(view, "memory_mb", ram);
     json_put_int(view, "local_gb", disk);
@@ -152,9 +153,10 @@ static void put_capacity(struct api_req *req, const json_t *host, json_t *view)
 static json_t *hypervisor_view(struct api_req *req, const json_t *host, bool full)
 {
     const char *name = json_str(host, "id", "");
-    json_t *view = json_pack("{s:I, s:s, s:s, s:s}", "id", (json_int_t)compute_number(name),
-                             "hypervisor_hostname", name, "state", is_up(host) ? "up" : "down",
-                             "status", json_bool(host, "disabled", false) ? "disabled" : "enabled");
+    json_t *view =
+        json_pack("{s:I, s:s, s:s, s:s}", "id", (json_int_t)compute_number(name),
+                  "hypervisor_hostname", name, "state", compute_host_is_up(host) ? "up" : "down",
+                  "status", json_bool(host, "disabled", false) ? "disabled" : "enabled");
 
     if (full)
         put_capacity(req, host, view);
@@ -163,7 +165,7 @@ static json_t *hypervisor_view(struct api_req *req, const json_t *host, bool ful
 
 static void list_hypervisors(struct api_req *req, bool full)
 {
-    json_t *hosts = all_hosts(req), *host, *list = json_array();
+    json_t *hosts = compute_hosts(req), *host, *list = json_array();
     size_t i;
 
     json_array_foreach(hosts, i, host)
@@ -185,10 +187,11 @@ void compute_hypervisors_detail(struct api_req *req)
     list_hypervisors(req, true);
 }
 
-void compute_hypervisor_show(struct api_req *req)
+/* The hypervisor of the path's id: a new reference, or NULL after a 404. */
+static json_t *find_hypervisor(struct api_req *req)
 {
     const char *id = api_param(req, "id");
-    json_t *hosts = all_hosts(req), *host, *found = NULL;
+    json_t *hosts = compute_hosts(req), *host, *found = NULL;
     char number[24];
     size_t i;
 
@@ -197,13 +200,80 @@ void compute_hypervisor_show(struct api_req *req)
         snprintf(number, sizeof(number), "%lld",
                  (long long)compute_number(json_str(host, "id", "")));
         if (has_role(host, "compute") && strcmp(number, id) == 0)
-            found = host;
+            found = json_incref(host);
     }
-    if (found)
-        api_reply(req, 200, json_pack("{s:o}", "hypervisor", hypervisor_view(req, found, true)));
-    else
-        api_fail(req, 404, NULL, "Hypervisor with ID '%.40s' could not be found.", id);
     json_decref(hosts);
+    if (!found)
+        api_fail(req, 404, NULL, "Hypervisor with ID '%.40s' could not be found.", id);
+    return found;
+}
+
+void compute_hypervisor_show(struct api_req *req)
+{
+    json_t *host = find_hypervisor(req);
+
+    if (host)
+        api_reply(req, 200, json_pack("{s:o}", "hypervisor", hypervisor_view(req, host, true)));
+    json_decref(host);
+}
+
+/* {"uptime": text} of the host itself. */
+static void uptime_here(struct api_req *req, int rc, unsigned status, const char *body, size_t size)
+{
+    json_t *said = rc == 0 && status == 200 ? json_parse(body, size, NULL, 0) : NULL;
+    const char *uptime = json_str(said, "uptime", NULL);
+    json_t *host = uptime ? find_hypervisor(req) : NULL, *view;
+
+    if (host) {
+        view = hypervisor_view(req, host, false);
+        json_put_str(view, "uptime", uptime);
+        api_reply(req, 200, json_pack("{s:o}", "hypervisor", view));
+    } else if (!uptime) {
+        api_fail(req, 503, NULL, "The host does not answer. Try again later.");
+    }
+    json_decref(host);
+    json_decref(said);
+}
+
+void compute_hypervisor_uptime(struct api_req *req)
+{
+    json_t *host = find_hypervisor(req);
+    const char *name = json_str(host, "id", "");
+
+    if (host && !compute_host_is_up(host)) {
+        compute_bad(req, "Service is unavailable at this time: %.64s is not up", name);
+    } else if (host) {
+        snprintf(req->peer.host, sizeof(req->peer.host), "%s", name);
+        snprintf(req->peer.path, sizeof(req->peer.path), "/v1/uptime");
+        req->peer.done = uptime_here;
+    }
+    json_decref(host);
+}
+
+/* Those with the text of the path in their name. */
+void compute_hypervisor_search(struct api_req *req)
+{
+    const char *part = api_param(req, "id");
+    json_t *hosts = compute_hosts(req), *host, *list = json_array();
+    size_t i;
+
+    json_array_foreach(hosts, i, host)
+    {
+        if (has_role(host, "compute") && strstr(json_str(host, "id", ""), part))
+            json_array_append_new(list, hypervisor_view(req, host, false));
+    }
+    if (json_array_size(list) > 0)
+        api_reply(req, 200, json_pack("{s:O}", "hypervisors", list));
+    else
+        api_fail(req, 404, NULL, "No hypervisor matching '%.100s' could be found.", part);
+    json_decref(list);
+    json_decref(hosts);
+}
+
+/* `openstack hypervisor show` asks which of them its host is in; zones are cabinets here. */
+void compute_aggregates(struct api_req *req)
+{
+    api_reply(req, 200, json_pack("{s:[]}", "aggregates"));
 }
 
 void compute_hypervisor_statistics(struct api_req *req)
@@ -212,7 +282,7 @@ void compute_hypervisor_statistics(struct api_req *req)
                                        "vcpus_used",  "memory_mb_used",      "local_gb_used",
                                        "free_ram_mb", "free_disk_gb",        "current_workload",
                                        "running_vms", "disk_available_least"};
-    json_t *hosts = all_hosts(req), *host, *total = json_pack("{s:i}", "count", 0), *view;
+    json_t *hosts = compute_hosts(req), *host, *total = json_pack("{s:i}", "count", 0), *view;
     size_t i;
 
     for (size_t k = 0; k < sizeof(sums) / sizeof(sums[0]); k++)
@@ -228,47 +298,5 @@ void compute_hypervisor_statistics(struct api_req *req)
         json_decref(view);
     }
     api_reply(req, 200, json_pack("{s:o}", "hypervisor_statistics", total));
-    json_decref(hosts);
-}
-
-/* ---- services ---- */
-
-static void add_service(struct api_req *req, json_t *list, const json_t *host, const char *binary)
-{
-    const char *name = json_str(host, "id", "");
-    const char *want_host = api_query(req, "host"), *want_binary = api_query(req, "binary");
-    json_t *service;
-    char key[128];
-
-    if ((want_host && strcmp(want_host, name) != 0) ||
-        (want_binary && strcmp(want_binary, binary) != 0))
-        return;
-    snprintf(key, sizeof(key), "%s.%.60s", binary, name);
-    service =
-        json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:o, s:n}", "binary", binary, "host", name, "id",
-                  (json_int_t)compute_number(key), "zone", json_str(host, "cabinet", ""), "status",
-                  json_bool(host, "disabled", false) ? "disabled" : "enabled", "state",
-                  is_up(host) ? "up" : "down", "updated_at",
-                  compute_time(json_str(host, "since", NULL)), "disabled_reason");
-    if (req->microversion >= MV(11))
-        json_put_bool(service, "forced_down", false);
-    json_array_append_new(list, service);
-}
-
-void compute_services(struct api_req *req)
-{
-    json_t *hosts = all_hosts(req), *host, *list = json_array();
-    size_t i;
-
-    json_array_foreach(hosts, i, host)
-    {
-        if (has_role(host, "controller")) {
-            add_service(req, list, host, "nova-conductor");
-            add_service(req, list, host, "nova-scheduler");
-        }
-        if (has_role(host, "compute"))
-            add_service(req, list, host, "nova-compute");
-    }
-    api_reply(req, 200, json_pack("{s:o}", "services", list));
     json_decref(hosts);
 }

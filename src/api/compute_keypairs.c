@@ -190,35 +190,48 @@ static json_t *find_key(struct api_req *req)
 
 enum key_view { KEY_LISTED, KEY_CREATED, KEY_SHOWN };
 
-static json_t *view_of(const struct api_req *req, const json_t *row, enum key_view kind)
+static json_t *view_of(struct api_req *req, const json_t *row, enum key_view kind)
 {
-    json_t *view =
-        json_pack("{s:s, s:s, s:s}", "name", json_str(row, "name", ""), "public_key",
-                  json_str(row, "public_key", ""), "fingerprint", json_str(row, "fingerprint", ""));
+    json_t *view = compute_plain_view(req, &resource_keypair, row);
 
-    if (req->microversion >= MV(2))
-        json_put_str(view, "type", json_str(row, "type", "ssh"));
-    if (kind != KEY_LISTED)
-        json_put_str(view, "user_id", json_str(row, "user_id", ""));
-    if (kind == KEY_SHOWN) {
-        json_put_int(view, "id", compute_number(json_str(row, "id", "")));
-        json_object_set_new(view, "created_at", compute_time(json_str(row, "created_at", NULL)));
-        json_put_bool(view, "deleted", false);
-        json_object_set_new(view, "deleted_at", json_null());
-        json_object_set_new(view, "updated_at", json_null());
+    if (kind == KEY_LISTED)
+        json_object_del(view, "user_id");
+    if (kind != KEY_SHOWN) {
+        json_object_del(view, "created_at");
+        return view;
     }
+    json_put_int(view, "id", compute_number(json_str(row, "id", "")));
+    json_object_set_new(view, "created_at", compute_time(json_str(row, "created_at", NULL)));
+    json_put_bool(view, "deleted", false);
+    json_object_set_new(view, "deleted_at", json_null());
+    json_object_set_new(view, "updated_at", json_null());
     return view;
+}
+
+static json_t *select_keys(struct api_req *req, const char *owner)
+{
+    static const char *const others[] = {"user_id", NULL};
+    struct compute_filter filter;
+    json_t *rows = NULL;
+
+    compute_filter_init(&filter);
+    compute_filter_add(&filter, "user_id = ?", json_string(owner));
+    if (compute_filter_fields(req, &filter, &resource_keypair, NULL, others) == 0) {
+        buf_str(&filter.sql, " ORDER BY name");
+        rows = mirror_select_json(req->db, "keypair", buf_text(&filter.sql), filter.params);
+    }
+    compute_filter_free(&filter);
+    return rows;
 }
 
 void compute_key_list(struct api_req *req)
 {
     const char *owner = owner_of(req, api_query(req, "user_id"));
-    json_t *rows, *row, *list;
+    json_t *rows = owner ? select_keys(req, owner) : NULL, *row, *list;
     size_t i;
 
-    if (!owner)
+    if (!rows)
         return;
-    rows = mirror_select(req->db, "keypair", "WHERE user_id = ? ORDER BY name", "s", owner);
     list = json_array();
     json_array_foreach(rows, i, row)
         json_array_append_new(list, json_pack("{s:o}", "keypair", view_of(req, row, KEY_LISTED)));
@@ -287,6 +300,7 @@ static int complete(struct api_req *req, json_t *row, const char *owner, json_t 
 
 void compute_key_create(struct api_req *req)
 {
+    static const char *const others[] = {"user_id", NULL};
     json_t *body = api_body_object(req, "keypair"), *given, *row = NULL, *view, *private = NULL;
     struct err err = {0};
     const char *owner;
@@ -296,8 +310,9 @@ void compute_key_create(struct api_req *req)
     owner = owner_of(req, json_str(body, "user_id", NULL));
     if (!owner)
         return;
-    given = json_copy(body);
-    json_object_del(given, "user_id");
+    given = compute_plain_members(req, &resource_keypair, body, FIELD_CREATE, others);
+    if (!given)
+        return;
     if (json_is_null(json_object_get(given, "public_key")))
         json_object_del(given, "public_key");
     if (resource_create(&resource_keypair, given, true, &row, &err) < 0) {

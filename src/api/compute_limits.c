@@ -4,10 +4,10 @@
 #include "api/quota.h"
 
 #include "base/json.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* ---- limits ---- */
 
@@ -37,10 +37,17 @@ void compute_limits(struct api_req *req)
                                              {"totalSecurityGroupsUsed", "security_group"},
                                              {"totalServerGroupsUsed", "server_group"}};
     const char *asked = api_query(req, "tenant_id");
-    const char *project = asked && req->auth.admin ? asked : req->auth.project_id;
-    struct compute_use use = compute_use_of(req, "project_id", project);
-    json_t *absolute = json_object();
+    const char *project = asked ? asked : req->auth.project_id;
+    struct compute_use use;
+    json_t *absolute;
 
+    if (asked && !api_owns(req, asked)) {
+        api_fail(req, 403, NULL,
+                 "Policy doesn't allow os_compute_api:limits:other_project to be performed.");
+        return;
+    }
+    use = compute_use_of(req, "project_id", project);
+    absolute = json_object();
     for (size_t i = 0; i < sizeof(absolute_limits) / sizeof(absolute_limits[0]); i++)
         json_put_int(
             absolute, absolute_limits[i].name,
@@ -157,40 +164,24 @@ void compute_quota_class_update(struct api_req *req)
 
 /* ---- usage ---- */
 
-/* Seconds since 1970 of "2026-11-22T13:55:39", also with a fraction or a Z, or of "2026-11-22"; -1
- * if it is no time. */
-static int64_t seconds_of(const char *iso)
-{
-    struct tm tm = {0};
-    const char *rest = strptime(iso, "%Y-%m-%dT%H:%M:%S", &tm);
-
-    if (!rest) {
-        memset(&tm, 0, sizeof(tm));
-        rest = strptime(iso, "%Y-%m-%d", &tm);
-    }
-    if (!rest || rest[strspn(rest, ".0123456789Z")])
-        return -1;
-    return (int64_t)timegm(&tm);
-}
-
 /* The time in the query, `missing` if there is none; -1 after an error. */
 static int64_t time_asked(struct api_req *req, const char *name, int64_t missing)
 {
     const char *text = api_query(req, name);
-    int64_t seconds = text ? seconds_of(text) : missing;
+    int64_t ms = text ? compute_instant(text) : missing * 1000;
 
-    if (seconds < 0)
+    if (ms < 0)
         compute_bad(req,
                     "Invalid input for query parameters %s. Value: %.40s. It must be a time "
                     "like 2026-11-22T13:55:39",
                     name, text);
-    return seconds;
+    return ms < 0 ? -1 : ms / 1000;
 }
 
 static json_t *server_usage(const json_t *server, double hours, int64_t now)
 {
     const json_t *flavor = json_object_get(server, "flavor");
-    int64_t created = seconds_of(json_str(server, "created_at", ""));
+    int64_t created = compute_instant(json_str(server, "created_at", "")) / 1000;
 
     return json_pack("{s:s, s:s, s:s, s:s, s:f, s:I, s:I, s:I, s:s, s:o, s:n, s:I}", "instance_id",
                      json_str(server, "id", ""), "name", json_str(server, "name", ""), "tenant_id",
@@ -203,36 +194,34 @@ static json_t *server_usage(const json_t *server, double hours, int64_t now)
                      "uptime", (json_int_t)(now - created));
 }
 
-/* Of the servers that are there: what was deleted is not remembered. */
-void compute_usage(struct api_req *req)
+/* From when to when, as the query says, in seconds; 0 or negative after an error. */
+static int period_asked(struct api_req *req, int64_t *ret_start, int64_t *ret_end)
 {
-    const char *project = api_param(req, "id");
-    int64_t now = req->wall_ms / 1000, start, end;
+    int64_t now = req->wall_ms / 1000, end = time_asked(req, "end", now);
+    int64_t start = end < 0 ? -1 : time_asked(req, "start", end);
+
+    if (start < 0)
+        return -EINVAL;
+    if (start > end)
+        return compute_bad(req,
+                           "Invalid start time. The start time cannot occur after the end time.");
+    *ret_start = start;
+    *ret_end = end > now ? now : end;
+    return 0;
+}
+
+/* Of the servers that are there: what was deleted is not remembered. */
+static json_t *usage_of(struct api_req *req, const char *project, int64_t start, int64_t end)
+{
     double hours = 0, vcpus = 0, ram = 0, disk = 0;
-    json_t *rows, *row, *list, *usage;
+    json_t *rows, *row, *list = json_array();
     size_t i;
 
-    if (!api_owns(req, project)) {
-        api_fail(req, 403, NULL,
-                 "Policy doesn't allow os_compute_api:os-simple-tenant-usage:show "
-                 "to be performed.");
-        return;
-    }
-    end = time_asked(req, "end", now);
-    start = end < 0 ? -1 : time_asked(req, "start", end);
-    if (end < 0 || start < 0)
-        return;
-    if (start > end) {
-        compute_bad(req, "Invalid start time. The start time cannot occur after the end time.");
-        return;
-    }
-    end = end > now ? now : end;
-    list = json_array();
-    rows = mirror_select(req->db, "server", "WHERE project_id = ?", "s", project);
+    rows = mirror_select_shared(req->db, "server", "WHERE project_id = ?", "s", project);
     json_array_foreach(rows, i, row)
     {
         const json_t *flavor = json_object_get(row, "flavor");
-        int64_t created = seconds_of(json_str(row, "created_at", ""));
+        int64_t created = compute_instant(json_str(row, "created_at", "")) / 1000;
         int64_t from = created > start ? created : start;
         double share = end > from ? (double)(end - from) / 3600 : 0;
 
@@ -242,13 +231,49 @@ void compute_usage(struct api_req *req)
         vcpus += share * (double)json_int(flavor, "vcpus", 0);
         ram += share * (double)json_int(flavor, "ram", 0);
         disk += share * (double)json_int(flavor, "disk", 0);
-        json_array_append_new(list, server_usage(row, share, now));
+        json_array_append_new(list, server_usage(row, share, req->wall_ms / 1000));
     }
     json_decref(rows);
-    usage = json_pack("{s:s, s:f, s:f, s:f, s:f, s:o}", "tenant_id", project, "total_hours", hours,
-                      "total_vcpus_usage", vcpus, "total_memory_mb_usage", ram,
-                      "total_local_gb_usage", disk, "server_usages", list);
-    json_put_str(usage, "start", api_query(req, "start") ? api_query(req, "start") : req->now);
-    json_put_str(usage, "stop", api_query(req, "end") ? api_query(req, "end") : req->now);
-    api_reply(req, 200, json_pack("{s:o}", "tenant_usage", usage));
+    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:o, s:s, s:s}", "tenant_id", project,
+                     "total_hours", hours, "total_vcpus_usage", vcpus, "total_memory_mb_usage", ram,
+                     "total_local_gb_usage", disk, "server_usages", list, "start",
+                     api_query(req, "start") ? api_query(req, "start") : req->now, "stop",
+                     api_query(req, "end") ? api_query(req, "end") : req->now);
+}
+
+void compute_usage(struct api_req *req)
+{
+    const char *project = api_param(req, "id");
+    int64_t start, end;
+
+    if (!api_owns(req, project))
+        api_fail(req, 403, NULL,
+                 "Policy doesn't allow os_compute_api:os-simple-tenant-usage:show "
+                 "to be performed.");
+    else if (period_asked(req, &start, &end) == 0)
+        api_reply(req, 200, json_pack("{s:o}", "tenant_usage", usage_of(req, project, start, end)));
+}
+
+/* Of all projects that have servers; with detailed=1 also of each server. */
+void compute_usages(struct api_req *req)
+{
+    const char *detailed = api_query(req, "detailed");
+    json_t *projects, *row, *list, *usage;
+    int64_t start, end;
+    size_t i;
+
+    if (period_asked(req, &start, &end) < 0)
+        return;
+    list = json_array();
+    projects = mirror_select_shared(req->db, "project",
+                                    "WHERE id IN (SELECT project_id FROM server) ORDER BY id", "");
+    json_array_foreach(projects, i, row)
+    {
+        usage = usage_of(req, json_str(row, "id", ""), start, end);
+        if (!detailed || strcmp(detailed, "1") != 0)
+            json_object_del(usage, "server_usages");
+        json_array_append_new(list, usage);
+    }
+    json_decref(projects);
+    api_reply(req, 200, json_pack("{s:o}", "tenant_usages", list));
 }

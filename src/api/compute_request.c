@@ -6,16 +6,15 @@
 
 #include "base/id.h"
 #include "base/json.h"
+#include <arpa/inet.h>
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define COUNT_MAX 100
 #define NETWORKS_MAX 8 /* NICs of one guest, GUEST_NICS_MAX of the drivers */
-#define USER_DATA_MAX 65535
 
 int compute_check_metadata(struct api_req *req, const json_t *metadata)
 {
@@ -44,52 +43,102 @@ int compute_check_metadata(struct api_req *req, const json_t *metadata)
 
 /* ---- members ---- */
 
-static int check_known(struct api_req *req, const json_t *body)
+/* Those that are no fields of the row, or other ones there. */
+static const char *const others[] = {"imageRef",
+                                     "flavorRef",
+                                     "networks",
+                                     "security_groups",
+                                     "min_count",
+                                     "max_count",
+                                     "adminPass",
+                                     "personality",
+                                     "block_device_mapping_v2",
+                                     "block_device_mapping",
+                                     "return_reservation_id",
+                                     NULL};
+
+static int check_offered(struct api_req *req, const json_t *body)
 {
-    static const char *const known[] = {
-        "name",
-        "imageRef",
-        "flavorRef",
-        "key_name",
-        "networks",
-        "security_groups",
-        "user_data",
-        "metadata",
-        "config_drive",
-        "min_count",
-        "max_count",
-        "availability_zone",
-        "adminPass",
-        "accessIPv4",
-        "accessIPv6",
-        "description",
-        "personality",
-        "block_device_mapping_v2",
-        "block_device_mapping",
-        "OS-DCF:diskConfig",
-        "return_reservation_id",
-    };
-    const char *key;
-    json_t *value;
+    const json_t *returns = json_object_get(body, "return_reservation_id");
 
-    json_object_foreach((json_t *)body, key, value)
-    {
-        size_t i = 0;
-
-        while (i < sizeof(known) / sizeof(known[0]) && strcmp(key, known[i]) != 0)
-            i++;
-        if (i == sizeof(known) / sizeof(known[0]))
-            return compute_bad(req,
-                               "Invalid input for field/attribute server. Additional properties "
-                               "are not allowed ('%.60s' was unexpected)",
-                               key);
-    }
     if (json_array_size(json_object_get(body, "block_device_mapping_v2")) > 0 ||
         json_array_size(json_object_get(body, "block_device_mapping")) > 0)
         return compute_bad(req, "This cloud has no volumes yet: boot from an image (imageRef)");
     if (json_array_size(json_object_get(body, "personality")) > 0)
         return compute_bad(req, "Personality files are not offered: use user_data");
+    if (returns && !json_is_boolean(returns))
+        return compute_bad(req, "Invalid input for field/attribute return_reservation_id. It must "
+                                "be a boolean");
     return 0;
+}
+
+/* An address of the family, or nothing. */
+static bool is_address(const json_t *value, int family)
+{
+    const char *text = json_string_value(value);
+    unsigned char address[16];
+
+    return !text || !text[0] || inet_pton(family, text, address) == 1;
+}
+
+static int check_user_data(struct api_req *req, const char *text)
+{
+    size_t size = text ? strlen(text) : 0, n;
+    unsigned char *plain;
+    int rc;
+
+    if (!text)
+        return 0;
+    plain = malloc(size + 1);
+    rc = plain && sodium_base642bin(plain, size + 1, text, size, "\r\n ", &n, NULL,
+                                    sodium_base64_VARIANT_ORIGINAL) == 0
+             ? 0
+             : compute_bad(req, "Invalid input for field/attribute user_data. It is not base64");
+    free(plain);
+    return rc;
+}
+
+int compute_check_plain(struct api_req *req, const json_t *given)
+{
+    const char *name = json_str(given, "name", NULL);
+    const json_t *metadata = json_object_get(given, "metadata");
+
+    if (name && !name[strspn(name, " ")])
+        return compute_bad(req, "Invalid input for field/attribute name. '%s' is too short", name);
+    if (!is_address(json_object_get(given, "accessIPv4"), AF_INET))
+        return compute_bad(req, "Invalid input for field/attribute accessIPv4. It is not a 'ipv4'");
+    if (!is_address(json_object_get(given, "accessIPv6"), AF_INET6))
+        return compute_bad(req, "Invalid input for field/attribute accessIPv6. It is not a 'ipv6'");
+    return metadata ? compute_check_metadata(req, metadata) : 0;
+}
+
+/* Clients write the truth in more ways than the table knows. */
+static void tidy_config_drive(json_t *given)
+{
+    const json_t *value = json_object_get(given, "config_drive");
+    const char *text = json_string_value(value);
+
+    if (json_is_null(value) || (text && (!text[0] || strcmp(text, "0") == 0)))
+        json_put_bool(given, "config_drive", false);
+    else if (text && strcmp(text, "1") == 0)
+        json_put_bool(given, "config_drive", true);
+}
+
+static int take_plain(struct api_req *req, struct compute_request *request)
+{
+    json_t *given =
+        compute_plain_members(req, &resource_server, request->body, FIELD_CREATE, others);
+    struct err err = {0};
+    int rc = given ? compute_check_plain(req, given) : -EINVAL;
+
+    if (rc == 0) {
+        tidy_config_drive(given);
+        rc = resource_create(&resource_server, given, req->auth.admin, &request->row, &err);
+        if (rc < 0)
+            api_fail_err(req, &err);
+    }
+    json_decref(given);
+    return rc < 0 ? rc : check_user_data(req, json_str(request->row, "user_data", NULL));
 }
 
 /* An optional text: `*ret` stays NULL if it is missing or null. */
@@ -109,52 +158,22 @@ static int take_text(struct api_req *req, const json_t *body, const char *key, s
     return 0;
 }
 
-static int take_name(struct api_req *req, struct compute_request *request)
-{
-    int rc = take_text(req, request->body, "name", 255, &request->name);
-
-    if (rc == 0 && !request->name)
-        return compute_bad(req, "Invalid input for field/attribute server. 'name' is a required "
-                                "property");
-    if (rc == 0 && !request->name[strspn(request->name, " ")])
-        return compute_bad(req, "Invalid input for field/attribute name. '%s' is too short",
-                           request->name);
-    return rc;
-}
-
-static int take_user_data(struct api_req *req, struct compute_request *request)
-{
-    int rc = take_text(req, request->body, "user_data", USER_DATA_MAX, &request->user_data);
-    unsigned char *plain;
-    size_t size, n;
-
-    if (rc < 0 || !request->user_data)
-        return rc;
-    size = strlen(request->user_data);
-    plain = malloc(size + 1);
-    rc = plain && sodium_base642bin(plain, size + 1, request->user_data, size, "\r\n ", &n, NULL,
-                                    sodium_base64_VARIANT_ORIGINAL) == 0
-             ? 0
-             : compute_bad(req, "Invalid input for field/attribute user_data. It is not base64");
-    free(plain);
-    return rc;
-}
-
 static int take_zone(struct api_req *req, struct compute_request *request)
 {
-    int rc = take_text(req, request->body, "availability_zone", 255, &request->zone);
+    const char *zone = json_str(request->row, "availability_zone", NULL);
 
-    if (rc < 0 || !request->zone)
-        return rc;
-    if (!request->zone[0] || strcmp(request->zone, "nova") == 0) {
-        request->zone = NULL; /* the name that stands for "any" where nobody set up zones */
+    if (!zone)
+        return 0;
+    if (!zone[0] || strcmp(zone, "nova") == 0) {
+        /* the name that stands for "any" where nobody set up zones */
+        json_put_str(request->row, "availability_zone", NULL);
         return 0;
     }
-    if (!compute_zone_exists(req, request->zone))
+    if (!compute_zone_exists(req, zone))
         return compute_bad(req,
                            "The requested availability zone is not available: %.60s is no "
                            "cabinet with compute hosts",
-                           request->zone);
+                           zone);
     return 0;
 }
 
@@ -174,24 +193,6 @@ static int take_count(struct api_req *req, struct compute_request *request)
         return compute_bad(req, "min_count must be <= max_count");
     request->count = max;
     return 0;
-}
-
-static int take_config_drive(struct api_req *req, struct compute_request *request)
-{
-    const json_t *value = json_object_get(request->body, "config_drive");
-    const char *text = json_string_value(value);
-
-    if (!value || json_is_null(value) || json_is_boolean(value)) {
-        request->config_drive = json_is_true(value);
-        return 0;
-    }
-    if (text && (strcasecmp(text, "true") == 0 || strcmp(text, "1") == 0)) {
-        request->config_drive = true;
-        return 0;
-    }
-    if (text && (!text[0] || strcasecmp(text, "false") == 0 || strcmp(text, "0") == 0))
-        return 0;
-    return compute_bad(req, "Invalid input for field/attribute config_drive. It must be a boolean");
 }
 
 /* ---- image and flavor ---- */
@@ -267,12 +268,12 @@ static int check_fit(struct api_req *req, struct compute_request *request)
 
 static int take_key(struct api_req *req, struct compute_request *request)
 {
+    const char *name = json_str(request->row, "key_name", NULL);
     char id[COMPUTE_KEYPAIR_ID_SIZE];
-    int rc = take_text(req, request->body, "key_name", 255, &request->key_name);
 
-    if (rc < 0 || !request->key_name)
-        return rc;
-    compute_keypair_id(req->auth.user_id, request->key_name, id);
+    if (!name)
+        return 0;
+    compute_keypair_id(req->auth.user_id, name, id);
     request->key = mirror_get(req->db, "keypair", id, NULL);
     if (!request->key)
         return compute_bad(req, "Invalid key_name provided.");
@@ -420,20 +421,13 @@ static int take_hints(struct api_req *req, struct compute_request *request)
 int compute_request_read(struct api_req *req, struct compute_request *request)
 {
     static int (*const steps[])(struct api_req *, struct compute_request *) = {
-        take_name, take_flavor, take_image,        check_fit,     take_key,    take_user_data,
-        take_zone, take_count,  take_config_drive, take_networks, take_groups, take_hints,
+        take_plain, take_flavor, take_image,    check_fit,   take_key,
+        take_zone,  take_count,  take_networks, take_groups, take_hints,
     };
-    const json_t *metadata;
 
     memset(request, 0, sizeof(*request));
     request->body = api_body_object(req, "server");
-    if (!request->body || check_known(req, request->body) < 0)
-        return -EINVAL;
-    metadata = json_object_get(request->body, "metadata");
-    if (metadata && compute_check_metadata(req, metadata) < 0)
-        return -EINVAL;
-    if (req->microversion >= MV(19) &&
-        take_text(req, request->body, "description", 255, &request->description) < 0)
+    if (!request->body || check_offered(req, request->body) < 0)
         return -EINVAL;
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         int rc = steps[i](req, request);
@@ -446,6 +440,7 @@ int compute_request_read(struct api_req *req, struct compute_request *request)
 
 void compute_request_free(struct compute_request *request)
 {
+    json_decref(request->row);
     json_decref(request->image);
     json_decref(request->flavor);
     json_decref(request->key);

@@ -26,15 +26,11 @@ static json_t *members_of(struct api_req *req, const char *id)
 
 static json_t *view_of(struct api_req *req, const json_t *row)
 {
-    const char *id = json_str(row, "id", "");
-    json_t *view = json_pack("{s:s, s:s, s:[s], s:o, s:{}}", "id", id, "name",
-                             json_str(row, "name", ""), "policies", json_str(row, "policy", ""),
-                             "members", members_of(req, id), "metadata");
+    json_t *view = compute_plain_view(req, &resource_server_group, row);
 
-    if (req->microversion >= MV(13)) {
-        json_put_str(view, "project_id", json_str(row, "project_id", ""));
-        json_put_str(view, "user_id", json_str(row, "user_id", ""));
-    }
+    json_object_set_new(view, "policies", json_pack("[s]", json_str(row, "policy", "")));
+    json_object_set_new(view, "members", members_of(req, json_str(row, "id", "")));
+    json_object_set_new(view, "metadata", json_object());
     return view;
 }
 
@@ -76,9 +72,27 @@ static int64_t number_asked(struct api_req *req, const char *name, int64_t missi
     return number;
 }
 
-void compute_servergroup_list(struct api_req *req)
+static json_t *select_groups(struct api_req *req, int64_t limit, int64_t offset)
 {
     bool all = req->auth.admin && http_query(req->http, "all_projects");
+    struct compute_filter filter;
+    json_t *rows = NULL;
+
+    compute_filter_init(&filter);
+    if (!all)
+        compute_filter_add(&filter, "project_id = ?", json_string(req->auth.project_id));
+    if (compute_filter_fields(req, &filter, &resource_server_group, NULL, NULL) == 0) {
+        buf_str(&filter.sql, " ORDER BY created_at, id LIMIT ? OFFSET ?");
+        json_array_append_new(filter.params, json_integer(limit));
+        json_array_append_new(filter.params, json_integer(offset));
+        rows = mirror_select_json(req->db, "server_group", buf_text(&filter.sql), filter.params);
+    }
+    compute_filter_free(&filter);
+    return rows;
+}
+
+void compute_servergroup_list(struct api_req *req)
+{
     int64_t limit = number_asked(req, "limit", API_PAGE_MAX);
     int64_t offset = limit < 0 ? -1 : number_asked(req, "offset", 0);
     json_t *rows, *views, *row;
@@ -86,11 +100,9 @@ void compute_servergroup_list(struct api_req *req)
 
     if (limit < 0 || offset < 0)
         return;
-    rows =
-        mirror_select(req->db, "server_group",
-                      "WHERE project_id = ? OR ? = 1 ORDER BY created_at, id LIMIT ? OFFSET ?",
-                      "siii", req->auth.project_id, (int64_t)all,
-                      limit == 0 || limit > API_PAGE_MAX ? (int64_t)API_PAGE_MAX : limit, offset);
+    rows = select_groups(req, limit == 0 || limit > API_PAGE_MAX ? API_PAGE_MAX : limit, offset);
+    if (!rows)
+        return;
     views = json_array();
     json_array_foreach(rows, i, row) json_array_append_new(views, view_of(req, row));
     json_decref(rows);
@@ -100,26 +112,31 @@ void compute_servergroup_list(struct api_req *req)
 /* The row's members out of the body's, where the one policy stands in a list (as until 2.63). */
 static json_t *row_of(struct api_req *req, const json_t *body)
 {
+    static const char *const others[] = {"policies", NULL};
     const json_t *policies = json_object_get(body, "policies");
     const char *policy = json_string_value(json_array_get(policies, 0));
-    json_t *given = json_deep_copy(body), *row = NULL;
+    json_t *plain, *row = NULL;
     struct err err = {0};
 
-    json_object_del(given, "policies");
-    json_put_str(given, "policy", policy);
-    if (json_object_get(body, "policy"))
+    if (json_object_get(body, "policy")) {
         compute_bad(req, "Invalid input for field/attribute server_group. Additional properties "
                          "are not allowed ('policy' was unexpected)");
-    else if (json_array_size(policies) != 1 || !policy)
+        return NULL;
+    }
+    plain = compute_plain_members(req, &resource_server_group, body, FIELD_CREATE, others);
+    if (!plain)
+        return NULL;
+    json_put_str(plain, "policy", policy);
+    if (json_array_size(policies) != 1 || !policy)
         compute_bad(req, "Invalid input for field/attribute policies. It must be a list of one "
                          "policy");
     else if (strncmp(policy, "soft-", 5) == 0 && req->microversion < MV(15))
         compute_bad(req,
                     "Invalid input for field/attribute policies. '%.40s' is offered from 2.15 on",
                     policy);
-    else if (resource_create(&resource_server_group, given, false, &row, &err) < 0)
+    else if (resource_create(&resource_server_group, plain, false, &row, &err) < 0)
         api_fail_err(req, &err);
-    json_decref(given);
+    json_decref(plain);
     return row;
 }
 

@@ -24,42 +24,34 @@ static json_t *flavor_copy(const json_t *flavor)
 
 /* The row as no host has seen it yet: the planner looks for one with host_id null. */
 static json_t *server_row(const struct api_req *req, const struct compute_request *want,
-                          const char *id, int64_t index)
+                          const char *id, const char *reservation, int64_t index)
 {
-    const json_t *metadata = json_object_get(want->body, "metadata");
-    json_t *row = json_object(), *groups = json_array();
+    json_t *row = json_deep_copy(want->row), *groups = json_array();
     char name[300];
 
-    if (want->count > 1)
-        snprintf(name, sizeof(name), "%s-%lld", want->name, (long long)index + 1);
-    else
-        snprintf(name, sizeof(name), "%s", want->name);
+    if (want->count > 1) {
+        snprintf(name, sizeof(name), "%s-%lld", json_str(want->row, "name", ""),
+                 (long long)index + 1);
+        json_put_str(row, "name", name);
+    }
     for (size_t i = 0; i < want->group_count; i++)
         json_array_append_new(groups, json_string(want->group_list[i]));
     json_put_str(row, "id", id);
-    json_put_str(row, "name", name);
     json_put_str(row, "project_id", req->auth.project_id);
     json_put_str(row, "user_id", req->auth.user_id);
-    json_put_str(row, "description", want->description);
     json_put_str(row, "image_id", json_str(want->image, "id", ""));
     json_object_set_new(row, "flavor", flavor_copy(want->flavor));
     json_put_str(row, "flavor_id", json_str(want->flavor, "id", ""));
-    json_put_str(row, "key_name", want->key_name);
     json_put_str(row, "public_key", json_str(want->key, "public_key", NULL));
-    json_put_str(row, "user_data", want->user_data);
-    json_object_set_new(row, "metadata", metadata ? json_deep_copy(metadata) : json_object());
     json_object_set_new(row, "security_groups", groups);
-    json_put_bool(row, "config_drive", want->config_drive);
-    json_put_str(row, "availability_zone", want->zone);
     json_put_str(row, "server_group_id", want->server_group);
-    json_put_str(row, "host_id", NULL);
     json_put_int(row, "generation", 0);
     json_put_str(row, "power", "running");
     json_put_int(row, "reboot_serial", 0);
     json_put_bool(row, "reboot_hard", false);
-    json_put_bool(row, "locked", false);
     json_put_int(row, "launch_index", index);
-    json_put_str(row, "fault", NULL);
+    json_put_str(row, "reservation_id", reservation);
+    json_put_str(row, "request_id", req->request_id);
     json_put_str(row, "created_at", req->now);
     json_put_str(row, "updated_at", req->now);
     return row;
@@ -121,7 +113,8 @@ static int make_ports(struct api_req *req, const struct compute_request *want, c
     return 0;
 }
 
-static void answer(struct api_req *req, const struct compute_request *want, const char *id)
+static void answer(struct api_req *req, const struct compute_request *want, const char *id,
+                   const char *reservation)
 {
     const char *given = json_str(want->body, "adminPass", NULL);
     json_t *groups = json_array(), *group;
@@ -139,16 +132,31 @@ static void answer(struct api_req *req, const struct compute_request *want, cons
     random[12] = '\0';
     snprintf(location, sizeof(location), "%s/v2.1/servers/%s", req->base_url, id);
     api_header(req, "Location", location);
+    if (json_bool(want->body, "return_reservation_id", false)) {
+        json_decref(groups);
+        api_reply(req, 202, json_pack("{s:s}", "reservation_id", reservation));
+        return;
+    }
     api_reply(req, 202,
               json_pack("{s:{s:s, s:o, s:s, s:o, s:s}}", "server", "id", id, "links",
-                        compute_links(req, "servers", id), "OS-DCF:diskConfig", "MANUAL",
-                        "security_groups", groups, "adminPass", given ? given : random));
+                        compute_links(req, "servers", id), "OS-DCF:diskConfig",
+                        json_str(want->row, "disk_config", "MANUAL"), "security_groups", groups,
+                        "adminPass", given ? given : random));
+}
+
+/* "r-" and eight characters, as Nova's. */
+static void new_reservation(char out[12])
+{
+    char random[ID_HEX_SIZE];
+
+    id_hex(random);
+    snprintf(out, 12, "r-%.8s", random);
 }
 
 void compute_server_create(struct api_req *req)
 {
     struct compute_request want;
-    char id[ID_UUID_SIZE], first[ID_UUID_SIZE] = "";
+    char id[ID_UUID_SIZE], first[ID_UUID_SIZE] = "", reservation[12];
     int rc = compute_request_read(req, &want);
     json_t *row;
 
@@ -163,6 +171,7 @@ void compute_server_create(struct api_req *req)
                                  (long long)want.count);
         }
     }
+    new_reservation(reservation);
     for (int64_t i = 0; i < want.count && rc == 0; i++) {
         id_uuid(id);
         if (i == 0)
@@ -170,12 +179,12 @@ void compute_server_create(struct api_req *req)
         rc = make_ports(req, &want, id);
         if (rc < 0)
             break;
-        row = server_row(req, &want, id, i);
+        row = server_row(req, &want, id, reservation, i);
         store_txn_create(req->txn, "server", id, row);
         json_decref(row);
     }
     if (rc == 0)
-        answer(req, &want, first);
+        answer(req, &want, first, reservation);
     compute_request_free(&want);
 }
 

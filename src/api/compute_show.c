@@ -1,7 +1,7 @@
 /* Servers that are there: list, show, change, delete. */
 #include "api/compute.h"
 
-#include "base/buf.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/pattern.h"
 #include <errno.h>
@@ -12,21 +12,30 @@
 
 /* ---- list ---- */
 
-struct filter {
-    struct buf sql;
-    json_t *params;
+/* What SQL cannot look at: patterns, and what follows from several rows. */
+struct wanted {
     struct pattern *name, *ip, *ip6; /* or NULL */
-    const char *status;              /* of the API, or NULL */
+    const char *status, *vm_state;   /* of the API, or NULL */
+    int64_t power_state;             /* or -1 */
+    char since[24];                  /* or "" */
+    bool nothing;                    /* only what is not remembered was asked for */
 };
 
-static void add_condition(struct filter *filter, const char *column, const char *value)
+static const struct compute_alias aliases[] = {{"image", "image_id", false},
+                                               {"flavor", "flavor_id", false},
+                                               {"host", "host_id", true},
+                                               {"uuid", "id", false},
+                                               {"display_name", "name", false},
+                                               {"reservation_id", "reservation_id", false},
+                                               {NULL, NULL, false}};
+
+static bool is_true(const char *text)
 {
-    buf_printf(&filter->sql, "%s%s = ?", filter->sql.len ? " AND " : "WHERE ", column);
-    json_array_append_new(filter->params, json_string(value));
+    return text && (strcasecmp(text, "true") == 0 || strcmp(text, "1") == 0);
 }
 
 /* Project: one's own, unless an administrator asks for all or for another one. */
-static int filter_project(struct api_req *req, struct filter *filter)
+static int filter_project(struct api_req *req, struct compute_filter *filter)
 {
     const char *text = api_query(req, "all_tenants"), *project = api_query(req, "project_id");
     bool all = text && strcmp(text, "0") != 0 && strcasecmp(text, "false") != 0;
@@ -42,25 +51,18 @@ static int filter_project(struct api_req *req, struct filter *filter)
     if (!all)
         project = req->auth.project_id;
     if (project)
-        add_condition(filter, "project_id", project);
+        compute_filter_add(filter, "project_id = ?", json_string(project));
     return 0;
 }
 
-static void filter_order(struct api_req *req, struct filter *filter)
+/* The zone that is shown is the cabinet of the server's host. */
+static void filter_zone(struct api_req *req, struct compute_filter *filter)
 {
-    static const struct {
-        const char *key, *column;
-    } keys[] = {{"created_at", "created_at"}, {"display_name", "name"},    {"name", "name"},
-                {"updated_at", "updated_at"}, {"host", "host_id"},         {"uuid", "id"},
-                {"user_id", "user_id"},       {"project_id", "project_id"}};
-    const char *key = api_query(req, "sort_key"), *dir = api_query(req, "sort_dir");
-    const char *column = "created_at", *down = dir && strcmp(dir, "asc") == 0 ? "" : " DESC";
+    const char *zone = api_query(req, "availability_zone");
 
-    for (size_t i = 0; key && i < sizeof(keys) / sizeof(keys[0]); i++) {
-        if (strcmp(keys[i].key, key) == 0)
-            column = keys[i].column;
-    }
-    buf_printf(&filter->sql, " ORDER BY IFNULL(%s, '')%s, id%s", column, down, down);
+    if (zone)
+        compute_filter_add(filter, "host_id IN (SELECT id FROM host WHERE cabinet = ?)",
+                           json_string(zone));
 }
 
 /* The query's `key` as a pattern; it stays NULL if there is none. */
@@ -77,39 +79,71 @@ static int filter_pattern(struct api_req *req, const char *key, struct pattern *
     return compute_bad(req, "Invalid filter field: %s. It is no regular expression: %s", key, why);
 }
 
-static int filter_read(struct api_req *req, struct filter *filter)
+/* A number as in the view, or Nova's name of it. */
+static int filter_power(struct api_req *req, int64_t *ret)
 {
     static const struct {
-        const char *key, *column;
-        bool admin;
-    } simple[] = {{"image", "image_id", false},
-                  {"flavor", "flavor_id", false},
-                  {"user_id", "user_id", true},
-                  {"host", "host_id", true},
-                  {"availability_zone", "availability_zone", false},
-                  {"uuid", "id", false}};
-    const char *value;
+        const char *name;
+        int64_t number;
+    } states[] = {{"NOSTATE", 0},  {"RUNNING", 1}, {"PAUSED", 3},
+                  {"SHUTDOWN", 4}, {"CRASHED", 6}, {"SUSPENDED", 7}};
+    const char *text = api_query(req, "power_state");
+    json_t *value = text ? json_string(text) : NULL;
 
-    if (filter_project(req, filter) < 0)
-        return -EPERM;
-    for (size_t i = 0; i < sizeof(simple) / sizeof(simple[0]); i++) {
-        value = api_query(req, simple[i].key);
-        if (value && (req->auth.admin || !simple[i].admin))
-            add_condition(filter, simple[i].column, value);
+    *ret = value ? compute_whole(value, 7) : -1;
+    json_decref(value);
+    for (size_t i = 0; text && i < sizeof(states) / sizeof(states[0]); i++) {
+        if (strcasecmp(text, states[i].name) == 0)
+            *ret = states[i].number;
     }
-    filter_order(req, filter);
-    filter->status = api_query(req, "status");
-    if (filter_pattern(req, "name", &filter->name) < 0 ||
-        filter_pattern(req, "ip", &filter->ip) < 0 || filter_pattern(req, "ip6", &filter->ip6) < 0)
-        return -EINVAL;
+    if (text && *ret < 0)
+        return compute_bad(req, "Invalid input for query parameters power_state. Value: %.40s",
+                           text);
     return 0;
 }
 
+static int filter_since(struct api_req *req, char *ret, size_t size)
+{
+    const char *text = api_query(req, "changes-since");
+    int64_t ms = text ? compute_instant(text) : 0;
+
+    if (ms < 0)
+        return compute_bad(req,
+                           "Invalid input for query parameters changes-since. Value: %.40s. "
+                           "It is no time like 2026-11-22T13:55:39Z",
+                           text);
+    if (text)
+        clock_iso(ms, ret, size);
+    return 0;
+}
+
+static int filter_read(struct api_req *req, struct compute_filter *filter, struct wanted *wanted)
+{
+    static const char *const others[] = {"name", "project_id", NULL};
+
+    if (filter_project(req, filter) < 0)
+        return -EPERM;
+    filter_zone(req, filter);
+    if (compute_filter_fields(req, filter, &resource_server, aliases, others) < 0)
+        return -EINVAL;
+    compute_filter_order(req, filter, &resource_server, aliases);
+    wanted->status = api_query(req, "status");
+    wanted->vm_state = api_query(req, "vm_state");
+    wanted->nothing = is_true(api_query(req, "deleted"));
+    if (filter_pattern(req, "name", &wanted->name) < 0 ||
+        filter_pattern(req, "ip", &wanted->ip) < 0 ||
+        filter_pattern(req, "ip6", &wanted->ip6) < 0 ||
+        filter_power(req, &wanted->power_state) < 0 ||
+        filter_since(req, wanted->since, sizeof(wanted->since)) < 0)
+        return -EINVAL;
+    return filter->sql.failed ? compute_bad(req, "The query is too long") : 0;
+}
+
 /* Has the server a fixed address that matches? */
-static bool has_address(struct api_req *req, const struct filter *filter, const json_t *server)
+static bool has_address(struct api_req *req, const struct wanted *wanted, const json_t *server)
 {
     json_t *ports = compute_server_ports(req, json_str(server, "id", "")), *port, *fixed;
-    bool v4 = !filter->ip, v6 = !filter->ip6;
+    bool v4 = !wanted->ip, v6 = !wanted->ip6;
     size_t i, k;
 
     json_array_foreach(ports, i, port)
@@ -119,55 +153,59 @@ static bool has_address(struct api_req *req, const struct filter *filter, const 
             const char *ip = json_str(fixed, "ip_address", "");
 
             if (strchr(ip, ':'))
-                v6 = v6 || pattern_find(filter->ip6, ip);
+                v6 = v6 || pattern_find(wanted->ip6, ip);
             else
-                v4 = v4 || pattern_find(filter->ip, ip);
+                v4 = v4 || pattern_find(wanted->ip, ip);
         }
     }
     json_decref(ports);
     return v4 && v6;
 }
 
-static bool passes(struct api_req *req, const struct filter *filter, const json_t *server)
+static bool passes(struct api_req *req, const struct wanted *wanted, const json_t *server)
 {
     struct server_status status;
     json_t *state;
-    bool same;
+    bool fits;
 
-    if (filter->name && !pattern_find(filter->name, json_str(server, "name", "")))
+    if (wanted->nothing ||
+        (wanted->name && !pattern_find(wanted->name, json_str(server, "name", ""))))
         return false;
-    if ((filter->ip || filter->ip6) && !has_address(req, filter, server))
+    if ((wanted->ip || wanted->ip6) && !has_address(req, wanted, server))
         return false;
-    if (!filter->status)
+    if (!wanted->status && !wanted->vm_state && wanted->power_state < 0 && !wanted->since[0])
         return true;
     compute_status(req, server, &status, &state);
-    same = strcasecmp(status.status, filter->status) == 0;
+    fits = (!wanted->status || strcasecmp(status.status, wanted->status) == 0) &&
+           (!wanted->vm_state || strcasecmp(status.vm_state, wanted->vm_state) == 0) &&
+           (wanted->power_state < 0 || status.power_state == wanted->power_state) &&
+           strcmp(compute_updated(server, state), wanted->since) >= 0;
     json_decref(state);
-    return same;
+    return fits;
 }
 
 static json_t *select_servers(struct api_req *req)
 {
-    struct filter filter = {.params = json_array()};
+    struct wanted wanted = {.power_state = -1};
+    struct compute_filter filter;
     json_t *rows = NULL, *kept = NULL, *row;
     size_t i;
 
-    buf_init(&filter.sql, 4096);
-    if (filter_read(req, &filter) == 0 && !filter.sql.failed) {
+    compute_filter_init(&filter);
+    if (filter_read(req, &filter, &wanted) == 0) {
         rows = mirror_select_shared_json(req->db, "server", buf_text(&filter.sql), filter.params);
         kept = json_array();
         json_array_foreach(rows, i, row)
         {
-            if (passes(req, &filter, row))
+            if (passes(req, &wanted, row))
                 json_array_append(kept, row);
         }
     }
-    pattern_free(filter.name);
-    pattern_free(filter.ip);
-    pattern_free(filter.ip6);
+    pattern_free(wanted.name);
+    pattern_free(wanted.ip);
+    pattern_free(wanted.ip6);
     json_decref(rows);
-    json_decref(filter.params);
-    buf_free(&filter.sql);
+    compute_filter_free(&filter);
     return kept;
 }
 
@@ -194,41 +232,31 @@ void compute_server_show(struct api_req *req)
 
 /* ---- change ---- */
 
-static int take_text(struct api_req *req, const json_t *body, const char *key, json_t *server)
-{
-    const json_t *value = json_object_get(body, key);
-    const char *text = json_string_value(value);
-    bool name = strcmp(key, "name") == 0;
-
-    if (!value)
-        return 0;
-    if (name ? !text || !text[strspn(text, " ")] || strlen(text) > 255
-             : !(json_is_null(value) || (text && strlen(text) <= 255)))
-        return compute_bad(req,
-                           "Invalid input for field/attribute %s. It must be a text of at most "
-                           "255 characters",
-                           key);
-    json_object_set(server, key, (json_t *)value);
-    return 0;
-}
-
 void compute_server_update(struct api_req *req)
 {
-    json_t *body = api_body_object(req, "server"), *server;
+    json_t *body = api_body_object(req, "server"), *given, *server;
+    struct err err = {0};
 
-    if (!body)
+    given = body ? compute_plain_members(req, &resource_server, body, FIELD_UPDATE, NULL) : NULL;
+    if (!given)
         return;
-    server = compute_server_to_change(req);
-    if (!server)
-        return;
-    if (take_text(req, body, "name", server) == 0 &&
-        (req->microversion < MV(19) || take_text(req, body, "description", server) == 0)) {
-        json_put_str(server, "updated_at", req->now);
-        api_reply(req, 200,
-                  json_pack("{s:o}", "server", compute_server_view(req, server, COMPUTE_CHANGED)));
-        mirror_txn_update(req->txn, "server", server);
+    server = json_object_size(given) ? compute_server_to_change(req) : NULL;
+    if (json_object_size(given) == 0) {
+        compute_bad(req, "Invalid input for field/attribute server. {} does not have enough "
+                         "properties");
+    } else if (server && compute_check_plain(req, given) == 0) {
+        if (resource_update(&resource_server, server, given, req->auth.admin, &err) < 0) {
+            api_fail_err(req, &err);
+        } else {
+            json_put_str(server, "updated_at", req->now);
+            api_reply(
+                req, 200,
+                json_pack("{s:o}", "server", compute_server_view(req, server, COMPUTE_CHANGED)));
+            mirror_txn_update(req->txn, "server", server);
+        }
     }
     json_decref(server);
+    json_decref(given);
 }
 
 /* A server that no host has yet is gone at once; else its host removes the guest first. */
@@ -241,6 +269,7 @@ void compute_server_delete(struct api_req *req)
     if (!server)
         return;
     id = json_str(server, "id", "");
+    compute_log(req, server, "delete");
     if (json_str(server, "host_id", NULL)) {
         json_put_str(server, "power", "deleted");
         json_put_str(server, "updated_at", req->now);

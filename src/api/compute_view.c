@@ -191,6 +191,34 @@ static void put_host(struct api_req *req, const json_t *server, json_t *view)
     json_decref(row);
 }
 
+const char *compute_updated(const json_t *server, const json_t *state)
+{
+    const char *wanted = json_str(server, "updated_at", ""), *told;
+
+    told = json_str(state, "updated_at", "");
+    return strcmp(told, wanted) > 0 ? told : wanted;
+}
+
+/* Of a host's "what: why (remedy)" what failed, in general words: the rest is the operator's
+ * business, and stands in the log, in `vling events` and here for administrators. */
+static void put_fault(const struct api_req *req, const json_t *fault, bool of_host, json_t *view)
+{
+    const char *message = json_str(fault, "message", ""), *why = strstr(message, ": ");
+    const char *remedy = strstr(message, " (");
+    size_t size = strlen(message);
+
+    if (of_host && why)
+        size = (size_t)(why - message);
+    if (of_host && remedy && (size_t)(remedy - message) < size)
+        size = (size_t)(remedy - message);
+    json_object_set_new(view, "fault",
+                        json_pack("{s:I, s:s%, s:s}", "code",
+                                  (json_int_t)json_int(fault, "code", 500), "message", message,
+                                  size, "created", json_str(fault, "created", "")));
+    if (req->auth.admin)
+        json_put_str(json_object_get(view, "fault"), "details", message);
+}
+
 static void put_status(struct api_req *req, const json_t *server, json_t *view)
 {
     struct server_status status;
@@ -199,67 +227,64 @@ static void put_status(struct api_req *req, const json_t *server, json_t *view)
 
     compute_status(req, server, &status, &state);
     launched = json_str(state, "launched_at", NULL);
+    json_put_str(view, "updated", compute_updated(server, state));
     json_put_str(view, "status", status.status);
     json_put_str(view, "OS-EXT-STS:vm_state", status.vm_state);
     json_put_str(view, "OS-EXT-STS:task_state", status.task_state);
     json_put_int(view, "OS-EXT-STS:power_state", status.power_state);
     json_object_set_new(view, "OS-SRV-USG:launched_at", compute_time(launched));
     json_object_set_new(view, "OS-SRV-USG:terminated_at", json_null());
-    if (status.fault) {
-        json_t *fault =
-            json_pack("{s:I, s:s, s:s}", "code", (json_int_t)json_int(status.fault, "code", 500),
-                      "message", json_str(status.fault, "message", ""), "created",
-                      json_str(status.fault, "created", ""));
-
-        json_object_set_new(view, "fault", fault);
-    } else if (strcmp(status.status, "SHUTOFF") != 0 && strcmp(status.status, "PAUSED") != 0) {
+    if (status.fault)
+        put_fault(req, status.fault, status.fault == json_object_get(state, "fault"), view);
+    else if (strcmp(status.status, "SHUTOFF") != 0 && strcmp(status.status, "PAUSED") != 0)
         json_put_int(view, "progress", 0);
-    }
     json_decref(state);
 }
 
-static void put_versioned(struct api_req *req, const json_t *server, json_t *view)
+/* What is no plain field of the administrators' attributes, from 2.3 on. */
+static void put_attributes(const struct api_req *req, const json_t *server, json_t *view)
 {
-    if (req->microversion >= MV(3) && req->auth.admin) {
-        json_put_str(view, "OS-EXT-SRV-ATTR:reservation_id", json_str(server, "id", ""));
-        json_put_int(view, "OS-EXT-SRV-ATTR:launch_index", json_int(server, "launch_index", 0));
-        json_put_str(view, "OS-EXT-SRV-ATTR:hostname", json_str(server, "name", ""));
-        json_put_str(view, "OS-EXT-SRV-ATTR:kernel_id", "");
-        json_put_str(view, "OS-EXT-SRV-ATTR:ramdisk_id", "");
-        json_put_str(view, "OS-EXT-SRV-ATTR:root_device_name", "/dev/vda");
-        json_put_str(view, "OS-EXT-SRV-ATTR:user_data", json_str(server, "user_data", NULL));
-    }
-    if (req->microversion >= MV(9))
-        json_put_bool(view, "locked", json_bool(server, "locked", false));
-    if (req->microversion >= MV(19))
-        json_put_str(view, "description", json_str(server, "description", NULL));
+    if (req->microversion < MV(3) || !req->auth.admin)
+        return;
+    json_put_str(view, "OS-EXT-SRV-ATTR:hostname", json_str(server, "name", ""));
+    json_put_str(view, "OS-EXT-SRV-ATTR:kernel_id", "");
+    json_put_str(view, "OS-EXT-SRV-ATTR:ramdisk_id", "");
+    json_put_str(view, "OS-EXT-SRV-ATTR:root_device_name", "/dev/vda");
+    json_put_str(view, "OS-EXT-SRV-ATTR:user_data", json_str(server, "user_data", NULL));
+}
+
+/* The answer to a change has less. */
+static void shorten(json_t *view)
+{
+    static const char *const left_out[] = {"OS-EXT-STS:vm_state",
+                                           "OS-EXT-STS:task_state",
+                                           "OS-EXT-STS:power_state",
+                                           "OS-SRV-USG:launched_at",
+                                           "OS-SRV-USG:terminated_at",
+                                           "config_drive",
+                                           "key_name"};
+
+    for (size_t i = 0; i < sizeof(left_out) / sizeof(left_out[0]); i++)
+        json_object_del(view, left_out[i]);
 }
 
 json_t *compute_server_view(struct api_req *req, const json_t *server, int kind)
 {
     const char *id = json_str(server, "id", "");
-    json_t *view = json_pack("{s:s, s:s, s:o}", "id", id, "name", json_str(server, "name", ""),
-                             "links", compute_links(req, "servers", id));
-    json_t *ports, *groups;
+    json_t *view, *ports, *groups;
 
     if (kind == COMPUTE_BRIEF)
-        return view;
+        return json_pack("{s:s, s:s, s:o}", "id", id, "name", json_str(server, "name", ""), "links",
+                         compute_links(req, "servers", id));
+    view = compute_plain_view(req, &resource_server, server);
     ports = compute_server_ports(req, id);
+    json_object_set_new(view, "links", compute_links(req, "servers", id));
     put_status(req, server, view);
-    json_put_str(view, "tenant_id", json_str(server, "project_id", ""));
-    json_put_str(view, "user_id", json_str(server, "user_id", ""));
-    json_object_set(view, "metadata", json_object_get(server, "metadata"));
     json_object_set_new(view, "hostId", host_hash(server));
     put_origin(req, server, view);
-    json_put_str(view, "created", json_str(server, "created_at", ""));
-    json_put_str(view, "updated", json_str(server, "updated_at", ""));
     json_object_set_new(view, "addresses", compute_addresses(req, ports, false));
-    json_put_str(view, "accessIPv4", "");
-    json_put_str(view, "accessIPv6", "");
-    json_put_str(view, "OS-DCF:diskConfig", "MANUAL");
+    json_put_str(view, "config_drive", json_bool(server, "config_drive", false) ? "True" : "");
     if (kind == COMPUTE_FULL) {
-        json_put_str(view, "config_drive", json_bool(server, "config_drive", false) ? "True" : "");
-        json_put_str(view, "key_name", json_str(server, "key_name", NULL));
         put_host(req, server, view);
         groups = group_names(req, ports);
         if (json_array_size(groups) > 0)
@@ -267,14 +292,9 @@ json_t *compute_server_view(struct api_req *req, const json_t *server, int kind)
         json_decref(groups);
         json_object_set_new(view, "os-extended-volumes:volumes_attached", json_array());
     } else {
-        static const char *const brief[] = {"OS-EXT-STS:vm_state", "OS-EXT-STS:task_state",
-                                            "OS-EXT-STS:power_state", "OS-SRV-USG:launched_at",
-                                            "OS-SRV-USG:terminated_at"};
-
-        for (size_t i = 0; i < sizeof(brief) / sizeof(brief[0]); i++)
-            json_object_del(view, brief[i]);
+        shorten(view);
     }
-    put_versioned(req, server, view);
+    put_attributes(req, server, view);
     json_decref(ports);
     return view;
 }

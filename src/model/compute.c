@@ -8,25 +8,56 @@
 #define CU (FIELD_CREATE | FIELD_UPDATE)
 
 static const char *const powers[] = {"running", "stopped", "paused", "deleted", NULL};
+static const char *const disk_configs[] = {"AUTO", "MANUAL", NULL};
+static const char *const lockers[] = {"owner", "admin", NULL};
 
+/* Most are shown as they stand; api/compute_view.c shows those with FIELD_FORMED and adds what
+ * follows from other rows. */
 static const struct field server_fields[] = {
     {.name = "id", .type = FIELD_STR},
-    {.name = "name", .type = FIELD_STR, .flags = FIELD_REQUIRED | CU | FIELD_INDEX, .min = 1},
-    {.name = "project_id", .type = FIELD_ID, .flags = FIELD_INDEX},
+    {.name = "name",
+     .type = FIELD_STR,
+     .flags = FIELD_REQUIRED | CU | FIELD_INDEX,
+     .min = 1,
+     .doc = "not only blanks; as a filter a regular expression"},
+    {.name = "project_id", .json = "tenant_id", .type = FIELD_ID, .flags = FIELD_INDEX},
     {.name = "user_id", .type = FIELD_ID, .flags = FIELD_INDEX},
-    {.name = "description", .type = FIELD_STR, .flags = CU | FIELD_NULL},
+    {.name = "description", .type = FIELD_STR, .flags = CU | FIELD_NULL, .since = 19},
+    {.name = "access_ipv4",
+     .json = "accessIPv4",
+     .type = FIELD_STR,
+     .flags = CU,
+     .fallback = "\"\"",
+     .doc = "an IPv4 address, or empty; kept as given"},
+    {.name = "access_ipv6",
+     .json = "accessIPv6",
+     .type = FIELD_STR,
+     .flags = CU,
+     .fallback = "\"\"",
+     .doc = "an IPv6 address, or empty; kept as given"},
+    {.name = "disk_config",
+     .json = "OS-DCF:diskConfig",
+     .type = FIELD_STR,
+     .flags = CU,
+     .choices = disk_configs,
+     .fallback = "\"MANUAL\"",
+     .doc = "kept as given: nothing inside of a disk is changed"},
     {.name = "image_id",
      .type = FIELD_ID,
-     .flags = FIELD_INDEX,
+     .flags = FIELD_INDEX | FIELD_FORMED,
      .doc = "\"\" when booted from a volume"},
     {.name = "flavor",
      .type = FIELD_OBJECT,
+     .flags = FIELD_FORMED,
      .doc = "copy: id name vcpus ram disk ephemeral swap extra_specs"},
     {.name = "flavor_id",
      .type = FIELD_ID,
-     .flags = FIELD_INDEX,
+     .flags = FIELD_INDEX | FIELD_FORMED,
      .doc = "of the flavor it was made from"},
-    {.name = "key_name", .type = FIELD_STR, .flags = FIELD_NULL, .doc = "of the key pair"},
+    {.name = "key_name",
+     .type = FIELD_STR,
+     .flags = FIELD_CREATE | FIELD_NULL | FIELD_INDEX,
+     .doc = "of the user's key pair"},
     {.name = "public_key",
      .type = FIELD_STR,
      .flags = FIELD_NULL | FIELD_INTERNAL,
@@ -34,20 +65,27 @@ static const struct field server_fields[] = {
      .doc = "as it was at create"},
     {.name = "user_data",
      .type = FIELD_STR,
-     .flags = FIELD_NULL | FIELD_INTERNAL,
+     .flags = FIELD_CREATE | FIELD_NULL | FIELD_FORMED,
      .max = 65535,
      .doc = "base64"},
     {.name = "metadata",
      .type = FIELD_OBJECT,
-     .flags = CU,
+     .flags = FIELD_CREATE,
      .max = SERVER_METADATA_MAX,
      .fallback = "{}",
      .doc = "of texts"},
-    {.name = "security_groups", .type = FIELD_LIST, .doc = "names or ids given at create"},
-    {.name = "config_drive", .type = FIELD_BOOL, .doc = "has one"},
+    {.name = "security_groups",
+     .type = FIELD_LIST,
+     .flags = FIELD_FORMED,
+     .doc = "ids of those given at create"},
+    {.name = "config_drive",
+     .type = FIELD_BOOL,
+     .flags = FIELD_CREATE | FIELD_INDEX,
+     .fallback = "false",
+     .doc = "has one; shown as \"True\" or \"\""},
     {.name = "availability_zone",
      .type = FIELD_STR,
-     .flags = FIELD_NULL | FIELD_INDEX,
+     .flags = FIELD_CREATE | FIELD_NULL | FIELD_INDEX | FIELD_FORMED,
      .doc = "asked for; a zone is a cabinet"},
     {.name = "server_group_id",
      .type = FIELD_ID,
@@ -55,7 +93,7 @@ static const struct field server_fields[] = {
      .doc = "whose policy places it; null: none"},
     {.name = "host_id",
      .type = FIELD_ID,
-     .flags = FIELD_NULL | FIELD_INDEX,
+     .flags = FIELD_NULL | FIELD_INDEX | FIELD_FORMED,
      .doc = "planner's choice; null: not placed yet"},
     {.name = "generation",
      .type = FIELD_INT,
@@ -82,14 +120,42 @@ static const struct field server_fields[] = {
      .type = FIELD_BOOL,
      .flags = FIELD_INTERNAL,
      .doc = "the last reboot asked for"},
-    {.name = "locked", .type = FIELD_BOOL, .doc = "true: only administrators change the server"},
-    {.name = "launch_index", .type = FIELD_INT, .doc = "among those of one request"},
+    {.name = "locked",
+     .type = FIELD_BOOL,
+     .fallback = "false",
+     .since = 9,
+     .doc = "true: only administrators change the server"},
+    {.name = "locked_by",
+     .type = FIELD_STR,
+     .flags = FIELD_NULL | FIELD_INTERNAL,
+     .choices = lockers,
+     .doc = "an administrator's lock is not undone by the owner"},
+    {.name = "launch_index",
+     .json = "OS-EXT-SRV-ATTR:launch_index",
+     .type = FIELD_INT,
+     .flags = FIELD_ADMIN,
+     .since = 3,
+     .doc = "among those of one request"},
+    {.name = "reservation_id",
+     .json = "OS-EXT-SRV-ATTR:reservation_id",
+     .type = FIELD_STR,
+     .flags = FIELD_ADMIN | FIELD_NULL | FIELD_INDEX,
+     .since = 3,
+     .doc = "of the request that made it; also its owner may filter by it"},
+    {.name = "request_id",
+     .type = FIELD_STR,
+     .flags = FIELD_NULL | FIELD_INTERNAL,
+     .doc = "of the request that made it"},
     {.name = "fault",
      .type = FIELD_OBJECT,
-     .flags = FIELD_NULL,
+     .flags = FIELD_NULL | FIELD_FORMED,
      .doc = "planner's: code, message, created (e.g. no host fits)"},
-    {.name = "created_at", .type = FIELD_TIME, .flags = FIELD_INDEX},
-    {.name = "updated_at", .type = FIELD_TIME, .flags = FIELD_INDEX},
+    {.name = "created_at", .json = "created", .type = FIELD_TIME, .flags = FIELD_INDEX},
+    {.name = "updated_at",
+     .json = "updated",
+     .type = FIELD_TIME,
+     .flags = FIELD_INDEX,
+     .doc = "or later, when its host told something new"},
 };
 
 const struct resource resource_server = {
@@ -110,13 +176,37 @@ const struct resource resource_server = {
         },
     .limits = &resource_compute_quota,
     .form =
-        "Create takes Nova's imageRef, flavorRef, networks, key_name, security_groups, user_data, "
-        "config_drive, availability_zone, metadata, description, min_count, max_count and the "
-        "scheduler hint group. The form shown is Nova's: status, task, power state, addresses, "
-        "fault, image, flavor, host and links, made from this row, its server_state and its ports. "
-        "Filters: name, status, image, flavor, ip, ip6, uuid, availability_zone; of administrators "
-        "also host, user_id and all_tenants with tenant_id.",
+        "Create also takes Nova's imageRef, flavorRef, networks, security_groups, adminPass, "
+        "min_count, max_count, return_reservation_id and the scheduler hint group. Shown are also "
+        "status, task and power state, addresses, fault, image, flavor, host, zone and links, made "
+        "from this row, its server_state and its ports. More filters: image, flavor, uuid, "
+        "reservation_id, status, vm_state, power_state (number or name), availability_zone, ip, "
+        "ip6, changes-since; of administrators also host and all_tenants with tenant_id. Servers "
+        "that were deleted are not remembered: deleted and the status DELETED find none.",
     .doc = "A virtual server (VPS), as wanted.",
+};
+
+/* id = the server's. Written at what is done to a server after its creation (which the server's own
+ * row tells); the row outlives the server for a while. */
+static const struct field server_log_fields[] = {
+    {.name = "id", .type = FIELD_STR, .doc = "the server's"},
+    {.name = "project_id", .type = FIELD_ID, .flags = FIELD_INDEX},
+    {.name = "actions",
+     .type = FIELD_LIST,
+     .max = SERVER_ACTIONS_MAX,
+     .doc = "the newest, oldest first: action, request_id, user_id, project_id, start_time"},
+    {.name = "deleted_at",
+     .type = FIELD_TIME,
+     .flags = FIELD_NULL | FIELD_INDEX,
+     .doc = "of the server: null while nobody deleted it"},
+};
+
+const struct resource resource_server_log = {
+    .table = "server_log",
+    .singular = "server_log",
+    .plural = "server_logs",
+    RESOURCE_FIELDS(server_log_fields),
+    .doc = "What was asked to be done to a server, by whom and when.",
 };
 
 static const char *const observed[] = {"building", "running", "stopped", "paused", "error", NULL};
@@ -187,17 +277,23 @@ static const struct field flavor_fields[] = {
      .type = FIELD_BOOL,
      .flags = FIELD_CREATE,
      .fallback = "true",
-     .doc = "false: only administrators see it"},
+     .doc = "false: administrators see it, and the projects that have access"},
     {.name = "disabled",
      .json = "OS-FLV-DISABLED:disabled",
      .type = FIELD_BOOL,
      .fallback = "false"},
-    {.name = "description", .type = FIELD_STR, .flags = CU | FIELD_NULL, .max = 65535},
     {.name = "extra_specs",
      .type = FIELD_OBJECT,
      .flags = FIELD_INTERNAL,
      .fallback = "{}",
      .doc = "kept as given"},
+    {.name = "projects",
+     .type = FIELD_LIST,
+     .of = FIELD_ID,
+     .flags = FIELD_INTERNAL,
+     .max = FLAVOR_PROJECTS_MAX,
+     .fallback = "[]",
+     .doc = "that have access to a private one"},
 };
 
 const struct resource resource_flavor = {
@@ -206,7 +302,7 @@ const struct resource resource_flavor = {
     .singular = "flavor",
     .plural = "flavors",
     RESOURCE_FIELDS(flavor_fields),
-    .form = "Links are added. Filters: is_public (administrators), minRam, minDisk.",
+    .form = "Links are added. More filters: is_public (administrators), minRam, minDisk.",
     .doc = "A size of server.",
 };
 
@@ -218,7 +314,12 @@ static const struct field keypair_fields[] = {
      .flags = FIELD_REQUIRED | FIELD_CREATE | FIELD_INDEX,
      .min = 1},
     {.name = "user_id", .type = FIELD_ID, .flags = FIELD_INDEX},
-    {.name = "type", .type = FIELD_STR, .flags = FIELD_CREATE, .fallback = "\"ssh\"", .doc = "ssh"},
+    {.name = "type",
+     .type = FIELD_STR,
+     .flags = FIELD_CREATE,
+     .fallback = "\"ssh\"",
+     .since = 2,
+     .doc = "ssh"},
     {.name = "public_key",
      .type = FIELD_STR,
      .flags = FIELD_CREATE,
@@ -258,11 +359,12 @@ static const struct field server_group_fields[] = {
      .min = 1},
     {.name = "policy",
      .type = FIELD_STR,
-     .flags = FIELD_REQUIRED | FIELD_CREATE,
-     .choices = policies},
-    {.name = "project_id", .type = FIELD_ID, .flags = FIELD_INDEX},
-    {.name = "user_id", .type = FIELD_ID, .flags = FIELD_INDEX},
-    {.name = "created_at", .type = FIELD_TIME, .flags = FIELD_INDEX},
+     .flags = FIELD_REQUIRED | FIELD_CREATE | FIELD_FORMED,
+     .choices = policies,
+     .doc = "the one element of the list policies"},
+    {.name = "project_id", .type = FIELD_ID, .flags = FIELD_INDEX, .since = 13},
+    {.name = "user_id", .type = FIELD_ID, .flags = FIELD_INDEX, .since = 13},
+    {.name = "created_at", .type = FIELD_TIME, .flags = FIELD_INDEX | FIELD_INTERNAL},
 };
 
 const struct resource resource_server_group = {

@@ -384,7 +384,8 @@ json_t *resource_view(const struct resource *resource, const json_t *row, bool a
         const struct field *field = &resource->fields[i];
         json_t *value = json_object_get(row, field->name);
 
-        if (field->flags & FIELD_INTERNAL || (field->flags & FIELD_ADMIN && !admin))
+        if (field->flags & (FIELD_INTERNAL | FIELD_FORMED) ||
+            (field->flags & FIELD_ADMIN && !admin))
             continue;
         /* Copies of containers, so that a handler may complete the view without touching the
          * row, which may be on its way into a transaction or be shared. */

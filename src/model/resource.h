@@ -44,6 +44,7 @@ enum field_flag {
     FIELD_LISTED = 1 << 8,     /* column where the operator's command lists the rows */
     FIELD_ADMIN_SETS = 1 << 9, /* shown to all, set by administrators only */
     FIELD_FILTER = 1 << 10,    /* a filter by the service's own handler, not by a column */
+    FIELD_FORMED = 1 << 11,    /* shown in a form of its own, which the service makes */
 };
 
 struct field {
@@ -55,6 +56,7 @@ struct field {
     int64_t min, max;
     const char *fallback; /* JSON text put when the client gave none; NULL: null if FIELD_NULL */
     const char *const *choices; /* NULL-terminated, or NULL */
+    int since;                  /* compute: there from the microversion 2.<since> on; 0: always */
     const char *doc;
 };
 
@@ -103,7 +105,8 @@ int resource_create(const struct resource *resource, const json_t *body, bool ad
 int resource_update(const struct resource *resource, json_t *row, const json_t *body, bool admin,
                     struct err *err);
 
-/* The API's form: a new object with API names, without internal fields (and without FIELD_ADMIN
+/* The API's form: a new object with API names, without internal fields, those with
+ * FIELD_FORMED (and without FIELD_ADMIN
  * ones unless `admin`). Missing fields are null. */
 json_t *resource_view(const struct resource *resource, const json_t *row, bool admin);
 

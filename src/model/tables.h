@@ -5,7 +5,9 @@
 
 #include "model/resource.h"
 
-#define SERVER_METADATA_MAX 128 /* items */
+#define SERVER_METADATA_MAX 128  /* items */
+#define SERVER_ACTIONS_MAX 32    /* that are remembered of one server */
+#define FLAVOR_PROJECTS_MAX 1024 /* with access to a private flavor */
 
 /* clang-format off */
 #define TABLES(X)                                                                                  \
@@ -17,7 +19,7 @@
     /* image.c */                                                                                  \
     X(image) X(image_member)                                                                                       \
     /* compute.c */                                                                                \
-    X(server) X(server_state) X(flavor) X(keypair) X(server_group) X(compute_quota)                \
+    X(server) X(server_state) X(server_log) X(flavor) X(keypair) X(server_group) X(compute_quota)  \
     /* network.c */                                                                                \
     X(network) X(subnet) X(port) X(router) X(floatingip) X(security_group)                         \
     X(security_group_rule) X(ip) X(vni) X(guard) X(network_quota)

@@ -7,6 +7,7 @@
  *   GET  /v1/events?after=REVISION&limit=N   the next in the order of their commits; without
  *                              `after` the last
  *   GET  /v1/console/<server>?max=BYTES
+ *   GET  /v1/uptime            of the machine
  *   GET, POST /v1/controllers, GET /v1/authority: see controllers.h
  *   POST /v1/host/<name>, /v1/cabinet/<name>  {"disabled": bool, "draining": bool (false if
  *                              missing)}: one host, or all of a cabinet in one transaction
@@ -28,6 +29,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+#include <utmpx.h>
 
 #define BODY_MAX (64 * 1024)
 #define CONSOLE_MAX (1024 * 1024)
@@ -375,6 +379,8 @@ static void put_host_change(struct node *node, struct store_txn *txn, json_t *ho
     else if (disabled != was_disabled)
         event_add(txn, &node->config, "info", disabled ? "host.disabled" : "host.enabled", name,
                   "%s", disabled ? "no new servers are placed here" : "new servers may come again");
+    if (!disabled)
+        json_put_str(host, "disabled_reason", NULL);
     json_put_bool(host, "disabled", disabled);
     json_put_bool(host, "draining", draining);
     mirror_txn_update(txn, "host", host);
@@ -447,6 +453,35 @@ static void answer_console(struct node *node, struct http_request *request, cons
     free(text);
 }
 
+/* ---- uptime ---- */
+
+/* In the words of the command uptime, which clients of the compute service take apart. */
+static void answer_uptime(struct http_request *request)
+{
+    const double scale = 1 << SI_LOAD_SHIFT;
+    time_t now = time(NULL);
+    struct sysinfo info;
+    struct utmpx *entry;
+    struct tm tm;
+    int users = 0;
+
+    sysinfo(&info);
+    localtime_r(&now, &tm);
+    setutxent();
+    while ((entry = getutxent()))
+        users += entry->ut_type == USER_PROCESS;
+    endutxent();
+    admin_reply(
+        request, 200,
+        json_pack("{s:o}", "uptime",
+                  json_sprintf(" %02d:%02d:%02d up %ld days, %2ld:%02ld,  %d user%s,  load "
+                               "average: %.2f, %.2f, %.2f",
+                               tm.tm_hour, tm.tm_min, tm.tm_sec, info.uptime / 86400,
+                               info.uptime / 3600 % 24, info.uptime / 60 % 60, users,
+                               users == 1 ? "" : "s", (double)info.loads[0] / scale,
+                               (double)info.loads[1] / scale, (double)info.loads[2] / scale)));
+}
+
 static void handle(void *arg, struct http_request *request)
 {
     struct node *node = arg;
@@ -467,6 +502,8 @@ static void handle(void *arg, struct http_request *request)
         read_then(node, request, answer_events);
     else if (get && strncmp(path, "/v1/console/", 12) == 0)
         answer_console(node, request, path + 12);
+    else if (get && strcmp(path, "/v1/uptime") == 0)
+        answer_uptime(request);
     else if (strcmp(method, "POST") == 0 && strncmp(path, "/v1/host/", 9) == 0)
         change_hosts(node, request, false, path + 9);
     else if (strcmp(method, "POST") == 0 && strncmp(path, "/v1/cabinet/", 12) == 0)

@@ -166,6 +166,12 @@ def flavors_and_keys(cloud):
     check("extra spec", compute.get_flavor_extra_specs_property(flavor, "hw:shape") == "flat")
     check("extra specs", compute.fetch_flavor_extra_specs(flavor).extra_specs == {"hw:shape": "flat"})
     compute.delete_flavor_extra_specs_property(flavor, "hw:shape")
+    private = compute.create_flavor(name="tour-private", ram=64, vcpus=1, disk=1, is_public=False)
+    compute.flavor_add_tenant_access(private, cloud.current_project_id)
+    check("access to a private flavor", [found["tenant_id"] for found
+                                         in compute.get_flavor_access(private)]
+          == [cloud.current_project_id])
+    compute.delete_flavor(private)
     compute.delete_flavor(flavor)
     gone("flavor deleted", compute.get_flavor, flavor.id)
     key = compute.create_keypair(name="tour-key")

@@ -140,6 +140,13 @@ flavors_and_keys() {
     openstack flavor create --vcpus 2 --ram 96 --disk 1 lab-flavor >/dev/null
     check "flavor show" [ "$(column ram flavor show lab-flavor)" = 96 ]
     check "flavor list" listed lab-flavor flavor list
+    openstack flavor create --private --project lab-project --vcpus 1 --ram 64 lab-private >/dev/null
+    check "a private flavor names who has access" [ "$(column access_project_ids flavor show \
+        lab-private)" = "['$(column id project show lab-project)']" ]
+    openstack flavor unset --project lab-project lab-private
+    check "access taken back" [ "$(column access_project_ids flavor show lab-private)" = "[]" ]
+    openstack flavor set --project lab-project lab-private
+    openstack flavor delete lab-private
     openstack keypair create lab-made >"$work/made"
     chmod 600 "$work/made"
     check "a made key is one" ssh-keygen -y -f "$work/made"
@@ -215,6 +222,15 @@ servers() {
     check "renamed" [ "$(column name server show lab-renamed)" = lab-renamed ]
     openstack server remove floating ip lab-renamed "$address"
     check "no answer without its floating IP" cloud_wait 10 cloud_silent "$address"
+    check "what was done to it" [ "$(column Action server event list lab-renamed | tr '\n' ' ')" = \
+        "reboot reboot start stop unpause pause create " ]
+    asked=$(column "Request ID" server event list lab-renamed | tail -1)
+    check "and who did the first of it" [ "$(column user_id server event show lab-renamed "$asked")" = \
+        "$(column id user show admin)" ]
+    check "found by its options" listed lab-renamed server list --key-name key1 --config-drive \
+        --vm-state active --power-state running --changes-since 2026-01-01T00:00:00Z
+    check_not "not by those of others" listed lab-renamed server list --power-state paused
+    check_not "nor among the deleted ones" listed lab-renamed server list --deleted
     id=$(column id server show lab-renamed)
     openstack server delete --wait lab-renamed
     check_not "server deleted" listed "$id" server list
@@ -289,6 +305,19 @@ operators() {
         wc -l)" = 9 ]
     check "limits" [ -n "$(openstack limits show --absolute -f value)" ]
     check "usage" [ -n "$(openstack usage show -f value)" ]
+    check "usage of all" [ -n "$(openstack usage list -f value)" ]
+    host=$(column "Hypervisor Hostname" hypervisor list | tail -1)
+    check "a hypervisor by a part of its name" [ "$(column "Hypervisor Hostname" hypervisor list \
+        --matching "$host")" = "$host" ]
+    check "a hypervisor and since when it is up" [ -n "$(column uptime hypervisor show "$host")" ]
+    openstack compute service set --disable --disable-reason "new disks" "$host" nova-compute
+    check "a disabled service and why" [ "$(openstack compute service list --long --host "$host" \
+        --service nova-compute -f value -c Status -c 'Disabled Reason')" = "disabled new disks" ]
+    openstack compute service set --enable "$host" nova-compute
+    openstack compute service set --disable "$host" nova-compute
+    openstack compute service set --enable "$host" nova-compute
+    check "an enabled one" [ "$(column Status compute service list --host "$host" \
+        --service nova-compute)" = enabled ]
 }
 
 tidy() {

@@ -176,7 +176,8 @@ static void check_view(const struct resource *resource, const json_t *row, bool 
         const struct field *field = &resource->fields[i];
         json_t *value = json_object_get(row, field->name);
 
-        if (field->flags & FIELD_INTERNAL || (field->flags & FIELD_ADMIN && !admin))
+        if (field->flags & (FIELD_INTERNAL | FIELD_FORMED) ||
+            (field->flags & FIELD_ADMIN && !admin))
             continue;
         shown++;
         must(value ? json_equal(json_object_get(view, api_name(field)), value)

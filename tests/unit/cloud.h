@@ -136,6 +136,7 @@ struct answer {
     char *text;
     size_t size;
     char subject[2000], location[500], version[100], nova_version[100];
+    char request_id[64];
     char names[2000]; /* of all headers: "name: name: " */
 };
 
@@ -173,6 +174,7 @@ static inline size_t on_head(char *line, size_t size, size_t n, void *arg)
         snprintf(to->names + used, sizeof(to->names) - used, "%.*s: ", (int)(colon - line), line);
     take_header(line, n, "X-Subject-Token", to->subject, sizeof(to->subject));
     take_header(line, n, "Location", to->location, sizeof(to->location));
+    take_header(line, n, "X-OpenStack-Request-ID", to->request_id, sizeof(to->request_id));
     take_header(line, n, "OpenStack-API-Version", to->version, sizeof(to->version));
     take_header(line, n, "X-OpenStack-Nova-API-Version", to->nova_version,
                 sizeof(to->nova_version));
@@ -573,11 +575,11 @@ static inline int cloud_stop(void **state)
 static inline int cloud_wipe(void **state)
 {
     static const char *const tables[] = {
-        "server",      "server_state", "port",         "floatingip",
-        "router",      "subnet",       "network",      "security_group_rule",
-        "ip",          "vni",          "guard",        "security_group",
-        "keypair",     "image",        "image_member", "host",
-        "server_group"};
+        "server",       "server_state", "port",         "floatingip",
+        "router",       "subnet",       "network",      "security_group_rule",
+        "ip",           "vni",          "guard",        "security_group",
+        "keypair",      "image",        "image_member", "host",
+        "server_group", "server_log",   "event"};
 
     check_rows();
     microversion = NULL;

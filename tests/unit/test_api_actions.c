@@ -142,8 +142,7 @@ static void test_no_actions(void **state)
 
 static void test_lock(void **state)
 {
-    static const char *const refused[] = {"\"os-stop\": null", "\"lock\": null",
-                                          "\"reboot\": {\"type\": \"HARD\"}",
+    static const char *const refused[] = {"\"os-stop\": null", "\"reboot\": {\"type\": \"HARD\"}",
                                           "\"addSecurityGroup\": {\"name\": \"default\"}"};
     char id[64];
 
@@ -159,10 +158,117 @@ static void test_lock(void **state)
     get(&alice, server(id), 200);
     assert_true(json_is_true(at("server/locked")));
     action(&admin, id, "\"os-stop\": null", 202); /* an administrator passes */
+    action(&alice, id, "\"lock\": null", 202);    /* it is already */
+    action(&rita, id, "\"unlock\": null", 403);
+    action(&bob, id, "\"unlock\": null", 404);
     action(&alice, id, "\"unlock\": null", 202);
     get(&alice, server(id), 200);
     assert_true(json_is_false(at("server/locked")));
     ask(&alice, "DELETE", server(id), NULL, 204);
+}
+
+/* An administrator's lock is not undone by the owner; an owner's is by both. */
+static void test_lock_of_an_administrator(void **state)
+{
+    char id[64];
+
+    create_running("vm", id);
+    action(&alice, id, "\"lock\": null", 202);
+    action(&admin, id, "\"lock\": null", 202); /* the administrator's from now on */
+    action(&alice, id, "\"lock\": null", 202); /* changes nothing */
+    action(&alice, id, "\"unlock\": null", 403);
+    assert_non_null(strstr(message(), "unlock_override"));
+    action(&alice, id, "\"os-stop\": null", 409);
+    action(&admin, id, "\"unlock\": null", 202);
+    action(&alice, id, "\"os-stop\": null", 202);
+    action(&alice, id, "\"lock\": null", 202);
+    action(&admin, id, "\"unlock\": null", 202);
+    action(&alice, id, "\"lock\": null", 202);
+    action(&alice, id, "\"unlock\": null", 202); /* the owner's own again */
+}
+
+/* ---- what was done ---- */
+
+/* The actions that the log tells, newest first. */
+static void expect_log(const struct person *who, const char *id, const char *actions)
+{
+    char found[1000] = "";
+
+    get(who, fmt("/servers/%s/os-instance-actions", id), 200);
+    for (size_t i = 0; i < count("instanceActions"); i++)
+        snprintf(found + strlen(found), 40, "%s%s", i ? " " : "",
+                 text(fmt("instanceActions/%zu/action", i)));
+    if (strcmp(found, actions) != 0)
+        fail_msg("'%s' instead of '%s'", found, actions);
+}
+
+static void test_log(void **state)
+{
+    char id[64], request[64], stop[64];
+
+    create(&alice, "vm", "", id);
+    snprintf(request, sizeof(request), "%s", answer.request_id);
+    expect_log(&rita, id, "create");
+    assert_string_equal(text("instanceActions/0/request_id"), request);
+    assert_string_equal(text("instanceActions/0/user_id"), alice.user);
+    assert_string_equal(text("instanceActions/0/project_id"), alice.project);
+    assert_string_equal(text("instanceActions/0/instance_uuid"), id);
+    assert_string_equal(text("instanceActions/0/message"), "null");
+    assert_int_equal(strlen(text("instanceActions/0/start_time")), 26);
+    place(id, "h1", 1);
+    report(id, "running");
+    action(&alice, id, "\"pause\": null", 202);
+    report(id, "paused");
+    action(&alice, id, "\"unpause\": null", 202);
+    report(id, "running");
+    action(&alice, id, "\"reboot\": {\"type\": \"HARD\"}", 202);
+    report(id, "running");
+    action(&alice, id, "\"os-start\": null", 409); /* refused, hence not done */
+    action(&admin, id, "\"os-stop\": null", 202);
+    snprintf(stop, sizeof(stop), "%s", answer.request_id);
+    report(id, "stopped");
+    action(&alice, id, "\"os-start\": null", 202);
+    expect_log(&rita, id, "start stop reboot unpause pause create");
+    get(&rita, fmt("/servers/%s/os-instance-actions/%s", id, stop), 200);
+    assert_string_equal(text("instanceAction/action"), "stop");
+    assert_string_equal(text("instanceAction/user_id"), admin.user);
+    assert_null(at("instanceAction/events"));
+    get(&admin, fmt("/servers/%s/os-instance-actions/%s", id, stop), 200);
+    assert_int_equal(count("instanceAction/events"), 0);
+    get(&rita, fmt("/servers/%s/os-instance-actions/req-" NOTHING, id), 404);
+    get(&bob, fmt("/servers/%s/os-instance-actions", id), 404);
+    get(&bob, fmt("/servers/%s/os-instance-actions/%s", id, stop), 404);
+    get(&rita, "/servers/" NOTHING "/os-instance-actions", 404);
+}
+
+/* It outlives the server, and stays bounded: so many of one server, and of so many that are gone.
+ */
+static void test_log_is_bounded(void **state)
+{
+    char id[64], first[64] = "", all[1000] = "delete";
+
+    create(&alice, "busy", "", id);
+    for (int i = 0; i < 2 * SERVER_ACTIONS_MAX; i++)
+        action(&alice, id, i % 2 ? "\"unlock\": null" : "\"lock\": null", 202);
+    get(&rita, fmt("/servers/%s/os-instance-actions", id), 200);
+    assert_int_equal(count("instanceActions"), SERVER_ACTIONS_MAX);
+    ask(&alice, "DELETE", server(id), NULL, 204);
+    get(&rita, fmt("/servers/%s/os-instance-actions", id), 404); /* gone, as before 2.21 */
+    microversion = "2.21";
+    for (int i = 1; i < SERVER_ACTIONS_MAX; i++)
+        strcat(all, i % 2 ? " unlock" : " lock");
+    expect_log(&rita, id, all);
+    get(&bob, fmt("/servers/%s/os-instance-actions", id), 404);
+    for (int i = 0; i < 205; i++) {
+        char other[64];
+
+        create(&alice, "brief", "", other);
+        ask(&alice, "DELETE", server(other), NULL, 204);
+        if (i == 204)
+            snprintf(first, sizeof(first), "%s", other);
+    }
+    assert_int_equal(row_count("server_log", ""), 200);
+    expect_log(&rita, first, "delete create");
 }
 
 /* ---- security groups ---- */
@@ -309,14 +415,30 @@ static void test_update(void **state)
                                       "{\"server\": {\"name\": \"\"}}",
                                       "{\"server\": {\"name\": \" \"}}",
                                       "{\"server\": {\"name\": null}}",
-                                      "{\"server\": {\"name\": 5}}"};
+                                      "{\"server\": {\"name\": 5}}",
+                                      "{\"server\": {}}",
+                                      "{\"server\": {\"colour\": \"red\"}}",
+                                      "{\"server\": {\"metadata\": {}}}",
+                                      "{\"server\": {\"key_name\": \"k\"}}",
+                                      "{\"server\": {\"locked\": true}}",
+                                      "{\"server\": {\"host_id\": \"h2\"}}",
+                                      "{\"server\": {\"accessIPv4\": \"fd00::1\"}}",
+                                      "{\"server\": {\"accessIPv6\": \"192.0.2.1\"}}",
+                                      "{\"server\": {\"OS-DCF:diskConfig\": \"SOME\"}}",
+                                      "{\"server\": {\"description\": \"d\"}}"};
     char id[64];
 
     create_running("vm", id);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         ask(&alice, "PUT", server(id), bad[i], 400);
-    ask(&alice, "PUT", server(id), "{\"server\": {\"name\": \"new\", \"description\": \"d\"}}",
+    ask(&alice, "PUT", server(id),
+        "{\"server\": {\"name\": \"new\", \"accessIPv4\": \"192.0.2.1\", \"accessIPv6\": "
+        "\"fd00::1\", \"OS-DCF:diskConfig\": \"AUTO\"}}",
         200);
+    assert_string_equal(text("server/accessIPv4"), "192.0.2.1");
+    assert_string_equal(text("server/accessIPv6"), "fd00::1");
+    assert_string_equal(text("server/OS-DCF:diskConfig"), "AUTO");
+    assert_null(at("server/key_name"));
     assert_string_equal(text("server/name"), "new");
     assert_string_equal(text("server/status"), "ACTIVE");
     assert_string_equal(text("server/OS-EXT-STS:vm_state"), "missing");
@@ -541,6 +663,7 @@ static void test_filters(void **state)
     expect_list(&rita, "?flavor=42&image=" IMAGE "&" BY_NAME, "a1 a2 b (x)");
     expect_list(&rita, "?flavor=1", "");
     expect_list(&rita, "?image=" NOTHING, "");
+    expect_list(&rita, "?id=1&uuid=2", "");
     expect_list(&rita, "?host=h1&" BY_NAME, "a1 a2 b (x)"); /* not for her to ask */
     expect_list(&admin, "?all_tenants=1&host=h1&" BY_NAME, "a1 a2");
     expect_list(&admin, fmt("?all_tenants=1&user_id=%s", bob.user), "");
@@ -548,6 +671,58 @@ static void test_filters(void **state)
     assert_non_null(strstr(message(), "Invalid filter field: name."));
     get(&rita, "/servers?name=*a", 400);
     get(&rita, "/servers?ip=[", 400);
+}
+
+/* Those that `openstack server list` has options for. */
+static void test_more_filters(void **state)
+{
+    char ids[3][64], reservation[64];
+    json_t *row;
+
+    ask(&alice, "POST", "/os-keypairs", "{\"keypair\": {\"name\": \"k\"}}", 200);
+    create(&alice, "a", ", \"key_name\": \"k\", \"config_drive\": true", ids[0]);
+    create(&alice, "b", "", ids[1]);
+    create(&alice, "c", ", \"return_reservation_id\": false", ids[2]);
+    place(ids[0], "h1", 1);
+    report(ids[0], "running"); /* told at 2026-01-02T03:04:05Z */
+    place(ids[1], "h1", 1);
+    report(ids[1], "paused");
+    expect_list(&rita, "?deleted=True", "");
+    expect_list(&rita, "?deleted=False&" BY_NAME, "a b c");
+    expect_list(&rita, "?key_name=k", "a");
+    expect_list(&rita, "?key_name=none", "");
+    expect_list(&rita, "?config_drive=True", "a");
+    expect_list(&rita, "?config_drive=false&" BY_NAME, "b c");
+    get(&rita, "/servers?config_drive=perhaps", 400);
+    expect_list(&rita, "?vm_state=active", "a");
+    expect_list(&rita, "?vm_state=building", "c");
+    expect_list(&rita, "?power_state=1", "a");
+    expect_list(&rita, "?power_state=paused", "b");
+    get(&rita, "/servers?power_state=strong", 400);
+    get(&rita, "/servers?power_state=8", 400);
+    expect_list(&rita, "?availability_zone=cab1&" BY_NAME, "a b");
+    expect_list(&rita, "?availability_zone=cab2", "");
+    expect_list(&rita, fmt("?user_id=%s&" BY_NAME, alice.user), "a b c");
+    expect_list(&rita, fmt("?user_id=%s", bob.user), "");
+    microversion = "2.3";
+    get(&admin, server(ids[0]), 200);
+    keep("server/OS-EXT-SRV-ATTR:reservation_id", reservation);
+    microversion = NULL;
+    expect_list(&rita, fmt("?reservation_id=%s", reservation), "a");
+    expect_list(&rita, "?reservation_id=r-none", "");
+    for (int i = 0; i < 3; i++) {
+        row = row_of("server", ids[i]);
+        json_put_str(row, "updated_at", i == 2 ? "2026-01-03T00:00:00Z" : "2026-01-01T00:00:00Z");
+        put_row("server", row);
+    }
+    expect_list(&rita, "?changes-since=2026-01-02T03:04:05Z&" BY_NAME, "a b c");
+    expect_list(&rita, "?changes-since=2026-01-02T03:04:06Z", "c");
+    expect_list(&rita, "?changes-since=2026-01-02T05:04:06%2B02:00", "c");
+    expect_list(&rita, "?changes-since=2026-01-03", "c");
+    expect_list(&rita, "?changes-since=2026-01-04T00:00:00.5Z", "");
+    get(&rita, "/servers?changes-since=yesterday", 400);
+    get(&rita, server(ids[0]), 200);
+    assert_string_equal(text("server/updated"), "2026-01-02T03:04:05Z");
 }
 
 /* Names that would take the C library's regular expressions for ever do not hold up the service. */
@@ -612,6 +787,9 @@ int main(void)
         cmocka_unit_test_setup(test_actions_while_building, with_network),
         cmocka_unit_test_setup(test_no_actions, with_network),
         cmocka_unit_test_setup(test_lock, with_network),
+        cmocka_unit_test_setup(test_lock_of_an_administrator, with_network),
+        cmocka_unit_test_setup(test_log, with_network),
+        cmocka_unit_test_setup(test_log_is_bounded, with_network),
         cmocka_unit_test_setup(test_groups_of_a_server, with_network),
         cmocka_unit_test_setup(test_which_group, with_network),
         cmocka_unit_test_setup(test_console, with_network),
@@ -621,6 +799,7 @@ int main(void)
         cmocka_unit_test_setup(test_other_projects, with_network),
         cmocka_unit_test_setup(test_a_reader_changes_nothing, with_network),
         cmocka_unit_test_setup(test_filters, with_network),
+        cmocka_unit_test_setup(test_more_filters, with_network),
         cmocka_unit_test_setup(test_costly_patterns, with_network),
         cmocka_unit_test_setup(test_pages, with_network),
     };

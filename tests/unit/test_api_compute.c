@@ -17,13 +17,13 @@ static void test_discovery(void **state)
     assert_int_equal(count("versions"), 1);
     assert_string_equal(text("versions/0/id"), "v2.1");
     assert_string_equal(text("versions/0/status"), "CURRENT");
-    assert_string_equal(text("versions/0/version"), "2.19");
+    assert_string_equal(text("versions/0/version"), "2.25");
     assert_string_equal(text("versions/0/min_version"), "2.1");
     assert_string_equal(text("versions/0/links/0/href"),
                         fmt("http://127.0.0.1:%d/v2.1/", cloud.ports[API_COMPUTE]));
     for (int i = 0; i < 2; i++) { /* with and without the slash */
         ask_service(API_COMPUTE, NULL, "GET", i ? "/v2.1" : "/v2.1/", NULL, 200);
-        assert_string_equal(text("version/version"), "2.19");
+        assert_string_equal(text("version/version"), "2.25");
         assert_string_equal(text("version/media-types/0/base"), "application/json");
     }
     get(NULL, "/flavors", 401);
@@ -49,14 +49,14 @@ static void test_microversions(void **state)
     } versions[] = {
         {NULL, "2.1", 200},
         {"2.1", "2.1", 200},
-        {"2.19", "2.19", 200},
-        {"latest", "2.19", 200},
+        {"2.25", "2.25", 200},
+        {"latest", "2.25", 200},
         {"OpenStack-API-Version: identity 3.14, compute 2.10, image 2", "2.10", 200},
         {"OpenStack-API-Version: identity 3.14", "2.1", 200},
         {"X-OpenStack-Nova-API-Version: 2.9", "2.9", 200},
-        {"X-OpenStack-Nova-API-Version: latest", "2.19", 200},
+        {"X-OpenStack-Nova-API-Version: latest", "2.25", 200},
         {"X-OpenStack-Nova-API-Version;", "2.1", 200}, /* an empty header */
-        {"2.20", "2.20", 406},
+        {"2.26", "2.26", 406},
         {"2.0", "2.0", 406},
         {"3.1", "3.1", 406},
         {"1.5", "1.5", 406},
@@ -72,7 +72,7 @@ static void test_microversions(void **state)
         assert_string_equal(answer.version, fmt("compute %s", versions[i].answered));
         assert_string_equal(answer.nova_version, versions[i].answered);
         if (versions[i].status == 406)
-            assert_non_null(strstr(message(), "Minimum is 2.1 and maximum is 2.19."));
+            assert_non_null(strstr(message(), "Minimum is 2.1 and maximum is 2.25."));
     }
     for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++) {
         microversion = malformed[i];
@@ -211,6 +211,68 @@ static void test_private_flavors(void **state)
     assert_string_equal(text("flavors/0/id"), "secret");
     get(&admin, "/flavors/secret", 200);
     ask(&admin, "DELETE", "/flavors/secret", NULL, 202);
+}
+
+static void set_access(const char *flavor, const char *how, const char *project, long want)
+{
+    ask(&admin, "POST", fmt("/flavors/%s/action", flavor),
+        fmt("{\"%s\": {\"tenant\": \"%s\"}}", how, project), want);
+}
+
+/* `flavor create --private --project`, `flavor set` and `unset`. */
+static void test_flavor_access(void **state)
+{
+    make_flavor("open", "");
+    make_flavor("closed", ", \"os-flavor-access:is_public\": false");
+    get(&admin, "/flavors/closed/os-flavor-access", 200);
+    assert_int_equal(count("flavor_access"), 0);
+    get(&admin, "/flavors/open/os-flavor-access", 404);
+    get(&alice, "/flavors/closed/os-flavor-access", 403);
+    set_access("open", "addTenantAccess", alice.project, 409);
+    set_access("closed", "addTenantAccess", "nobody", 400);
+    set_access("none", "addTenantAccess", alice.project, 404);
+    set_access("closed", "takeTenantAccess", alice.project, 400);
+    ask(&alice, "POST", "/flavors/closed/action",
+        fmt("{\"addTenantAccess\": {\"tenant\": \"%s\"}}", alice.project), 403);
+    set_access("closed", "addTenantAccess", alice.project, 200);
+    assert_int_equal(count("flavor_access"), 1);
+    assert_string_equal(text("flavor_access/0/flavor_id"), "closed");
+    assert_string_equal(text("flavor_access/0/tenant_id"), alice.project);
+    set_access("closed", "addTenantAccess", alice.project, 409);
+    set_access("closed", "removeTenantAccess", bob.project, 404);
+    get(&rita, "/flavors/closed", 200); /* alice's project */
+    assert_null(at("flavor/projects"));
+    get(&bob, "/flavors/closed", 404);
+    get(&rita, "/flavors?name=f.closed", 200);
+    assert_int_equal(count("flavors"), 1);
+    get(&bob, "/flavors?name=f.closed", 200);
+    assert_int_equal(count("flavors"), 0);
+    set_access("closed", "removeTenantAccess", alice.project, 200);
+    assert_int_equal(count("flavor_access"), 0);
+    get(&rita, "/flavors/closed", 404);
+}
+
+/* What a table marks as a filter is one. */
+static void test_plain_filters(void **state)
+{
+    make_flavor("one", "");
+    make_flavor("two", "");
+    get(&rita, "/flavors?name=f.one&name=f.two", 200);
+    assert_int_equal(count("flavors"), 2);
+    get(&rita, "/flavors?id=two", 200);
+    assert_int_equal(count("flavors"), 1);
+    assert_string_equal(text("flavors/0/id"), "two");
+    get(&rita, "/flavors?name=o%27%20OR%201=1", 200);
+    assert_int_equal(count("flavors"), 0);
+    ask(&alice, "POST", "/os-keypairs", "{\"keypair\": {\"name\": \"k1\"}}", 200);
+    ask(&alice, "POST", "/os-keypairs", "{\"keypair\": {\"name\": \"k2\"}}", 200);
+    get(&alice, "/os-keypairs?name=k2", 200);
+    assert_int_equal(count("keypairs"), 1);
+    assert_string_equal(text("keypairs/0/keypair/name"), "k2");
+    ask(&alice, "POST", "/os-keypairs", "{\"keypair\": {\"name\": \"k3\", \"type\": \"ssh\"}}",
+        400); /* from 2.2 on */
+    ask(&alice, "POST", "/os-keypairs", "{\"keypair\": {\"name\": \"k3\", \"fingerprint\": \"x\"}}",
+        400);
 }
 
 static void test_extra_specs(void **state)
@@ -567,6 +629,97 @@ static void test_hypervisors(void **state)
     assert_int_equal(num("hypervisor_statistics/memory_mb"), 3 * 16384);
 }
 
+/* What the openstack command asks for in `hypervisor show NAME` and `list --matching`. */
+static struct {
+    const char *body;
+    int rc;
+    char host[64], path[256];
+} host_says;
+
+static void ask_host(void *arg, const char *host, const char *path, api_peer_cb *cb, void *cb_arg)
+{
+    snprintf(host_says.host, sizeof(host_says.host), "%s", host);
+    snprintf(host_says.path, sizeof(host_says.path), "%s", path);
+    cb(cb_arg, host_says.rc, 200, host_says.body, strlen(host_says.body));
+}
+
+static void test_one_hypervisor(void **state)
+{
+    int64_t ids[2];
+
+    put_hosts();
+    get(&admin, "/os-hypervisors", 200);
+    ids[0] = num("hypervisors/0/id");
+    ids[1] = num("hypervisors/1/id");
+    host_says.body = "{\"uptime\": \" 17:37:14 up 2 days\"}";
+    get(&alice, fmt("/os-hypervisors/%lld/uptime", (long long)ids[0]), 403);
+    get(&admin, fmt("/os-hypervisors/%lld/uptime", (long long)ids[0]), 200);
+    assert_string_equal(host_says.host, "h1");
+    assert_string_equal(host_says.path, "/v1/uptime");
+    assert_string_equal(text("hypervisor/uptime"), " 17:37:14 up 2 days");
+    assert_string_equal(text("hypervisor/hypervisor_hostname"), "h1");
+    get(&admin, fmt("/os-hypervisors/%lld/uptime", (long long)ids[1]), 400); /* lost */
+    get(&admin, "/os-hypervisors/1/uptime", 404);
+    host_says.body = "what?";
+    get(&admin, fmt("/os-hypervisors/%lld/uptime", (long long)ids[0]), 503);
+    host_says.rc = -ETIMEDOUT;
+    get(&admin, fmt("/os-hypervisors/%lld/uptime", (long long)ids[0]), 503);
+    get(&admin, "/os-hypervisors/h/search", 200);
+    assert_int_equal(count("hypervisors"), 3);
+    get(&admin, "/os-hypervisors/3/search", 200);
+    assert_int_equal(count("hypervisors"), 1);
+    assert_string_equal(text("hypervisors/0/hypervisor_hostname"), "h3");
+    get(&admin, "/os-hypervisors/h4/search", 404); /* no compute host */
+    get(&alice, "/os-hypervisors/h/search", 403);
+    get(&admin, "/os-aggregates", 200);
+    assert_int_equal(count("aggregates"), 0);
+}
+
+static void change_service(const struct person *who, const char *what, const char *body, long want)
+{
+    ask(who, "PUT", fmt("/os-services/%s", what), body, want);
+}
+
+static void test_service_set(void **state)
+{
+    json_t *host;
+
+    put_hosts();
+    change_service(&alice, "disable", "{\"host\": \"h1\", \"binary\": \"nova-compute\"}", 403);
+    change_service(&admin, "disable", "{\"host\": \"h1\"}", 400);
+    change_service(&admin, "disable", "{\"host\": \"h4\", \"binary\": \"nova-compute\"}", 404);
+    change_service(&admin, "disable", "{\"host\": \"h9\", \"binary\": \"nova-compute\"}", 404);
+    change_service(&admin, "disable", "{\"host\": \"h1\", \"binary\": \"nova-conductor\"}", 400);
+    change_service(&admin, "disable-log-reason", "{\"host\": \"h1\", \"binary\": \"nova-compute\"}",
+                   400);
+    assert_int_equal(row_count("event", "WHERE kind LIKE 'host.%'"), 0);
+    change_service(&admin, "disable-log-reason",
+                   "{\"host\": \"h1\", \"binary\": \"nova-compute\", \"disabled_reason\": "
+                   "\"new disks\"}",
+                   200);
+    assert_string_equal(text("service/status"), "disabled");
+    assert_string_equal(text("service/disabled_reason"), "new disks");
+    host = row_of("host", "h1");
+    assert_true(json_bool(host, "disabled", false));
+    json_decref(host);
+    assert_int_equal(row_count("event", "WHERE kind = 'host.disabled' AND object = 'h1'"), 1);
+    get(&admin, "/os-services?binary=nova-compute&host=h1", 200);
+    assert_string_equal(text("services/0/status"), "disabled");
+    assert_string_equal(text("services/0/disabled_reason"), "new disks");
+    get(&admin, "/os-services?binary=nova-conductor&host=h1", 200); /* that goes on */
+    assert_string_equal(text("services/0/status"), "enabled");
+    assert_string_equal(text("services/0/disabled_reason"), "null");
+    get(&admin, "/os-hypervisors/detail", 200);
+    assert_string_equal(text("hypervisors/0/service/disabled_reason"), "new disks");
+    change_service(&admin, "enable", "{\"host\": \"h1\", \"binary\": \"nova-compute\"}", 200);
+    assert_string_equal(text("service/status"), "enabled");
+    assert_int_equal(row_count("event", "WHERE kind = 'host.enabled' AND object = 'h1'"), 1);
+    change_service(&admin, "disable", "{\"host\": \"h1\", \"binary\": \"nova-compute\"}", 200);
+    get(&admin, "/os-services?binary=nova-compute&host=h1", 200);
+    assert_string_equal(text("services/0/status"), "disabled");
+    assert_string_equal(text("services/0/disabled_reason"), "null");
+}
+
 static void test_services(void **state)
 {
     put_hosts();
@@ -605,7 +758,8 @@ static void test_limits(void **state)
     assert_int_equal(num("limits/absolute/maxTotalInstances"), -1);
     assert_int_equal(num("limits/absolute/maxServerMeta"), 128);
     assert_int_equal(count("limits/rate"), 0);
-    get(&rita, fmt("/limits?tenant_id=%s", bob.project), 200); /* only administrators look there */
+    get(&rita, fmt("/limits?tenant_id=%s", bob.project), 403); /* only administrators look there */
+    get(&rita, fmt("/limits?tenant_id=%s", alice.project), 200);
     assert_int_equal(num("limits/absolute/totalInstancesUsed"), 2);
     get(&admin, fmt("/limits?tenant_id=%s", bob.project), 200);
     assert_int_equal(num("limits/absolute/totalInstancesUsed"), 1);
@@ -655,6 +809,35 @@ static void test_usage(void **state)
         400);
 }
 
+/* `usage list`: all projects that have servers. */
+static void test_usages(void **state)
+{
+    get(&admin, "/os-simple-tenant-usage", 200);
+    assert_int_equal(count("tenant_usages"), 0);
+    put_server("s1", alice.project); /* since 2026-01-01 */
+    put_server("s2", bob.project);
+    put_server("s3", bob.project);
+    get(&alice, "/os-simple-tenant-usage", 403);
+    get(&admin, "/os-simple-tenant-usage?start=2025-12-31T00:00:00&end=2026-01-01T12:00:00", 200);
+    assert_int_equal(count("tenant_usages"), 2);
+    for (int i = 0; i < 2; i++) {
+        bool red = strcmp(text(fmt("tenant_usages/%d/tenant_id", i)), alice.project) == 0;
+
+        assert_true(number(fmt("tenant_usages/%d/total_hours", i)) == (red ? 12 : 24));
+        assert_null(at(fmt("tenant_usages/%d/server_usages", i)));
+    }
+    get(&admin, "/os-simple-tenant-usage?start=2026-01-01&end=2026-01-02&detailed=1", 200);
+    assert_int_equal(
+        count("tenant_usages/0/server_usages") + count("tenant_usages/1/server_usages"), 3);
+    get(&admin, "/os-simple-tenant-usage?start=2026-01-02&end=2026-01-01", 400);
+}
+
+static int start(void **state)
+{
+    cloud.peers.get = ask_host;
+    return cloud_start(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -664,6 +847,8 @@ int main(void)
         cmocka_unit_test_setup(test_bad_flavors, cloud_wipe),
         cmocka_unit_test_setup(test_flavor_lists, cloud_wipe),
         cmocka_unit_test_setup(test_private_flavors, cloud_wipe),
+        cmocka_unit_test_setup(test_flavor_access, cloud_wipe),
+        cmocka_unit_test_setup(test_plain_filters, cloud_wipe),
         cmocka_unit_test_setup(test_extra_specs, cloud_wipe),
         cmocka_unit_test_setup(test_one_of_many_gets_the_flavor_name, cloud_wipe),
         cmocka_unit_test_setup(test_key_import, cloud_wipe),
@@ -673,10 +858,13 @@ int main(void)
         cmocka_unit_test_setup(test_security_groups, cloud_wipe),
         cmocka_unit_test_setup(test_zones, cloud_wipe),
         cmocka_unit_test_setup(test_hypervisors, cloud_wipe),
+        cmocka_unit_test_setup(test_one_hypervisor, cloud_wipe),
         cmocka_unit_test_setup(test_services, cloud_wipe),
+        cmocka_unit_test_setup(test_service_set, cloud_wipe),
         cmocka_unit_test_setup(test_limits, cloud_wipe),
         cmocka_unit_test_setup(test_usage, cloud_wipe),
+        cmocka_unit_test_setup(test_usages, cloud_wipe),
     };
 
-    return cmocka_run_group_tests(tests, cloud_start, cloud_stop);
+    return cmocka_run_group_tests(tests, start, cloud_stop);
 }

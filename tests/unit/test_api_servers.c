@@ -468,6 +468,7 @@ static void test_view_of_the_rest(void **state)
     get(&alice, server(id), 200);
     expect_states("ERROR", "error", "null", 0);
     assert_string_equal(text("server/fault/message"), "no disk");
+    assert_null(at("server/fault/details"));
     assert_int_equal(num("server/fault/code"), 500);
     create(&alice, "nofit", "", id); /* the planner's own fault */
     row = row_of("server", id);
@@ -480,6 +481,78 @@ static void test_view_of_the_rest(void **state)
     assert_string_equal(text("server/fault/message"), "No valid host");
     ask(&alice, "DELETE", server(id), NULL, 204); /* no host has it: gone at once */
     get(&alice, server(id), 404);
+}
+
+/* The owner learns what failed; why, and what to do, is for those who run the host. */
+static void test_faults_tell_tenants_nothing_of_the_host(void **state)
+{
+    static const char *const texts[] = {
+        "cannot make the config drive: No such file or directory (apt-get install genisoimage)",
+        "cannot make the config drive (apt-get install genisoimage)",
+        "cannot make the config drive"};
+    char id[64];
+
+    create_running("vm", id);
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        json_t *row;
+
+        report(id, "error");
+        row = row_of("server_state", id);
+        json_put_str(json_object_get(row, "fault"), "message", texts[i]);
+        put_row("server_state", row);
+        get(&rita, server(id), 200);
+        assert_string_equal(text("server/fault/message"), "cannot make the config drive");
+        assert_int_equal(count("server/fault"), 3);
+        get(&admin, server(id), 200);
+        assert_string_equal(text("server/fault/message"), "cannot make the config drive");
+        assert_string_equal(text("server/fault/details"), texts[i]);
+    }
+}
+
+/* The fields of the table: what it says of each is what clients meet. */
+static void test_plain_fields(void **state)
+{
+    char id[64];
+    json_t *row;
+
+    create(&alice, "vm",
+           ", \"accessIPv4\": \"192.0.2.7\", \"OS-DCF:diskConfig\": \"AUTO\", \"key_name\": null",
+           id);
+    assert_string_equal(text("server/OS-DCF:diskConfig"), "AUTO");
+    get(&alice, server(id), 200);
+    assert_string_equal(text("server/accessIPv4"), "192.0.2.7");
+    assert_string_equal(text("server/accessIPv6"), "");
+    assert_string_equal(text("server/OS-DCF:diskConfig"), "AUTO");
+    assert_null(at("server/generation"));
+    assert_null(at("server/host_id"));
+    assert_null(at("server/flavor_id"));
+    assert_null(at("server/user_data"));
+    row = row_of("server", id); /* as older releases wrote it */
+    json_object_del(row, "access_ipv4");
+    json_object_del(row, "disk_config");
+    json_object_del(row, "locked");
+    put_row("server", row);
+    microversion = "2.9";
+    get(&alice, server(id), 200);
+    assert_string_equal(text("server/accessIPv4"), "");
+    assert_string_equal(text("server/OS-DCF:diskConfig"), "MANUAL");
+    assert_true(json_is_false(at("server/locked")));
+    microversion = NULL;
+    refuse(&alice, ", \"description\": \"d\"", 400, "'description' was unexpected");
+    refuse(&alice, ", \"locked\": true", 400, "'locked' was unexpected");
+    refuse(&alice, ", \"host_id\": \"h1\"", 400, "'host_id' was unexpected");
+    refuse(&alice, ", \"power\": \"stopped\"", 400, "'power' was unexpected");
+    refuse(&alice, ", \"accessIPv4\": \"here\"", 400, "accessIPv4");
+    refuse(&alice, ", \"accessIPv6\": \"192.0.2.7\"", 400, "accessIPv6");
+    refuse(&alice, ", \"OS-DCF:diskConfig\": \"ALL\"", 400, "AUTO MANUAL");
+    refuse(&alice, ", \"return_reservation_id\": 1", 400, "return_reservation_id");
+    ask(&alice, "POST", "/servers",
+        "{\"server\": {\"name\": \"r\", \"imageRef\": \"" IMAGE "\", \"flavorRef\": \"42\", "
+        "\"max_count\": 2, \"return_reservation_id\": true}}",
+        202);
+    assert_int_equal(strncmp(text("reservation_id"), "r-", 2), 0);
+    get(&alice, fmt("/servers?reservation_id=%s", text("reservation_id")), 200);
+    assert_int_equal(count("servers"), 2);
 }
 
 static void test_versions_of_the_view(void **state)
@@ -560,6 +633,8 @@ int main(void)
         cmocka_unit_test_setup(test_creates_at_the_same_time, with_network),
         cmocka_unit_test_setup(test_view_from_build_to_active, with_network),
         cmocka_unit_test_setup(test_view_of_the_rest, with_network),
+        cmocka_unit_test_setup(test_faults_tell_tenants_nothing_of_the_host, with_network),
+        cmocka_unit_test_setup(test_plain_fields, with_network),
         cmocka_unit_test_setup(test_versions_of_the_view, with_network),
         cmocka_unit_test_setup(test_floating_address, with_network),
     };

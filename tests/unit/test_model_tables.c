@@ -16,7 +16,8 @@
 #define FLAGS_BY_ADMIN (FIELD_ADMIN | FIELD_ADMIN_SETS)
 #define FLAGS_ALL                                                                                  \
     (FIELD_REQUIRED | FIELD_CREATE | FIELD_UPDATE | FIELD_INDEX | FIELD_INTERNAL | FIELD_ADMIN |   \
-     FIELD_NULL | FIELD_NOT_STORED | FIELD_LISTED | FIELD_ADMIN_SETS | FIELD_FILTER)
+     FIELD_NULL | FIELD_NOT_STORED | FIELD_LISTED | FIELD_ADMIN_SETS | FIELD_FILTER |              \
+     FIELD_FORMED)
 
 static const char *api_name(const struct field *field)
 {
@@ -106,6 +107,8 @@ static void check_flags(const char *where, const struct field *f)
         fail_msg("%s: required, hence the fallback is never used", where);
     if (f->flags & FIELD_INTERNAL && f->flags & (FIELD_CREATE | FIELD_UPDATE))
         fail_msg("%s: a client may give what is never shown", where);
+    if (f->flags & FIELD_FORMED && f->flags & (FIELD_INTERNAL | FIELD_NOT_STORED))
+        fail_msg("%s: nobody is shown it, hence it has no form", where);
     if (f->flags & FIELD_NOT_STORED && (f->fallback || f->flags & (FIELD_INDEX | FIELD_REQUIRED)))
         fail_msg("%s: computed, hence it has no fallback and no column", where);
     if (f->flags & FIELD_FILTER && f->flags & (FIELD_INDEX | FIELD_INTERNAL))
@@ -375,7 +378,8 @@ static void test_full_rows_and_their_views(void **state)
         for (size_t k = 0; k < r->field_count * 2; k++) {
             const struct field *f = &r->fields[k / 2];
             const json_t *seen = json_object_get(views[k % 2], api_name(f));
-            bool hidden = f->flags & FIELD_INTERNAL || (f->flags & FIELD_ADMIN && k % 2 == 0);
+            bool hidden = f->flags & (FIELD_INTERNAL | FIELD_FORMED) ||
+                          (f->flags & FIELD_ADMIN && k % 2 == 0);
 
             if (hidden == (seen != NULL))
                 fail_msg("%s.%s is %s", r->table, f->name, seen ? "shown" : "hidden");
