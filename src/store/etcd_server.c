@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +33,8 @@
 #define QUICK_DEATHS 3  /* in a row, before its data are suspected */
 #define SAYS_MAX 65536  /* of its log since it was started */
 #define REFUSED_MS 10000
+#define REMOVED_PAUSE_MS                                                                           \
+    10000 /* the list of controllers may say that it was meant: etcd_server_retire */
 #define UNKNOWN_PAUSE_MS 2000 /* the others want to be together for 5 s before they change */
 #define REFUSALS_MAX 10
 #define FULL_BYTES ((uint64_t)1024 * 1024)
@@ -55,6 +59,7 @@ struct etcd_server {
     struct etcd_care *care;
     struct http_client *client; /* to the member itself */
     bool asking;
+    bool fresh; /* etcd was started on an empty folder */
     int quick_deaths, refusals;
     off_t log_from; /* where its words since the start begin */
 };
@@ -227,25 +232,105 @@ static bool is_full(const struct etcd_server *s)
     return statvfs(s->data_dir, &st) == 0 && (uint64_t)st.f_bavail * st.f_frsize < FULL_BYTES;
 }
 
-/* What etcd logged since it was started looks like damage of its files. */
-static bool says_damage(const struct etcd_server *s)
+/* Did etcd log one of `words` since it was started? */
+static bool says(const struct etcd_server *s, const char *const words[])
 {
-    static const char *const words[] = {"panic",         "corrupt",          "crc mismatch",
-                                        "checksum",      "invalid database", "file size too small",
-                                        "unexpected EOF"};
     char *text = calloc(1, SAYS_MAX + 1);
     int fd = open(s->log_file, O_RDONLY | O_CLOEXEC);
     ssize_t size = text && fd >= 0 ? pread(fd, text, SAYS_MAX, s->log_from) : -1;
-    bool damage = false;
+    bool said = false;
 
-    for (size_t i = 0; size > 0 && i < sizeof(words) / sizeof(words[0]); i++)
-        damage = damage || strstr(text, words[i]);
-    if (size > 0 && strstr(text, "no space left"))
-        damage = false;
+    for (size_t i = 0; size > 0 && words[i]; i++)
+        said = said || strstr(text, words[i]);
     if (fd >= 0)
         close(fd);
     free(text);
-    return damage;
+    return said;
+}
+
+/* What etcd logged since it was started looks like damage of its files. */
+static bool says_damage(const struct etcd_server *s)
+{
+    static const char *const damage[] = {"panic",
+                                         "corrupt",
+                                         "crc mismatch",
+                                         "checksum",
+                                         "invalid database",
+                                         "file size too small",
+                                         "unexpected EOF",
+                                         "wal: ",
+                                         NULL};
+    static const char *const full[] = {"no space left", NULL};
+
+    return says(s, damage) && !says(s, full);
+}
+
+/* The others removed this member while it was away; its data are of no use under any id. */
+static bool says_removed(const struct etcd_server *s)
+{
+    static const char *const removed[] = {"removed from the cluster", NULL};
+
+    return says(s, removed);
+}
+
+/* ---- the data ---- */
+
+/* The log of transactions makes a member what it is. Its file alone (member/snap/db) is not enough:
+ * with it etcd would begin an empty log under its old id, and vote. */
+static bool has_data(const struct etcd_server *s)
+{
+    char pattern[4096];
+    glob_t found = {0};
+    struct stat st;
+    bool there = false;
+
+    snprintf(pattern, sizeof(pattern), "%s/member/wal/*.wal", s->data_dir);
+    if (glob(pattern, 0, NULL, &found) == 0) {
+        for (size_t i = 0; i < found.gl_pathc; i++)
+            there = there || (stat(found.gl_pathv[i], &st) == 0 && st.st_size > 0);
+    }
+    globfree(&found);
+    return there;
+}
+
+static bool has_folder(const struct etcd_server *s)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/member", s->data_dir);
+    return access(path, F_OK) == 0;
+}
+
+static int delete_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+    return remove(path);
+}
+
+/* What an etcd left that ended before it had a log. It began with nothing, so nothing is lost, and
+ * a rebuild that is tried all night does not fill the disk. */
+static void drop_beginning(struct etcd_server *s)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/member", s->data_dir);
+    if (s->fresh && !has_data(s))
+        nftw(path, delete_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* Moves the data to "<data_dir>.<as>-<time>". */
+static bool move_aside(struct etcd_server *s, const char *as, char path[4096])
+{
+    snprintf(path, 4096, "%s.%s-%lld", s->data_dir, as, (long long)time(NULL));
+    return rename(s->data_dir, path) == 0;
+}
+
+/* Before the data are moved, so that whenever the power fails it does not begin anew. */
+static void note_joined(struct etcd_server *s)
+{
+    int rc = file_write_atomic(s->joined_file, "1\n", 2, 0600);
+
+    if (rc < 0)
+        log_warn("cannot write %s: %s", s->joined_file, strerror(-rc));
 }
 
 /* Puts data that etcd cannot read aside, so that this member gets them from the others. */
@@ -260,30 +345,67 @@ static void put_aside(struct etcd_server *s)
                   s->data_dir, s->log_file);
         return;
     }
-    snprintf(path, sizeof(path), "%s.damaged-%lld", s->data_dir, (long long)time(NULL));
-    if (rename(s->data_dir, path) < 0)
+    note_joined(s);
+    if (!move_aside(s, "damaged", path))
         return;
     free(s->damaged_dir);
     s->damaged_dir = strdup(path);
-    file_write_atomic(s->joined_file, "1\n", 2, 0600);
     log_error("etcd's data are damaged (see %s): put aside as %s; this member gets them from the "
               "others",
               s->log_file, path);
 }
 
+/* The data of a member that is none any more: never tried again, unlike damaged ones. */
+static void put_removed_aside(struct etcd_server *s)
+{
+    char path[4096];
+
+    s->quick_deaths = 0;
+    if (s->options.peer_count < 2)
+        return;
+    note_joined(s);
+    if (move_aside(s, "removed", path))
+        log_error("etcd: the others removed this member: its data are put aside as %s; it asks to "
+                  "be taken back",
+                  path);
+}
+
+/* A folder without a log. */
+static int put_rest_aside(struct etcd_server *s, bool joined)
+{
+    char path[4096];
+
+    if (!move_aside(s, "incomplete", path)) {
+        log_error("etcd's folder %s has no log (member/wal) and cannot be put aside: %s",
+                  s->data_dir, strerror(errno));
+        return -EIO;
+    }
+    log_error("etcd's folder has no log (member/wal): put aside as %s%s", path,
+              joined ? "; this member gets its data from the others" : "");
+    return file_mkdirs(s->data_dir, 0700);
+}
+
 static void died(struct etcd_server *s, const char *how)
 {
+    int pause_ms;
+
     if (clock_now_ms() - s->started_ms > HEALTHY_MS)
         s->pause_ms = PAUSE_MIN_MS;
     s->quick_deaths = clock_now_ms() - s->started_ms < SETTLED_MS ? s->quick_deaths + 1 : 0;
     if (is_full(s))
         log_error("the disk of %s is full: free some space, etcd then goes on by itself",
                   s->data_dir);
-    else if (s->quick_deaths >= QUICK_DEATHS && says_damage(s))
+    else if (s->quick_deaths >= QUICK_DEATHS && has_data(s) && says_damage(s))
         put_aside(s);
-    log_warn("etcd %s; starting it again in %d ms (its log: %s)", how, s->pause_ms, s->log_file);
+    pause_ms = s->pause_ms;
+    if (says_removed(s)) {
+        put_removed_aside(s);
+        pause_ms = REMOVED_PAUSE_MS;
+    }
+    drop_beginning(s);
+    log_warn("etcd %s; starting it again in %d ms (its log: %s)", how, pause_ms, s->log_file);
     s->pid = 0;
-    again(s, s->pause_ms);
+    again(s, pause_ms);
     s->pause_ms = 2 * s->pause_ms < PAUSE_MAX_MS ? 2 * s->pause_ms : PAUSE_MAX_MS;
 }
 
@@ -299,6 +421,13 @@ static void on_exit_of_child(uv_process_t *process, int64_t status, int signal)
     snprintf(how, sizeof(how), signal ? "was killed by signal %d" : "ended with status %d",
              signal ? signal : (int)status);
     died(s, how);
+}
+
+static off_t log_size(const struct etcd_server *s)
+{
+    struct stat st;
+
+    return stat(s->log_file, &st) == 0 ? st.st_size : 0;
 }
 
 static int open_log(const struct etcd_server *s)
@@ -352,6 +481,7 @@ static void run(struct etcd_server *s)
     int fd, rc;
 
     s->started_ms = clock_now_ms();
+    s->fresh = !has_folder(s);
     fd = open_log(s);
     s->log_from = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
     rc = fd < 0 ? -errno : spawn(s, fd);
@@ -371,14 +501,6 @@ static void run(struct etcd_server *s)
 }
 
 /* ---- which place to take ---- */
-
-static bool has_data(const struct etcd_server *s)
-{
-    char path[4096];
-
-    snprintf(path, sizeof(path), "%s/member", s->data_dir);
-    return access(path, F_OK) == 0;
-}
 
 static void set_state(struct etcd_server *s, const char *state)
 {
@@ -405,6 +527,7 @@ static void on_place(void *arg, enum etcd_place place)
 
     s->heal = NULL;
     if (place == ETCD_PLACE_EXISTING) {
+        note_joined(s); /* from now on the others count it */
         free(s->damaged_dir);
         s->damaged_dir = NULL;
         s->refusals = 0;
@@ -420,6 +543,19 @@ static void on_place(void *arg, enum etcd_place place)
     }
 }
 
+static void refuse(struct etcd_server *s)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/member", s->data_dir);
+    log_error("etcd's %s in %s %s gone and there is no other member: restore a backup, or remove "
+              "%s%s%s to begin with an empty cloud",
+              has_folder(s) ? "log (member/wal)" : "data", s->data_dir,
+              has_folder(s) ? "is" : "are", s->joined_file, has_folder(s) ? " and " : "",
+              has_folder(s) ? path : "");
+    again(s, REFUSED_MS);
+}
+
 static void start(struct etcd_server *s)
 {
     bool joined = access(s->joined_file, F_OK) == 0;
@@ -427,9 +563,8 @@ static void start(struct etcd_server *s)
     if (has_data(s)) {
         run(s);
     } else if (s->options.peer_count == 1 && joined) {
-        log_error("etcd's data in %s are gone and there is no other member: restore a backup, or "
-                  "remove %s to begin with an empty cloud",
-                  s->data_dir, s->joined_file);
+        refuse(s);
+    } else if (has_folder(s) && put_rest_aside(s, joined) < 0) {
         again(s, REFUSED_MS);
     } else if (s->options.peer_count == 1) {
         run(s);
@@ -447,7 +582,7 @@ static void on_own_answer(void *arg, const struct http_answer *answer)
 
     s->asking = false;
     if (answer->rc == 0 && answer->status == 200)
-        file_write_atomic(s->joined_file, "1\n", 2, 0600);
+        note_joined(s);
 }
 
 /* Remembers that this member took part in a cluster that was founded: a linearizable read of its
@@ -594,6 +729,7 @@ struct etcd_server *etcd_server_start(uv_loop_t *loop, const struct etcd_server_
     if (s->pid > 0) {
         log_info("etcd is running already, process %d", s->pid);
         s->started_ms = clock_now_ms();
+        s->log_from = log_size(s); /* earlier lives' words are not this one's */
         again(s, CHECK_MS);
     } else {
         start(s);
@@ -611,7 +747,7 @@ void etcd_server_retire(const char *data_dir, const char *pid_file)
         kill(pid, SIGKILL);
     snprintf(from, sizeof(from), "%s.joined", data_dir);
     unlink(from);
-    if (!has_data(&s))
+    if (!has_folder(&s))
         return;
     snprintf(to, sizeof(to), "%s.removed-%lld", data_dir, (long long)time(NULL));
     if (rename(data_dir, to) == 0)
