@@ -37,6 +37,7 @@
     10000 /* the list of controllers may say that it was meant: etcd_server_retire */
 #define UNKNOWN_PAUSE_MS 2000 /* the others want to be together for 5 s before they change */
 #define REFUSALS_MAX 10
+#define OTHERS_DIFFER "found data inconsistency with peers"
 #define FULL_BYTES ((uint64_t)1024 * 1024)
 #define QUOTA_BYTES ((int64_t)2 * 1024 * 1024 * 1024)
 
@@ -53,6 +54,7 @@ struct etcd_server {
 
     struct etcd_server_options options; /* as far as etcd_heal needs them; copies */
     int state_arg;                      /* index of "new" or "existing" in args */
+    int check_arg;                      /* of the comparison with the others at its start */
     char *joined_file;                  /* this member took part before */
     char *damaged_dir;                  /* where suspected data are now, or NULL */
     struct etcd_heal *heal;
@@ -71,6 +73,14 @@ static void arg(struct etcd_server *s, const char *name, const char *value)
     if (s->arg_count + 3 > ARGS_MAX || !(s->args[s->arg_count++] = strdup(name)))
         abort();
     if (value && !(s->args[s->arg_count++] = strdup(value)))
+        abort();
+}
+
+static void set_arg(struct etcd_server *s, int which, const char *value)
+{
+    free(s->args[which]);
+    s->args[which] = strdup(value);
+    if (!s->args[which])
         abort();
 }
 
@@ -131,7 +141,8 @@ static void build_args(struct etcd_server *s, const struct etcd_server_options *
     arg(s, "--heartbeat-interval", "50");
     arg(s, "--election-timeout", "500");
     arg(s, "--pre-vote", NULL);
-    arg(s, "--experimental-initial-corrupt-check", NULL);
+    arg(s, "--experimental-initial-corrupt-check=true", NULL);
+    s->check_arg = s->arg_count - 1;
     arg(s, "--experimental-corrupt-check-time", "1h");
     arg(s, "--auto-compaction-mode", "periodic");
     arg(s, "--auto-compaction-retention", "10m");
@@ -232,12 +243,21 @@ static bool is_full(const struct etcd_server *s)
     return statvfs(s->data_dir, &st) == 0 && (uint64_t)st.f_bavail * st.f_frsize < FULL_BYTES;
 }
 
+static off_t log_size(const struct etcd_server *s)
+{
+    struct stat st;
+
+    return stat(s->log_file, &st) == 0 ? st.st_size : 0;
+}
+
 /* Did etcd log one of `words` since it was started? */
 static bool says(const struct etcd_server *s, const char *const words[])
 {
     char *text = calloc(1, SAYS_MAX + 1);
     int fd = open(s->log_file, O_RDONLY | O_CLOEXEC);
-    ssize_t size = text && fd >= 0 ? pread(fd, text, SAYS_MAX, s->log_from) : -1;
+    /* Shorter than it was: it was begun again meanwhile (etcd_care.h). */
+    off_t from = log_size(s) >= s->log_from ? s->log_from : 0;
+    ssize_t size = text && fd >= 0 ? pread(fd, text, SAYS_MAX, from) : -1;
     bool said = false;
 
     for (size_t i = 0; size > 0 && words[i]; i++)
@@ -260,9 +280,18 @@ static bool says_damage(const struct etcd_server *s)
                                          "unexpected EOF",
                                          "wal: ",
                                          NULL};
-    static const char *const full[] = {"no space left", NULL};
+    static const char *const not [] = {"no space left", "corrupt cluster", OTHERS_DIFFER, NULL};
 
-    return says(s, damage) && !says(s, full);
+    return says(s, damage) && !says(s, not );
+}
+
+/* Some other member holds something else, and one of the two is wrong. It must run to be compared
+ * (etcd_care.h). */
+static bool says_others_differ(const struct etcd_server *s)
+{
+    static const char *const differ[] = {OTHERS_DIFFER, NULL};
+
+    return says(s, differ);
 }
 
 /* The others removed this member while it was away; its data are of no use under any id. */
@@ -398,6 +427,8 @@ static void died(struct etcd_server *s, const char *how)
     else if (s->quick_deaths >= QUICK_DEATHS && has_data(s) && says_damage(s))
         put_aside(s);
     pause_ms = s->pause_ms;
+    if (says_others_differ(s))
+        etcd_care_doubt(s->care);
     if (says_removed(s)) {
         put_removed_aside(s);
         pause_ms = REMOVED_PAUSE_MS;
@@ -421,13 +452,6 @@ static void on_exit_of_child(uv_process_t *process, int64_t status, int signal)
     snprintf(how, sizeof(how), signal ? "was killed by signal %d" : "ended with status %d",
              signal ? signal : (int)status);
     died(s, how);
-}
-
-static off_t log_size(const struct etcd_server *s)
-{
-    struct stat st;
-
-    return stat(s->log_file, &st) == 0 ? st.st_size : 0;
 }
 
 static int open_log(const struct etcd_server *s)
@@ -482,6 +506,9 @@ static void run(struct etcd_server *s)
 
     s->started_ms = clock_now_ms();
     s->fresh = !has_folder(s);
+    set_arg(s, s->check_arg,
+            etcd_care_doubts(s->care) ? "--experimental-initial-corrupt-check=false"
+                                      : "--experimental-initial-corrupt-check=true");
     fd = open_log(s);
     s->log_from = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
     rc = fd < 0 ? -errno : spawn(s, fd);
@@ -504,10 +531,7 @@ static void run(struct etcd_server *s)
 
 static void set_state(struct etcd_server *s, const char *state)
 {
-    free(s->args[s->state_arg]);
-    s->args[s->state_arg] = strdup(state);
-    if (!s->args[s->state_arg])
-        abort();
+    set_arg(s, s->state_arg, state);
 }
 
 /* Data that seem damaged are better than none when the others cannot help for long. */
@@ -647,6 +671,7 @@ static void free_options(struct etcd_server_options *o)
     free((char *)o->ca_file);
     free((char *)o->cert_file);
     free((char *)o->key_file);
+    free((char *)o->log_file);
 }
 
 static const char *copy(const char *text)
@@ -677,7 +702,11 @@ static void copy_options(struct etcd_server *s, const struct etcd_server_options
                                               .peer_count = o->peer_count,
                                               .ca_file = copy(o->ca_file),
                                               .cert_file = copy(o->cert_file),
-                                              .key_file = copy(o->key_file)};
+                                              .key_file = copy(o->key_file),
+                                              .log_file = copy(o->log_file),
+                                              .log_bytes = o->log_bytes,
+                                              .tell = o->tell,
+                                              .tell_arg = o->tell_arg};
 }
 
 static void server_free(struct etcd_server *s)

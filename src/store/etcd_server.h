@@ -41,6 +41,11 @@ struct etcd_server_options {
     const char *pid_file, *log_file;
     int64_t quota_bytes; /* of its file; 0: 2 GiB */
     int care_ms;         /* how often its space is looked at (etcd_care.h); 0: every minute */
+    int64_t log_bytes;   /* of log_file, from which on it is begun again; 0: 16 MiB */
+    /* What an operator must know, also when the store takes no writes now; severity as an event's.
+     * It is logged already. May be NULL. */
+    void (*tell)(void *arg, const char *severity, const char *text);
+    void *tell_arg;
 };
 
 /* NULL and `err` when the options are wrong or the folder cannot be made. That etcd cannot be

@@ -31,7 +31,8 @@
 static char dir[] = "/tmp/vling-test-members-XXXXXX";
 static uv_loop_t loop;
 static int client_port, peer_port;
-static int care_ms; /* of members that are started from now on */
+static int care_ms; /* of members that are started from now on; and who is told */
+static void (*tell)(void *arg, const char *severity, const char *text);
 
 static const struct etcd_server_peer peers[MEMBERS] = {
     {"m0", "127.0.0.1"}, {"m1", "127.0.0.2"}, {"m2", "127.0.0.3"}};
@@ -80,7 +81,8 @@ static inline void start(int i, int count)
                                           .peer_count = count,
                                           .pid_file = m->pid,
                                           .log_file = m->log,
-                                          .care_ms = care_ms};
+                                          .care_ms = care_ms,
+                                          .tell = tell};
     struct err err;
 
     m->server = etcd_server_start(&loop, &options, &err);

@@ -278,6 +278,44 @@ static void a_cut_beginning_leaves_nothing(void **state)
     run_for(100);
 }
 
+/* One that etcd does not start because another member holds something else is not the wrong one
+ * for that: it runs, so that all can be compared. */
+static void who_finds_others_different_runs_all_the_same(void **state)
+{
+    struct etcd_server_options other = options;
+    struct etcd_server *server;
+    char script[80], folder[80], command[200];
+    FILE *file;
+    int pid;
+
+    snprintf(script, sizeof(script), "%s/differs", dir);
+    snprintf(folder, sizeof(folder), "%s/third", dir);
+    snprintf(command, sizeof(command), "mkdir -p %s/member/wal && echo x >%s/member/wal/0.wal",
+             folder, folder);
+    assert_int_equal(system(command), 0);
+    file = fopen(script, "w");
+    fprintf(file, "#!/bin/sh\n"
+                  "case \"$*\" in *corrupt-check=true*)\n"
+                  "  echo 'etcdserver/corrupt.go: found data inconsistency with peers'; exit 1\n"
+                  "esac\n"
+                  "exec sleep 60\n");
+    fclose(file);
+    chmod(script, 0700);
+    other.binary = script;
+    other.data_dir = folder;
+    server = etcd_server_start(&loop, &other, NULL);
+    run_for(1500);
+    pid = etcd_server_pid(server);
+    assert_true(pid > 0);
+    run_for(1000);
+    assert_int_equal(etcd_server_pid(server), pid);
+    etcd_server_stop(server, true);
+    kill(pid, SIGKILL);
+    run_for(100);
+    snprintf(command, sizeof(command), "test -e %s/member/wal/0.wal", folder);
+    assert_int_equal(system(command), 0);
+}
+
 static void wrong_options_are_refused(void **state)
 {
     struct etcd_server_options wrong = options;
@@ -299,6 +337,7 @@ int main(void)
         cmocka_unit_test(a_full_store_makes_room),
         cmocka_unit_test(alone_without_its_log_it_waits),
         cmocka_unit_test(a_cut_beginning_leaves_nothing),
+        cmocka_unit_test(who_finds_others_different_runs_all_the_same),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
