@@ -4,11 +4,14 @@
 #include "base/log.h"
 #include "node/node.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define COMMIT_TIMEOUT_MS 5000
+#define STORE_RETRY_MS 5000
 #define EVENTS_TRIM_MAX 100 /* etcd takes 128 changes in a transaction */
 
 void event_add(struct store_txn *txn, const struct config *config, const char *severity,
@@ -34,6 +37,63 @@ void event_add(struct store_txn *txn, const struct config *config, const char *s
     json_put_str(row, "text", text);
     store_txn_create(txn, "event", id, row);
     json_decref(row);
+}
+
+/* ---- events of the store itself ---- */
+
+/* The store may take no writes just now: that is what is told. */
+struct store_event {
+    struct node *node;
+    uv_timer_t again;
+    char severity[16], text[600];
+};
+
+static void on_gone(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static void write_event(uv_timer_t *timer);
+
+static void on_written(void *arg, int rc, int64_t revision)
+{
+    struct store_event *event = arg;
+
+    if (rc < 0 && !event->node->stopping)
+        uv_timer_start(&event->again, write_event, STORE_RETRY_MS, 0);
+    else
+        uv_close((uv_handle_t *)&event->again, on_gone);
+}
+
+static void write_event(uv_timer_t *timer)
+{
+    struct store_event *event = timer->data;
+    struct node *node = event->node;
+    struct store_txn *txn;
+
+    if (node->stopping || !node->store) {
+        on_written(event, node->stopping ? 0 : -EAGAIN, 0);
+        return;
+    }
+    txn = store_txn_new();
+    event_add(txn, &node->config, event->severity, "store.members", node->config.host, "%s",
+              event->text);
+    store_commit(node->store, txn, COMMIT_TIMEOUT_MS, on_written, event);
+}
+
+void event_store(void *arg, const char *severity, const char *text)
+{
+    struct node *node = arg;
+    struct store_event *event = calloc(1, sizeof(*event));
+
+    if (!event)
+        return;
+    event->node = node;
+    snprintf(event->severity, sizeof(event->severity), "%s", severity);
+    snprintf(event->text, sizeof(event->text), "%s", text);
+    uv_timer_init(node->loop, &event->again);
+    event->again.data = event;
+    uv_timer_start(&event->again, write_event, 0, 0);
 }
 
 /* ---- trimming ---- */

@@ -154,7 +154,9 @@ static int open_etcd(struct node *node, struct err *err)
                                                         .peer_count = (int)c->controller_count,
                                                         .ca_file = ca,
                                                         .cert_file = cert,
-                                                        .key_file = key},
+                                                        .key_file = key,
+                                                        .tell = event_store,
+                                                        .tell_arg = node},
                           err);
     return node->etcd ? 0 : -EIO;
 }

@@ -151,5 +151,7 @@ void events_trim(struct node *node, int64_t keep);
 void event_add(struct store_txn *txn, const struct config *config, const char *severity,
                const char *kind, const char *object, const char *format, ...)
     __attribute__((format(printf, 6, 7)));
+/* Writes an event on its own, as soon as the store takes it. `arg` is the node. */
+void event_store(void *arg, const char *severity, const char *text);
 
 #endif

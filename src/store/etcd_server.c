@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,8 +33,11 @@
 #define QUICK_DEATHS 3  /* in a row, before its data are suspected */
 #define SAYS_MAX 65536  /* of its log since it was started */
 #define REFUSED_MS 10000
+#define REMOVED_PAUSE_MS                                                                           \
+    10000 /* the list of controllers may say that it was meant: etcd_server_retire */
 #define UNKNOWN_PAUSE_MS 2000 /* the others want to be together for 5 s before they change */
 #define REFUSALS_MAX 10
+#define OTHERS_DIFFER "found data inconsistency with peers"
 #define FULL_BYTES ((uint64_t)1024 * 1024)
 #define QUOTA_BYTES ((int64_t)2 * 1024 * 1024 * 1024)
 
@@ -49,12 +54,14 @@ struct etcd_server {
 
     struct etcd_server_options options; /* as far as etcd_heal needs them; copies */
     int state_arg;                      /* index of "new" or "existing" in args */
+    int check_arg;                      /* of the comparison with the others at its start */
     char *joined_file;                  /* this member took part before */
     char *damaged_dir;                  /* where suspected data are now, or NULL */
     struct etcd_heal *heal;
     struct etcd_care *care;
     struct http_client *client; /* to the member itself */
     bool asking;
+    bool fresh; /* etcd was started on an empty folder */
     int quick_deaths, refusals;
     off_t log_from; /* where its words since the start begin */
 };
@@ -66,6 +73,14 @@ static void arg(struct etcd_server *s, const char *name, const char *value)
     if (s->arg_count + 3 > ARGS_MAX || !(s->args[s->arg_count++] = strdup(name)))
         abort();
     if (value && !(s->args[s->arg_count++] = strdup(value)))
+        abort();
+}
+
+static void set_arg(struct etcd_server *s, int which, const char *value)
+{
+    free(s->args[which]);
+    s->args[which] = strdup(value);
+    if (!s->args[which])
         abort();
 }
 
@@ -126,7 +141,8 @@ static void build_args(struct etcd_server *s, const struct etcd_server_options *
     arg(s, "--heartbeat-interval", "50");
     arg(s, "--election-timeout", "500");
     arg(s, "--pre-vote", NULL);
-    arg(s, "--experimental-initial-corrupt-check", NULL);
+    arg(s, "--experimental-initial-corrupt-check=true", NULL);
+    s->check_arg = s->arg_count - 1;
     arg(s, "--experimental-corrupt-check-time", "1h");
     arg(s, "--auto-compaction-mode", "periodic");
     arg(s, "--auto-compaction-retention", "10m");
@@ -227,25 +243,123 @@ static bool is_full(const struct etcd_server *s)
     return statvfs(s->data_dir, &st) == 0 && (uint64_t)st.f_bavail * st.f_frsize < FULL_BYTES;
 }
 
-/* What etcd logged since it was started looks like damage of its files. */
-static bool says_damage(const struct etcd_server *s)
+static off_t log_size(const struct etcd_server *s)
 {
-    static const char *const words[] = {"panic",         "corrupt",          "crc mismatch",
-                                        "checksum",      "invalid database", "file size too small",
-                                        "unexpected EOF"};
+    struct stat st;
+
+    return stat(s->log_file, &st) == 0 ? st.st_size : 0;
+}
+
+/* Did etcd log one of `words` since it was started? */
+static bool says(const struct etcd_server *s, const char *const words[])
+{
     char *text = calloc(1, SAYS_MAX + 1);
     int fd = open(s->log_file, O_RDONLY | O_CLOEXEC);
-    ssize_t size = text && fd >= 0 ? pread(fd, text, SAYS_MAX, s->log_from) : -1;
-    bool damage = false;
+    /* Shorter than it was: it was begun again meanwhile (etcd_care.h). */
+    off_t from = log_size(s) >= s->log_from ? s->log_from : 0;
+    ssize_t size = text && fd >= 0 ? pread(fd, text, SAYS_MAX, from) : -1;
+    bool said = false;
 
-    for (size_t i = 0; size > 0 && i < sizeof(words) / sizeof(words[0]); i++)
-        damage = damage || strstr(text, words[i]);
-    if (size > 0 && strstr(text, "no space left"))
-        damage = false;
+    for (size_t i = 0; size > 0 && words[i]; i++)
+        said = said || strstr(text, words[i]);
     if (fd >= 0)
         close(fd);
     free(text);
-    return damage;
+    return said;
+}
+
+/* What etcd logged since it was started looks like damage of its files. */
+static bool says_damage(const struct etcd_server *s)
+{
+    static const char *const damage[] = {"panic",
+                                         "corrupt",
+                                         "crc mismatch",
+                                         "checksum",
+                                         "invalid database",
+                                         "file size too small",
+                                         "unexpected EOF",
+                                         "wal: ",
+                                         NULL};
+    static const char *const not [] = {"no space left", "corrupt cluster", OTHERS_DIFFER, NULL};
+
+    return says(s, damage) && !says(s, not );
+}
+
+/* Some other member holds something else, and one of the two is wrong. It must run to be compared
+ * (etcd_care.h). */
+static bool says_others_differ(const struct etcd_server *s)
+{
+    static const char *const differ[] = {OTHERS_DIFFER, NULL};
+
+    return says(s, differ);
+}
+
+/* The others removed this member while it was away; its data are of no use under any id. */
+static bool says_removed(const struct etcd_server *s)
+{
+    static const char *const removed[] = {"removed from the cluster", NULL};
+
+    return says(s, removed);
+}
+
+/* ---- the data ---- */
+
+/* The log of transactions makes a member what it is. Its file alone (member/snap/db) is not enough:
+ * with it etcd would begin an empty log under its old id, and vote. */
+static bool has_data(const struct etcd_server *s)
+{
+    char pattern[4096];
+    glob_t found = {0};
+    struct stat st;
+    bool there = false;
+
+    snprintf(pattern, sizeof(pattern), "%s/member/wal/*.wal", s->data_dir);
+    if (glob(pattern, 0, NULL, &found) == 0) {
+        for (size_t i = 0; i < found.gl_pathc; i++)
+            there = there || (stat(found.gl_pathv[i], &st) == 0 && st.st_size > 0);
+    }
+    globfree(&found);
+    return there;
+}
+
+static bool has_folder(const struct etcd_server *s)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/member", s->data_dir);
+    return access(path, F_OK) == 0;
+}
+
+static int delete_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+    return remove(path);
+}
+
+/* What an etcd left that ended before it had a log. It began with nothing, so nothing is lost, and
+ * a rebuild that is tried all night does not fill the disk. */
+static void drop_beginning(struct etcd_server *s)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/member", s->data_dir);
+    if (s->fresh && !has_data(s))
+        nftw(path, delete_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* Moves the data to "<data_dir>.<as>-<time>". */
+static bool move_aside(struct etcd_server *s, const char *as, char path[4096])
+{
+    snprintf(path, 4096, "%s.%s-%lld", s->data_dir, as, (long long)time(NULL));
+    return rename(s->data_dir, path) == 0;
+}
+
+/* Before the data are moved, so that whenever the power fails it does not begin anew. */
+static void note_joined(struct etcd_server *s)
+{
+    int rc = file_write_atomic(s->joined_file, "1\n", 2, 0600);
+
+    if (rc < 0)
+        log_warn("cannot write %s: %s", s->joined_file, strerror(-rc));
 }
 
 /* Puts data that etcd cannot read aside, so that this member gets them from the others. */
@@ -260,30 +374,69 @@ static void put_aside(struct etcd_server *s)
                   s->data_dir, s->log_file);
         return;
     }
-    snprintf(path, sizeof(path), "%s.damaged-%lld", s->data_dir, (long long)time(NULL));
-    if (rename(s->data_dir, path) < 0)
+    note_joined(s);
+    if (!move_aside(s, "damaged", path))
         return;
     free(s->damaged_dir);
     s->damaged_dir = strdup(path);
-    file_write_atomic(s->joined_file, "1\n", 2, 0600);
     log_error("etcd's data are damaged (see %s): put aside as %s; this member gets them from the "
               "others",
               s->log_file, path);
 }
 
+/* The data of a member that is none any more: never tried again, unlike damaged ones. */
+static void put_removed_aside(struct etcd_server *s)
+{
+    char path[4096];
+
+    s->quick_deaths = 0;
+    if (s->options.peer_count < 2)
+        return;
+    note_joined(s);
+    if (move_aside(s, "removed", path))
+        log_error("etcd: the others removed this member: its data are put aside as %s; it asks to "
+                  "be taken back",
+                  path);
+}
+
+/* A folder without a log. */
+static int put_rest_aside(struct etcd_server *s, bool joined)
+{
+    char path[4096];
+
+    if (!move_aside(s, "incomplete", path)) {
+        log_error("etcd's folder %s has no log (member/wal) and cannot be put aside: %s",
+                  s->data_dir, strerror(errno));
+        return -EIO;
+    }
+    log_error("etcd's folder has no log (member/wal): put aside as %s%s", path,
+              joined ? "; this member gets its data from the others" : "");
+    return file_mkdirs(s->data_dir, 0700);
+}
+
 static void died(struct etcd_server *s, const char *how)
 {
+    int pause_ms;
+
     if (clock_now_ms() - s->started_ms > HEALTHY_MS)
         s->pause_ms = PAUSE_MIN_MS;
     s->quick_deaths = clock_now_ms() - s->started_ms < SETTLED_MS ? s->quick_deaths + 1 : 0;
     if (is_full(s))
         log_error("the disk of %s is full: free some space, etcd then goes on by itself",
                   s->data_dir);
-    else if (s->quick_deaths >= QUICK_DEATHS && says_damage(s))
+    else if (s->quick_deaths >= QUICK_DEATHS && has_data(s) && says_damage(s))
         put_aside(s);
-    log_warn("etcd %s; starting it again in %d ms (its log: %s)", how, s->pause_ms, s->log_file);
+    pause_ms = s->pause_ms;
+    if (says_others_differ(s))
+        etcd_care_doubt(s->care);
+    if (says_removed(s)) {
+        put_removed_aside(s);
+        pause_ms = REMOVED_PAUSE_MS;
+    }
+    drop_beginning(s);
+    log_warn("etcd %s; starting it again in %d ms (its log: %s)", how, pause_ms, s->log_file);
     s->pid = 0;
-    again(s, s->pause_ms);
+    again(s, pause_ms);
     s->pause_ms = 2 * s->pause_ms < PAUSE_MAX_MS ? 2 * s->pause_ms : PAUSE_MAX_MS;
 }
 
@@ -352,6 +505,10 @@ static void run(struct etcd_server *s)
     int fd, rc;
 
     s->started_ms = clock_now_ms();
+    s->fresh = !has_folder(s);
+    set_arg(s, s->check_arg,
+            etcd_care_doubts(s->care) ? "--experimental-initial-corrupt-check=false"
+                                      : "--experimental-initial-corrupt-check=true");
     fd = open_log(s);
     s->log_from = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
     rc = fd < 0 ? -errno : spawn(s, fd);
@@ -372,20 +529,9 @@ static void run(struct etcd_server *s)
 
 /* ---- which place to take ---- */
 
-static bool has_data(const struct etcd_server *s)
-{
-    char path[4096];
-
-    snprintf(path, sizeof(path), "%s/member", s->data_dir);
-    return access(path, F_OK) == 0;
-}
-
 static void set_state(struct etcd_server *s, const char *state)
 {
-    free(s->args[s->state_arg]);
-    s->args[s->state_arg] = strdup(state);
-    if (!s->args[s->state_arg])
-        abort();
+    set_arg(s, s->state_arg, state);
 }
 
 /* Data that seem damaged are better than none when the others cannot help for long. */
@@ -405,6 +551,7 @@ static void on_place(void *arg, enum etcd_place place)
 
     s->heal = NULL;
     if (place == ETCD_PLACE_EXISTING) {
+        note_joined(s); /* from now on the others count it */
         free(s->damaged_dir);
         s->damaged_dir = NULL;
         s->refusals = 0;
@@ -420,6 +567,19 @@ static void on_place(void *arg, enum etcd_place place)
     }
 }
 
+static void refuse(struct etcd_server *s)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/member", s->data_dir);
+    log_error("etcd's %s in %s %s gone and there is no other member: restore a backup, or remove "
+              "%s%s%s to begin with an empty cloud",
+              has_folder(s) ? "log (member/wal)" : "data", s->data_dir,
+              has_folder(s) ? "is" : "are", s->joined_file, has_folder(s) ? " and " : "",
+              has_folder(s) ? path : "");
+    again(s, REFUSED_MS);
+}
+
 static void start(struct etcd_server *s)
 {
     bool joined = access(s->joined_file, F_OK) == 0;
@@ -427,9 +587,8 @@ static void start(struct etcd_server *s)
     if (has_data(s)) {
         run(s);
     } else if (s->options.peer_count == 1 && joined) {
-        log_error("etcd's data in %s are gone and there is no other member: restore a backup, or "
-                  "remove %s to begin with an empty cloud",
-                  s->data_dir, s->joined_file);
+        refuse(s);
+    } else if (has_folder(s) && put_rest_aside(s, joined) < 0) {
         again(s, REFUSED_MS);
     } else if (s->options.peer_count == 1) {
         run(s);
@@ -447,7 +606,7 @@ static void on_own_answer(void *arg, const struct http_answer *answer)
 
     s->asking = false;
     if (answer->rc == 0 && answer->status == 200)
-        file_write_atomic(s->joined_file, "1\n", 2, 0600);
+        note_joined(s);
 }
 
 /* Remembers that this member took part in a cluster that was founded: a linearizable read of its
@@ -512,6 +671,7 @@ static void free_options(struct etcd_server_options *o)
     free((char *)o->ca_file);
     free((char *)o->cert_file);
     free((char *)o->key_file);
+    free((char *)o->log_file);
 }
 
 static const char *copy(const char *text)
@@ -542,7 +702,11 @@ static void copy_options(struct etcd_server *s, const struct etcd_server_options
                                               .peer_count = o->peer_count,
                                               .ca_file = copy(o->ca_file),
                                               .cert_file = copy(o->cert_file),
-                                              .key_file = copy(o->key_file)};
+                                              .key_file = copy(o->key_file),
+                                              .log_file = copy(o->log_file),
+                                              .log_bytes = o->log_bytes,
+                                              .tell = o->tell,
+                                              .tell_arg = o->tell_arg};
 }
 
 static void server_free(struct etcd_server *s)
@@ -594,6 +758,7 @@ struct etcd_server *etcd_server_start(uv_loop_t *loop, const struct etcd_server_
     if (s->pid > 0) {
         log_info("etcd is running already, process %d", s->pid);
         s->started_ms = clock_now_ms();
+        s->log_from = log_size(s); /* earlier lives' words are not this one's */
         again(s, CHECK_MS);
     } else {
         start(s);
@@ -611,7 +776,7 @@ void etcd_server_retire(const char *data_dir, const char *pid_file)
         kill(pid, SIGKILL);
     snprintf(from, sizeof(from), "%s.joined", data_dir);
     unlink(from);
-    if (!has_data(&s))
+    if (!has_folder(&s))
         return;
     snprintf(to, sizeof(to), "%s.removed-%lld", data_dir, (long long)time(NULL));
     if (rename(data_dir, to) == 0)

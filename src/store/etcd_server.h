@@ -4,10 +4,12 @@
  * the process's own command line agree) or starts it; when it dies it is started again with
  * growing pauses. A vlingd that ends leaves its member running, so that a restart of vlingd costs
  * the cluster nothing; etcd_server_stop with `kill` ends it.
- * Data.      A member that took part once ("<data_dir>.joined" says so) and has no data any more,
- * or whose data etcd cannot read (put aside as "<data_dir>.damaged-<time>"), is added to the
- *            others' cluster again (etcd_heal.h); it never begins with nothing under its old name.
- * Errors.    What etcd says goes to `log_file`; deaths are logged.
+ * Data.      A member is what its log (member/wal) says. One that took part once
+ *            ("<data_dir>.joined" says so) and has no log any more (what is left is put aside as
+ *            "<data_dir>.incomplete-<time>"), or whose data etcd cannot read
+ * ("....damaged-<time>"), or that the others removed meanwhile ("....removed-<time>"), is added to
+ * the others' cluster again (etcd_heal.h); it never begins with nothing under its old name. Alone
+ * it waits for its operator. Errors.    What etcd says goes to `log_file`; deaths are logged.
  * Threads.   The loop's.
  */
 #ifndef VLING_STORE_ETCD_SERVER_H
@@ -39,6 +41,11 @@ struct etcd_server_options {
     const char *pid_file, *log_file;
     int64_t quota_bytes; /* of its file; 0: 2 GiB */
     int care_ms;         /* how often its space is looked at (etcd_care.h); 0: every minute */
+    int64_t log_bytes;   /* of log_file, from which on it is begun again; 0: 16 MiB */
+    /* What an operator must know, also when the store takes no writes now; severity as an event's.
+     * It is logged already. May be NULL. */
+    void (*tell)(void *arg, const char *severity, const char *text);
+    void *tell_arg;
 };
 
 /* NULL and `err` when the options are wrong or the folder cannot be made. That etcd cannot be
