@@ -43,6 +43,7 @@ enum field_flag {
     FIELD_NOT_STORED = 1 << 7, /* computed at reading */
     FIELD_LISTED = 1 << 8,     /* column where the operator's command lists the rows */
     FIELD_ADMIN_SETS = 1 << 9, /* shown to all, set by administrators only */
+    FIELD_SECRET = 1 << 10,    /* in backups only: rows that are shown to operators lack it */
 };
 
 struct field {
@@ -105,6 +106,9 @@ int resource_update(const struct resource *resource, json_t *row, const json_t *
 /* The API's form: a new object with API names, without internal fields (and without FIELD_ADMIN
  * ones unless `admin`). Missing fields are null. */
 json_t *resource_view(const struct resource *resource, const json_t *row, bool admin);
+
+/* Takes out of the stored row what is FIELD_SECRET. */
+void resource_hide_secrets(const struct resource *resource, json_t *row);
 
 /* Checks one value; 0 or -EINVAL. */
 int resource_check(const struct field *field, const json_t *value, struct err *err);
