@@ -266,11 +266,21 @@ static void put_index(FILE *out)
           out);
 }
 
+static void put_visibility(FILE *out, const struct field *field)
+{
+    const char *word = field->flags & FIELD_SECRET     ? "secret"
+                       : field->flags & FIELD_INTERNAL ? "internal"
+                                                       : "";
+
+    fprintf(out, "%s%s |\n", field->doc && word[0] ? "; " : "", word);
+}
+
 static void put_rows(FILE *out)
 {
     fputs("# Rows\n" MADE
           "What the store holds: all tables with the names of their stored fields, as `vling "
-          "backup` writes them. *internal*: no service shows it.\n\n",
+          "backup` writes them. *internal*: no service shows it; *secret*: nothing but a backup "
+          "does.\n\n",
           out);
     for (size_t i = 0; resource_all[i]; i++) {
         const struct resource *resource = resource_all[i];
@@ -287,8 +297,7 @@ static void put_rows(FILE *out)
             put_type(out, field);
             fputs(" | ", out);
             put_cell(out, field->doc);
-            fprintf(out, "%s%s |\n", field->doc && field->flags & FIELD_INTERNAL ? "; " : "",
-                    field->flags & FIELD_INTERNAL ? "internal" : "");
+            put_visibility(out, field);
         }
         fputs("\n", out);
     }

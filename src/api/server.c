@@ -433,6 +433,17 @@ static void hold_against_quotas(struct api_call *call, size_t headers)
         json_array_remove(call->headers, json_array_size(call->headers) - 1);
 }
 
+/* A list that SQLite refused to make is not an empty one, and nothing may follow from it. */
+static void check_reads(struct api_req *req)
+{
+    if (!mirror_reads_refused(req->db))
+        return;
+    clear_answer(req);
+    store_txn_free(req->txn);
+    req->txn = store_txn_new();
+    api_fail(req, 400, "HTTPBadRequest", "Invalid query: too many filters.");
+}
+
 /* Is the handler's answer nothing but its text, and that for as long as no row changes? */
 static bool is_steady(const struct api_call *call, size_t headers)
 {
@@ -464,6 +475,7 @@ static void run(struct api_call *call)
         start_work(call);
         return;
     }
+    check_reads(req);
     if (is_steady(call, headers))
         known_keep(req);
     if (req->status < 400 && !store_txn_empty(req->txn))

@@ -104,7 +104,7 @@ void json_clean(char *text)
     }
 }
 
-bool json_depth_ok(const char *text, size_t size)
+static bool is_within(const char *text, size_t size, int depth_max)
 {
     int depth = 0;
     bool in_string = false;
@@ -120,7 +120,7 @@ bool json_depth_ok(const char *text, size_t size)
         } else if (c == '"') {
             in_string = true;
         } else if (c == '{' || c == '[') {
-            if (++depth > JSON_DEPTH_MAX)
+            if (++depth > depth_max)
                 return false;
         } else if (c == '}' || c == ']') {
             depth--;
@@ -129,14 +129,19 @@ bool json_depth_ok(const char *text, size_t size)
     return true;
 }
 
-json_t *json_parse(const char *text, size_t size, char *ret_why, size_t why_size)
+bool json_depth_ok(const char *text, size_t size)
+{
+    return is_within(text, size, JSON_DEPTH_MAX);
+}
+
+static json_t *parse(const char *text, size_t size, int depth_max, char *ret_why, size_t why_size)
 {
     json_error_t error;
     json_t *value;
 
-    if (!json_depth_ok(text, size)) {
+    if (!is_within(text, size, depth_max)) {
         if (ret_why)
-            snprintf(ret_why, why_size, "nested deeper than %d levels", JSON_DEPTH_MAX);
+            snprintf(ret_why, why_size, "nested deeper than %d levels", depth_max);
         return NULL;
     }
     /* jansson passes over a zero byte behind some tokens; JSON has none anywhere. */
@@ -151,4 +156,14 @@ json_t *json_parse(const char *text, size_t size, char *ret_why, size_t why_size
         json_clean(ret_why); /* it quotes the text */
     }
     return value;
+}
+
+json_t *json_parse(const char *text, size_t size, char *ret_why, size_t why_size)
+{
+    return parse(text, size, JSON_DEPTH_MAX, ret_why, why_size);
+}
+
+json_t *json_parse_rows(const char *text, size_t size, char *ret_why, size_t why_size)
+{
+    return parse(text, size, JSON_DEPTH_MAX + JSON_ROWS_DEPTH, ret_why, why_size);
 }

@@ -9,6 +9,7 @@
 
 /* Limits for every JSON text that comes from outside. */
 #define JSON_DEPTH_MAX 64
+#define JSON_ROWS_DEPTH 8 /* around rows */
 
 /* The string at `key`, or `fallback` if it is missing or no string. Lives as long as `object`. */
 const char *json_str(const json_t *object, const char *key, const char *fallback);
@@ -35,5 +36,7 @@ bool json_depth_ok(const char *text, size_t size);
 /* Parses `size` bytes, rejecting depth over JSON_DEPTH_MAX, duplicate keys, zero bytes and trailing
  * ones. Returns a new reference or NULL and, in `ret_why` (if not NULL), a one-line reason. */
 json_t *json_parse(const char *text, size_t size, char *ret_why, size_t why_size);
+/* The same for our own texts that hold whole rows, each of which may be JSON_DEPTH_MAX deep. */
+json_t *json_parse_rows(const char *text, size_t size, char *ret_why, size_t why_size);
 
 #endif

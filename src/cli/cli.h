@@ -81,6 +81,7 @@ int cmd_host(int argc, char **argv);
 int cmd_controller(int argc, char **argv);
 int cmd_cabinet(int argc, char **argv);
 int cmd_backup(int argc, char **argv);
+int cmd_restore(int argc, char **argv);
 int cmd_console(int argc, char **argv);
 
 #endif

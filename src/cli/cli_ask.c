@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/cli.h"
+#include "model/backup.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -12,7 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ANSWER_MAX (64 * 1024 * 1024)
 #define CONFIG_MAX (256 * 1024)
 #define CANDIDATES_MAX 8
 #define PAUSE_MS 300 /* before all are asked again */
@@ -224,7 +224,8 @@ static int read_answer(const char *path, long status, const struct buf *answer, 
                        struct err *err)
 {
     char why[160] = "";
-    json_t *json = answer->len ? json_parse(answer->data, answer->len, why, sizeof(why)) : NULL;
+    json_t *json =
+        answer->len ? json_parse_rows(answer->data, answer->len, why, sizeof(why)) : NULL;
     const char *text = json_str(json, "error", NULL);
     int rc = 0;
 
@@ -280,14 +281,17 @@ int cli_ask(struct cli_daemon *daemon, const char *path, const json_t *body, jso
 
     if (body && !text)
         return -ENOMEM;
-    buf_init(&q.answer, ANSWER_MAX);
+    buf_init(&q.answer, BACKUP_SIZE_MAX); /* nothing is larger */
     for (;;) {
         rc = ask_round(daemon, &q);
         if (clock_now_ms() >= end || (rc == 0 && q.status != 503))
             break;
         nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
     }
-    if (rc < 0)
+    if (rc < 0 && q.answer.failed)
+        rc = err_why(err, -EFBIG, "the daemon's answer is too large", "%s: more than %zu MiB", path,
+                     BACKUP_SIZE_MAX >> 20);
+    else if (rc < 0)
         err_set(err, rc, "vlingd does not answer", q.why,
                 "is it running? journalctl -u vlingd; in a lab: vling lab status");
     else

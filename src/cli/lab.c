@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "cli/cli.h"
 #include "cli/lab_net.h"
+#include "model/backup.h"
 
 #include <errno.h>
 #include <ftw.h>
@@ -88,8 +89,6 @@ static int remove_all(struct lab *lab, struct err *err)
                        "end what uses it and call vling lab down again");
     return 0;
 }
-
-#define BACKUP_MAX ((size_t)256 * 1024 * 1024)
 
 struct up_options {
     unsigned cabinets, hosts;
@@ -211,7 +210,7 @@ static int put_backup(const struct lab *lab, const char *file, struct err *err)
 {
     char path[PATH_MAX], *text = NULL;
     size_t size;
-    int rc = file_read(file, BACKUP_MAX, &text, &size);
+    int rc = file_read(file, BACKUP_SIZE_MAX, &text, &size);
 
     if (rc < 0)
         return err_why(err, rc, "cannot read the backup", "%s: %s", file, strerror(-rc));

@@ -13,6 +13,7 @@ static const char usage[] =
     "  cabinet    list, show, enable, disable, drain\n"
     "  controller list, add, remove, replace\n"
     "  backup     all that the cloud knows into a file\n"
+    "  restore    a cloud out of such a file; one machine to three controllers\n"
     "  console    the serial console of a server\n"
     "\n"
     "On any machine:\n"
@@ -29,7 +30,8 @@ int main(int argc, char **argv)
     } commands[] = {
         {"status", cmd_status},         {"events", cmd_events},   {"host", cmd_host},
         {"controller", cmd_controller}, {"cabinet", cmd_cabinet}, {"console", cmd_console},
-        {"backup", cmd_backup},         {"lab", cmd_lab},         {"lab-init", lab_init_main},
+        {"backup", cmd_backup},         {"restore", cmd_restore}, {"lab", cmd_lab},
+        {"lab-init", lab_init_main},
     };
 
     if (argc < 2 || cli_is_help(argv[1])) {

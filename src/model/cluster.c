@@ -132,7 +132,7 @@ const struct resource resource_event = {
 
 static const struct field setting_fields[] = {
     {.name = "id", .type = FIELD_STR, .doc = "name"},
-    {.name = "value", .type = FIELD_ANY},
+    {.name = "value", .type = FIELD_ANY, .flags = FIELD_SECRET, .doc = "the token key's, for one"},
 };
 
 const struct resource resource_setting = {

@@ -122,7 +122,7 @@ static const struct field user_fields[] = {
      .doc = "kept as given"},
     {.name = "password_hash",
      .type = FIELD_STR,
-     .flags = FIELD_INTERNAL | FIELD_NULL,
+     .flags = FIELD_INTERNAL | FIELD_NULL | FIELD_SECRET,
      .doc = "bcrypt; null: cannot log in by password"},
     {.name = "password_serial",
      .type = FIELD_INT,
@@ -244,7 +244,7 @@ static const struct field application_credential_fields[] = {
      .doc = "ids of roles; those count that the user still has on the project"},
     {.name = "secret_hash",
      .type = FIELD_STR,
-     .flags = FIELD_INTERNAL,
+     .flags = FIELD_INTERNAL | FIELD_SECRET,
      .doc = "bcrypt of a secret that the user chose, else $blake2b$ and a hash in hex"},
 };
 

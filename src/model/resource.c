@@ -396,3 +396,11 @@ json_t *resource_view(const struct resource *resource, const json_t *row, bool a
     }
     return view;
 }
+
+void resource_hide_secrets(const struct resource *resource, json_t *row)
+{
+    for (size_t i = 0; i < resource->field_count; i++) {
+        if (resource->fields[i].flags & FIELD_SECRET)
+            json_object_del(row, resource->fields[i].name);
+    }
+}

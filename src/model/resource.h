@@ -45,6 +45,7 @@ enum field_flag {
     FIELD_ADMIN_SETS = 1 << 9, /* shown to all, set by administrators only */
     FIELD_FILTER = 1 << 10,    /* a filter by the service's own handler, not by a column */
     FIELD_FORMED = 1 << 11,    /* shown in a form of its own, which the service makes */
+    FIELD_SECRET = 1 << 12,    /* in backups only: rows that are shown to operators lack it */
 };
 
 struct field {
@@ -109,6 +110,9 @@ int resource_update(const struct resource *resource, json_t *row, const json_t *
  * FIELD_FORMED (and without FIELD_ADMIN
  * ones unless `admin`). Missing fields are null. */
 json_t *resource_view(const struct resource *resource, const json_t *row, bool admin);
+
+/* Takes out of the stored row what is FIELD_SECRET. */
+void resource_hide_secrets(const struct resource *resource, json_t *row);
 
 /* Checks one value; 0 or -EINVAL. */
 int resource_check(const struct field *field, const json_t *value, struct err *err);

@@ -255,9 +255,7 @@ static void hide_secrets(const struct resource *resource, json_t *rows)
     json_array_foreach(rows, i, row)
     {
         json_object_del(row, "_rev");
-        json_object_del(row, "password_hash");
-        if (strcmp(resource->table, "setting") == 0)
-            json_object_del(row, "value");
+        resource_hide_secrets(resource, row);
     }
 }
 

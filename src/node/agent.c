@@ -596,6 +596,9 @@ static void look(struct agent *agent)
 
     if (node->stopping || !mirror_ready(node->mirror) || !lease_keeper_held(node->lease))
         return;
+    /* Before all rows are there every guest would be a stray, and its network unknown. */
+    if (!cloud_complete(node))
+        return;
     apply_plan(agent);
     if (!node->compute)
         return;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define COMMIT_TIMEOUT_MS 8000
+#define SAY_TICKS 240 /* of a quarter of a second; looked at every eighth */
 
 static void password_path(struct node *node, char *ret, size_t size)
 {
@@ -32,23 +33,47 @@ static void on_bootstrapped(void *arg, int rc, int64_t revision)
     (void)node;
 }
 
-void bootstrap_check(struct node *node)
+void bootstrap_founded_path(const struct config *config, char *ret, size_t size)
 {
-    char path[400], *password = NULL;
-    json_t *done = mirror_get(node->mirror, "setting", "cluster", NULL), *row;
-    struct store_txn *txn;
+    snprintf(ret, size, "%s/cloud-founded", config->state_dir);
+}
+
+static bool was_founded(struct node *node)
+{
+    char path[400];
+
+    bootstrap_founded_path(&node->config, path, sizeof(path));
+    return access(path, F_OK) == 0;
+}
+
+/* From now on an empty store is a loss. */
+static void note_founded(struct node *node)
+{
+    static const char text[] = "There is a cloud. Should its store be empty one day, no new one is "
+                               "founded while this file is here.\n";
+    char path[400];
+    int rc;
+
+    bootstrap_founded_path(&node->config, path, sizeof(path));
+    rc = file_write_atomic(path, text, strlen(text), 0644);
+    if (rc < 0)
+        log_warn("cannot write %s: %s", path, strerror(-rc));
+}
+
+/* What does not end by itself is said once a minute. */
+static bool time_to_say(const struct node *node)
+{
+    return node->ticks % SAY_TICKS < SAY_TICKS / 30;
+}
+
+static void found(struct node *node, const char *password)
+{
+    struct store_txn *txn = store_txn_new();
+    json_t *row =
+        json_pack("{s:s, s:{s:s}}", "id", "cluster", "value", "made_by", node->config.host);
     struct err err;
     char line[700];
 
-    json_decref(done);
-    if (restore_step(node) || done)
-        return;
-    password_path(node, path, sizeof(path));
-    if (file_read(path, 1024, &password, NULL) < 0)
-        return;
-    password[strcspn(password, "\r\n")] = '\0';
-    txn = store_txn_new();
-    row = json_pack("{s:s, s:{s:s}}", "id", "cluster", "value", "made_by", node->config.host);
     store_txn_create(txn, "setting", "cluster", row);
     json_decref(row);
     if (node->hooks->bootstrap(txn, password, &err) < 0) {
@@ -57,8 +82,37 @@ void bootstrap_check(struct node *node)
     } else {
         store_commit(node->store, txn, COMMIT_TIMEOUT_MS, on_bootstrapped, node);
     }
-    explicit_bzero(password, strlen(password));
-    free(password);
+}
+
+void bootstrap_check(struct node *node)
+{
+    char path[400], *password = NULL;
+
+    if (restore_step(node)) {
+        if (!node->restore && time_to_say(node))
+            log_warn("the cloud is not complete: a controller restores a backup, or ended that in "
+                     "between, as its log says");
+        return;
+    }
+    if (cloud_complete(node)) {
+        if (!was_founded(node))
+            note_founded(node);
+        return;
+    }
+    password_path(node, path, sizeof(path));
+    if (was_founded(node)) {
+        if (time_to_say(node))
+            log_error("there was a cloud and the store is empty. Restore a backup: stop vlingd and "
+                      "its etcd on all controllers, move their stores (etcd, etcd.joined, "
+                      "store.sqlite) away, then: vling restore FILE. Or, for a new, empty cloud, "
+                      "remove %s/cloud-founded",
+                      node->config.state_dir);
+    } else if (file_read(path, 1024, &password, NULL) == 0) {
+        password[strcspn(password, "\r\n")] = '\0';
+        found(node, password);
+        explicit_bzero(password, strlen(password));
+        free(password);
+    }
 }
 
 /* ---- the host's row ---- */

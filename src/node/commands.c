@@ -60,33 +60,39 @@ static int keep_password(const struct config *config, const char *from, struct e
                   : 0;
 }
 
+/* This host's certificate and, where there is none yet, the cluster's authority. */
+static int enrol_here(const struct config *config, char token[JOIN_TOKEN_SIZE], struct err *err)
+{
+    const char *ips[4];
+    int rc = 0;
+
+    if (config_controller_index(config, config->host) < 0)
+        return err_why(err, -EINVAL, "this is not a host to begin with",
+                       "%s is not among \"controllers\"", config->host);
+    if ((rc = file_mkdirs(config->state_dir, 0755)) < 0)
+        return err_why(err, rc, "cannot make the state folder", "%s: %s", config->state_dir,
+                       strerror(-rc));
+    own_ips(config, ips);
+    rc = pki_create_cluster(config->state_dir, err);
+    if (rc == 0 && !pki_present(config->state_dir))
+        rc = pki_issue_self(config->state_dir, config->host, ips, err);
+    return rc < 0 ? rc : join_token_get(config->state_dir, token, err);
+}
+
 int command_init(const char *config_path, const char *password_file)
 {
     struct config config;
     struct err err;
-    const char *ips[4];
     char token[JOIN_TOKEN_SIZE];
     int rc = config_load(config_path, &config, &err);
 
     if (rc < 0)
         return fail(&err);
-    if (config_controller_index(&config, config.host) < 0)
-        rc = err_why(&err, -EINVAL, "this is not a host to begin with",
-                     "%s is not among \"controllers\"", config.host);
-    if (rc == 0 && (rc = file_mkdirs(config.state_dir, 0755)) < 0)
-        err_why(&err, rc, "cannot make the state folder", "%s: %s", config.state_dir,
-                strerror(-rc));
-    own_ips(&config, ips);
-    if (rc == 0)
-        rc = pki_create_cluster(config.state_dir, &err);
-    if (rc == 0 && !pki_present(config.state_dir))
-        rc = pki_issue_self(config.state_dir, config.host, ips, &err);
+    rc = enrol_here(&config, token, &err);
     if (!password_file)
         password_file = json_str(config.raw, "admin_password_file", NULL);
     if (rc == 0)
         rc = keep_password(&config, password_file, &err);
-    if (rc == 0)
-        rc = join_token_get(config.state_dir, token, &err);
     config_free(&config);
     if (rc < 0)
         return fail(&err);
@@ -164,13 +170,54 @@ static int check_no_store(const struct config *config, struct err *err)
     return 0;
 }
 
+/* Whoever has the password of user admin founds a cloud when it finds an empty store. To restore on
+ * another controller is safe only once that cloud was there: then nobody founds one any more. */
+static int check_founder(const struct config *config, struct err *err)
+{
+    char password[400], founded[400];
+
+    snprintf(password, sizeof(password), "%s/admin-password", config->state_dir);
+    bootstrap_founded_path(config, founded, sizeof(founded));
+    if (!pki_present(config->state_dir) || access(password, F_OK) == 0 ||
+        access(founded, F_OK) == 0)
+        return 0;
+    return err_set(err, -EPERM, "this is not the controller to restore on",
+                   "'vlingd init' ran on another one, which would found a new, empty cloud "
+                   "meanwhile",
+                   "run it there, or remove <state_dir>/admin-password there and make an empty "
+                   "file <state_dir>/cloud-founded here");
+}
+
+static int keep_backup(const struct config *config, const json_t *backup, struct err *err)
+{
+    char path[400], *text = json_dumps(backup, JSON_COMPACT);
+    int rc;
+
+    restore_path(config, path, sizeof(path));
+    rc = text ? file_write_atomic(path, text, strlen(text), 0600) : -ENOMEM;
+    free(text);
+    return rc < 0 ? err_why(err, rc, "cannot keep the backup", "%s: %s", path, strerror(-rc)) : 0;
+}
+
+static void say_what_follows(const struct config *config, const json_t *backup, const char *token)
+{
+    printf("%zu rows of %s are restored when vlingd starts here. Its users have the passwords of "
+           "then.\n",
+           json_array_size(json_object_get(backup, "rows")), json_str(backup, "time", "?"));
+    if (!token[0] || config->sqlite)
+        return;
+    printf("Start it now. The rows go in as soon as most of the %zu controllers run; on each of "
+           "the other hosts:\n    vlingd join --token %s\n",
+           config->controller_count, token);
+}
+
 int command_restore(const char *config_path, const char *file)
 {
     struct config config;
     struct err err;
-    char path[400], *text = NULL, why[200];
+    char token[JOIN_TOKEN_SIZE] = "";
     json_t *backup = NULL;
-    size_t size = 0, rows = 0;
+    bool sealed = true;
     int rc;
 
     if (!file) {
@@ -181,21 +228,21 @@ int command_restore(const char *config_path, const char *file)
     if (rc < 0)
         return fail(&err);
     rc = check_no_store(&config, &err);
-    if (rc == 0 && (rc = file_read(file, (size_t)256 * 1024 * 1024, &text, &size)) < 0)
-        err_why(&err, rc, "cannot read the backup", "%s: %s", file, strerror(-rc));
-    if (rc == 0 && !(backup = json_parse(text, size, why, sizeof(why))))
-        rc = err_why(&err, -EINVAL, "the backup is no JSON", "%s: %s", file, why);
+    if (rc == 0 && !(backup = backup_read(file, &sealed, &err)))
+        rc = -EINVAL;
     if (rc == 0)
-        rc = backup_check(backup, &err);
-    restore_path(&config, path, sizeof(path));
-    if (rc == 0 && (rc = file_write_atomic(path, text, size, 0600)) < 0)
-        err_why(&err, rc, "cannot keep the backup", "%s: %s", path, strerror(-rc));
-    rows = json_array_size(json_object_get(backup, "rows"));
+        rc = check_founder(&config, &err);
+    if (rc == 0 && !pki_present(config.state_dir))
+        rc = enrol_here(&config, token, &err);
+    if (rc == 0)
+        rc = keep_backup(&config, backup, &err);
+    if (!sealed)
+        fputs("vlingd: warning: the backup has no checksum; whether it is what was saved cannot "
+              "be told\n",
+              stderr);
+    if (rc == 0)
+        say_what_follows(&config, backup, token);
     json_decref(backup);
-    free(text);
     config_free(&config);
-    if (rc < 0)
-        return fail(&err);
-    printf("%zu rows are restored when vlingd starts here\n", rows);
-    return 0;
+    return rc < 0 ? fail(&err) : 0;
 }

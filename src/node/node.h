@@ -94,10 +94,19 @@ struct node {
 int node_run(const char *config_path, const struct node_hooks *hooks);
 
 /* ---- bootstrap.c ---- */
-/* On the controller that `vlingd init` ran on: writes a new cloud's first rows, once. */
+/* On the controller that `vlingd init` ran on: writes a new cloud's first rows, once. Later an
+ * empty store is no reason to: it waits for a backup, or for the note of the next function to go.
+ */
 void bootstrap_check(struct node *node);
+/* "<state_dir>/cloud-founded": this controller has seen a complete cloud. */
+void bootstrap_founded_path(const struct config *config, char *ret, size_t size);
 /* Writes or refreshes the row of this host (addresses, roles, capacity, version). */
 void bootstrap_host_row(struct node *node);
+
+/* ---- backup.c ---- */
+/* Are all rows there? Not before a cloud was founded, and not while a backup is being restored:
+ * then a row that is missing says nothing. */
+bool cloud_complete(struct node *node);
 
 /* ---- lease_keeper.c ---- */
 struct lease_keeper *lease_keeper_start(struct node *node);

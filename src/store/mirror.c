@@ -35,6 +35,7 @@ struct mirror {
     uint64_t version;                   /* of the last change */
     uint64_t table_version[TABLES_MAX]; /* of the last change in each of resource_all */
     mirror_tables reads;
+    bool refused; /* one of these reads */
     bool ready;
     struct {
         mirror_listener *call;
@@ -55,6 +56,19 @@ struct mirror {
     struct mirror_gate gate;
     uv_timer_t *timer; /* the waiters' deadlines */
 };
+
+/* ---- failures ---- */
+
+/* The rows are in memory, so this is no full disk or lost network: the memory is damaged, or there
+ * is none left. To answer now would be to say that there is nothing, and guests would be destroyed
+ * and rows deleted because of it. The next life reads everything from the store. */
+static void give_up(struct mirror *mirror, const char *what)
+{
+    log_error("mirror: %s: %s. What it holds cannot be trusted: this process ends, the next one "
+              "reads the store again",
+              what, sqlite3_errmsg(mirror->db));
+    abort();
+}
 
 /* ---- opening ---- */
 
@@ -249,26 +263,41 @@ void mirror_close(struct mirror *mirror)
 
 /* ---- applying ---- */
 
-static void bind_text(sqlite3_stmt *stmt, int at, const char *text)
+static void bind_int(struct mirror *mirror, sqlite3_stmt *stmt, int at, int64_t value)
 {
-    if (text)
-        sqlite3_bind_text(stmt, at, text, -1, SQLITE_TRANSIENT);
-    else
-        sqlite3_bind_null(stmt, at);
+    if (sqlite3_bind_int64(stmt, at, value) != SQLITE_OK)
+        give_up(mirror, sqlite3_sql(stmt));
+}
+
+static void bind_text(struct mirror *mirror, sqlite3_stmt *stmt, int at, const char *text)
+{
+    if ((text ? sqlite3_bind_text(stmt, at, text, -1, SQLITE_TRANSIENT)
+              : sqlite3_bind_null(stmt, at)) != SQLITE_OK)
+        give_up(mirror, sqlite3_sql(stmt));
 }
 
 /* ---- compiled statements: the same few are used again and again ---- */
+
+/* Is the result a good one, or the fault of the statement alone? */
+static bool memory_is_sound(int rc)
+{
+    rc &= 0xff;
+    return rc == SQLITE_OK || rc == SQLITE_ERROR || rc == SQLITE_TOOBIG;
+}
 
 static sqlite3_stmt *compile_new(struct mirror *mirror, const char *sql, size_t at)
 {
     sqlite3_stmt *stmt = NULL;
     const char *tail = NULL;
 
+    int rc;
+
     mirror->compiling = 0;
-    if (sqlite3_prepare_v3(mirror->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt, &tail) !=
-            SQLITE_OK ||
-        (tail && *tail)) {
-        log_error("mirror: %s: %s", sql, sqlite3_errmsg(mirror->db));
+    rc = sqlite3_prepare_v3(mirror->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt, &tail);
+    if (!memory_is_sound(rc))
+        give_up(mirror, sql);
+    if (rc != SQLITE_OK || (tail && *tail)) {
+        log_error("mirror: %.1000s: %s", sql, sqlite3_errmsg(mirror->db));
         sqlite3_finalize(stmt);
         return NULL;
     }
@@ -280,7 +309,8 @@ static sqlite3_stmt *compile_new(struct mirror *mirror, const char *sql, size_t 
     return stmt;
 }
 
-/* Compiled now or earlier; NULL is logged. To be ended with end_statement, not finalized. */
+/* Compiled now or earlier; NULL: SQLite refuses it, as it is logged. To be ended with
+ * end_statement, not finalized. */
 static sqlite3_stmt *compile(struct mirror *mirror, const char *sql)
 {
     size_t oldest = 0;
@@ -331,28 +361,34 @@ static void apply_one(struct mirror *mirror, const struct store_change *change)
              change->table);
     stmt = compile(mirror, sql);
     if (!stmt)
-        return;
-    sqlite3_bind_text(stmt, 1, change->id, -1, SQLITE_STATIC);
+        give_up(mirror, sql);
+    bind_text(mirror, stmt, 1, change->id);
     if (change->row) {
         body = json_dumps(change->row, JSON_COMPACT);
-        sqlite3_bind_int64(stmt, 2, change->revision);
-        bind_text(stmt, 3, body);
+        bind_int(mirror, stmt, 2, change->revision);
+        bind_text(mirror, stmt, 3, body);
     }
     if (sqlite3_step(stmt) != SQLITE_DONE)
-        log_error("mirror: row %s %s: %s", change->table, change->id, sqlite3_errmsg(mirror->db));
+        give_up(mirror, key);
     end_statement(stmt);
     free(body);
+}
+
+static void must_run(struct mirror *mirror, const char *sql)
+{
+    if (run(mirror, sql) < 0)
+        give_up(mirror, sql);
 }
 
 static void apply_all(struct mirror *mirror, const struct store_change *changes, size_t n)
 {
     mirror->version += n > 0;
     if (n > 1)
-        run(mirror, "BEGIN");
+        must_run(mirror, "BEGIN");
     for (size_t i = 0; i < n; i++)
         apply_one(mirror, &changes[i]);
     if (n > 1)
-        run(mirror, "COMMIT");
+        must_run(mirror, "COMMIT");
 }
 
 /* 1, 0: not yet, -errno: never. */
@@ -443,7 +479,7 @@ static void on_reset(void *arg, int64_t revision, const struct store_change *cha
 
     for (size_t i = 0; resource_all[i]; i++) {
         snprintf(sql, sizeof(sql), "DELETE FROM \"%s\"", resource_all[i]->table);
-        run(mirror, sql);
+        must_run(mirror, sql);
     }
     json_object_clear(mirror->shared);
     apply_all(mirror, changes, n);
@@ -485,6 +521,12 @@ uint64_t mirror_version(const struct mirror *mirror, mirror_tables tables)
 void mirror_reads_begin(struct mirror *mirror)
 {
     mirror->reads = 0;
+    mirror->refused = false;
+}
+
+bool mirror_reads_refused(const struct mirror *mirror)
+{
+    return mirror->refused;
 }
 
 mirror_tables mirror_reads(const struct mirror *mirror)
@@ -603,15 +645,16 @@ void mirror_show(struct mirror *mirror, int64_t revision, int timeout_ms, mirror
 
 /* ---- reading ---- */
 
-static json_t *row_of(sqlite3_stmt *stmt)
+static json_t *row_of(struct mirror *mirror, sqlite3_stmt *stmt)
 {
     int64_t rev = sqlite3_column_int64(stmt, 0);
     const char *body = (const char *)sqlite3_column_text(stmt, 1);
     size_t size = (size_t)sqlite3_column_bytes(stmt, 1);
     json_t *row = body ? json_parse(body, size, NULL, 0) : NULL;
 
-    if (row)
-        json_object_set_new(row, "_rev", json_integer(rev));
+    if (!json_is_object(row))
+        give_up(mirror, "a row is no JSON object any more");
+    json_object_set_new(row, "_rev", json_integer(rev));
     return row;
 }
 
@@ -650,7 +693,8 @@ json_t *mirror_get_shared(struct mirror *mirror, const char *table, const char *
     return row;
 }
 
-/* "SELECT <what> FROM <table> <where>", compiled; NULL is logged. To be ended, not finalized. */
+/* "SELECT <what> FROM <table> <where>", compiled; NULL: SQLite refuses it. To be ended, not
+ * finalized. */
 static sqlite3_stmt *prepare(struct mirror *mirror, const char *what, const char *table,
                              const char *where)
 {
@@ -677,21 +721,21 @@ static sqlite3_stmt *prepare_rows(struct mirror *mirror, const char *table, cons
     return prepare(mirror, what, table, where);
 }
 
-static void bind_list(sqlite3_stmt *stmt, const char *types, va_list ap)
+static void bind_list(struct mirror *mirror, sqlite3_stmt *stmt, const char *types, va_list ap)
 {
     for (int i = 0; types && types[i]; i++) {
         if (types[i] == 'i')
-            sqlite3_bind_int64(stmt, i + 1, va_arg(ap, int64_t));
+            bind_int(mirror, stmt, i + 1, va_arg(ap, int64_t));
         else
-            bind_text(stmt, i + 1, va_arg(ap, const char *));
+            bind_text(mirror, stmt, i + 1, va_arg(ap, const char *));
     }
 }
 
 /* Has nobody changed a row that was only lent? It costs what sharing saves: when testing only. */
-static bool is_unharmed(const json_t *shared, sqlite3_stmt *stmt)
+static bool is_unharmed(struct mirror *mirror, const json_t *shared, sqlite3_stmt *stmt)
 {
 #ifdef __SANITIZE_ADDRESS__
-    json_t *row = row_of(stmt);
+    json_t *row = row_of(mirror, stmt);
     bool same = json_equal(row, shared);
 
     json_decref(row);
@@ -709,38 +753,38 @@ static json_t *shared_row_of(struct mirror *mirror, sqlite3_stmt *stmt, const ch
     json_t *row;
 
     if (!id || !shared_key(key, table, id))
-        return row_of(stmt);
+        return row_of(mirror, stmt);
     row = json_object_get(mirror->shared, key);
     if (json_is_object(row)) {
-        if (!is_unharmed(row, stmt)) {
+        if (!is_unharmed(mirror, row, stmt)) {
             log_error("mirror: row %s, which is shared, was changed by a reader", key);
             abort();
         }
         return json_incref(row);
     }
-    row = row_of(stmt);
-    if (row)
-        share(mirror, key, row);
+    row = row_of(mirror, stmt);
+    share(mirror, key, row);
     return row;
 }
 
-/* Runs the statement to its end. `shared`: the table, or NULL for rows of one's own. */
-static json_t *collect(struct mirror *mirror, sqlite3_stmt *stmt, const char *shared)
+/* Runs the statement to its end. `shared`: the table, or NULL for rows of one's own. `foreign`:
+ * requests had a say in the statement, so it may be one that SQLite refuses. */
+static json_t *collect(struct mirror *mirror, sqlite3_stmt *stmt, const char *shared, bool foreign)
 {
     json_t *rows = json_array();
-    int rc;
+    int rc = SQLITE_ERROR;
 
-    if (!stmt)
-        return rows;
-    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-        json_t *row = shared ? shared_row_of(mirror, stmt, shared) : row_of(stmt);
-
-        if (row)
-            json_array_append_new(rows, row);
+    while (stmt && (rc = sqlite3_step(stmt)) == SQLITE_ROW)
+        json_array_append_new(rows,
+                              shared ? shared_row_of(mirror, stmt, shared) : row_of(mirror, stmt));
+    if (rc != SQLITE_DONE && !(foreign && memory_is_sound(rc)))
+        give_up(mirror, stmt ? sqlite3_sql(stmt) : "a question of this program is no SQL");
+    if (rc != SQLITE_DONE) {
+        mirror->refused = true;
+        json_array_clear(rows);
     }
-    if (rc != SQLITE_DONE)
-        log_error("mirror: %s: %s", sqlite3_sql(stmt), sqlite3_errmsg(mirror->db));
-    end_statement(stmt);
+    if (stmt)
+        end_statement(stmt);
     return rows;
 }
 
@@ -752,9 +796,9 @@ json_t *mirror_select(struct mirror *mirror, const char *table, const char *wher
 
     va_start(ap, types);
     if (stmt)
-        bind_list(stmt, types, ap);
+        bind_list(mirror, stmt, types, ap);
     va_end(ap);
-    return collect(mirror, stmt, NULL);
+    return collect(mirror, stmt, NULL, false);
 }
 
 json_t *mirror_select_shared(struct mirror *mirror, const char *table, const char *where,
@@ -765,12 +809,12 @@ json_t *mirror_select_shared(struct mirror *mirror, const char *table, const cha
 
     va_start(ap, types);
     if (stmt)
-        bind_list(stmt, types, ap);
+        bind_list(mirror, stmt, types, ap);
     va_end(ap);
-    return collect(mirror, stmt, table);
+    return collect(mirror, stmt, table, false);
 }
 
-static void bind_json(sqlite3_stmt *stmt, const json_t *params)
+static void bind_json(struct mirror *mirror, sqlite3_stmt *stmt, const json_t *params)
 {
     const json_t *value;
     size_t i;
@@ -778,11 +822,11 @@ static void bind_json(sqlite3_stmt *stmt, const json_t *params)
     json_array_foreach(params, i, value)
     {
         if (json_is_integer(value))
-            sqlite3_bind_int64(stmt, (int)i + 1, json_integer_value(value));
+            bind_int(mirror, stmt, (int)i + 1, json_integer_value(value));
         else if (json_is_boolean(value))
-            sqlite3_bind_int64(stmt, (int)i + 1, json_is_true(value));
+            bind_int(mirror, stmt, (int)i + 1, json_is_true(value));
         else
-            bind_text(stmt, (int)i + 1, json_string_value(value));
+            bind_text(mirror, stmt, (int)i + 1, json_string_value(value));
     }
 }
 
@@ -792,8 +836,8 @@ json_t *mirror_select_json(struct mirror *mirror, const char *table, const char 
     sqlite3_stmt *stmt = prepare_rows(mirror, table, where);
 
     if (stmt)
-        bind_json(stmt, params);
-    return collect(mirror, stmt, NULL);
+        bind_json(mirror, stmt, params);
+    return collect(mirror, stmt, NULL, true);
 }
 
 json_t *mirror_select_shared_json(struct mirror *mirror, const char *table, const char *where,
@@ -802,21 +846,22 @@ json_t *mirror_select_shared_json(struct mirror *mirror, const char *table, cons
     sqlite3_stmt *stmt = prepare_rows(mirror, table, where);
 
     if (stmt)
-        bind_json(stmt, params);
-    return collect(mirror, stmt, table);
+        bind_json(mirror, stmt, params);
+    return collect(mirror, stmt, table, true);
 }
 
 static int64_t number_of(struct mirror *mirror, const char *what, const char *table,
                          const char *where, const char *types, va_list ap)
 {
     sqlite3_stmt *stmt = prepare(mirror, what, table, where);
-    int64_t number = 0;
+    int64_t number;
 
     if (!stmt)
-        return 0;
-    bind_list(stmt, types, ap);
-    if (sqlite3_step(stmt) == SQLITE_ROW)
-        number = sqlite3_column_int64(stmt, 0);
+        give_up(mirror, "a question of this program is no SQL");
+    bind_list(mirror, stmt, types, ap);
+    if (sqlite3_step(stmt) != SQLITE_ROW)
+        give_up(mirror, sqlite3_sql(stmt));
+    number = sqlite3_column_int64(stmt, 0);
     end_statement(stmt);
     return number;
 }

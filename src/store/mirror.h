@@ -6,6 +6,9 @@
  * is linearizable after mirror_barrier(): it takes a store barrier and waits until the watch has
  * brought that revision. Where a gate is set (node/reads.h), mirror_read() may do without, and then
  * whatever is told to anybody goes through mirror_show() first.
+ * Failures: a mirror that cannot be read (damaged memory, none left) ends the process, as a change
+ * that cannot be applied does: "nothing" would be a wrong answer, which deletes and destroys. The
+ * supervisor starts it again, and all is read from the store.
  * Threads: the loop's only. Rows that are returned are new references to fresh copies: the caller
  * may change them and must json_decref them.
  */
@@ -43,6 +46,8 @@ uint64_t mirror_version(const struct mirror *mirror, mirror_tables tables);
  * from them before. */
 void mirror_reads_begin(struct mirror *mirror);
 mirror_tables mirror_reads(const struct mirror *mirror);
+/* Was one of them refused? Then its empty list says nothing. */
+bool mirror_reads_refused(const struct mirror *mirror);
 void mirror_reads_add(struct mirror *mirror, mirror_tables tables);
 
 /* Called after every batch of changes was applied (and after a reset, with changes == NULL: look at
@@ -86,12 +91,14 @@ json_t *mirror_get_shared(struct mirror *mirror, const char *table, const char *
 
 /* Rows as a JSON array. `where` is the rest of "SELECT body FROM <table> " in SQL (may be ""): e.g.
  * "WHERE host_id = ? ORDER BY rev LIMIT ?". `types` has one letter for each `?`: 's' const char *
- * (NULL binds NULL), 'i' int64_t. Returns a new array (empty if nothing matches or the SQL is
- * wrong, which is logged). Each row carries its revision in the extra member "_rev". */
+ * (NULL binds NULL), 'i' int64_t. Returns a new array (empty if nothing matches). Each row carries
+ * its revision in the extra member "_rev". */
 json_t *mirror_select(struct mirror *mirror, const char *table, const char *where,
                       const char *types, ...);
 
-/* As mirror_select, with the parameters in an array of JSON strings, integers and nulls. */
+/* As mirror_select, with the parameters in an array of JSON strings, integers and nulls. For SQL
+ * that requests shape: if SQLite refuses it (too long, too deep) the array is empty and
+ * mirror_reads_refused() true. */
 json_t *mirror_select_json(struct mirror *mirror, const char *table, const char *where,
                            const json_t *params);
 

@@ -6,6 +6,9 @@
  * Leases: their ids and times to live are rows; their ends are kept in memory by the boot-time
  * clock. At opening every lease gets its whole time again (as at a change of etcd's leader: only
  * ever longer), so a renewal costs no write.
+ * Damage: at opening the whole file is checked and every row read. A file that does not pass is
+ * refused, because a row that is missing would be a server to destroy.
+ * Secrets: the rows hold keys and password hashes, so the files are their owner's alone.
  */
 #include "store/engine.h"
 
@@ -14,10 +17,13 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define BATCH_MAX 256
 #define REFUSED_AGAIN_MS 1000
@@ -55,6 +61,7 @@ struct sqlite {
     uv_work_t work;
     uv_timer_t *kick;         /* starts a batch */
     uv_timer_t *lease_timer;  /* the next end of a lease */
+    uv_timer_t *load_timer;   /* a load that failed, once more */
     struct op *first, **last; /* waiting */
     struct op *batch;         /* at the worker */
     struct op *barriers;      /* for the loop alone */
@@ -261,15 +268,18 @@ static int do_load(struct sqlite *s, struct op *op)
         const char *body = (const char *)sqlite3_column_text(stmt, 3);
         json_t *row = json_parse(body, (size_t)sqlite3_column_bytes(stmt, 3), NULL, 0);
 
-        if (!json_is_object(row)) {
+        if (!json_is_object(row)) { /* it was one when the file was opened */
             json_decref(row);
             log_error("store: the row %s %s cannot be read", sqlite3_column_text(stmt, 0),
                       sqlite3_column_text(stmt, 1));
-            continue;
+            sqlite3_finalize(stmt);
+            return -EIO;
         }
         note_change(op, (const char *)sqlite3_column_text(stmt, 0),
                     (const char *)sqlite3_column_text(stmt, 1), row, sqlite3_column_int64(stmt, 2));
     }
+    if (rc != SQLITE_DONE)
+        log_error("store: cannot read %s: %s", s->path, sqlite3_errmsg(s->db));
     sqlite3_finalize(stmt);
     op->revision = s->revision;
     return errno_of(rc);
@@ -332,7 +342,7 @@ static void on_work(uv_work_t *work)
         if (op->rc < 0)
             continue;
         op->rc = do_op(s, op);
-        if (op->rc == -EIO || op->rc == -ENOSPC)
+        if ((op->rc == -EIO || op->rc == -ENOSPC) && op->kind != OP_LOAD)
             rc = op->rc; /* half done: the whole batch goes back */
     }
     if (rc == 0 && s->revision != before)
@@ -432,12 +442,18 @@ static void leases_follow(struct sqlite *s, struct op *op)
     }
 }
 
+static void on_load_timer(uv_timer_t *timer)
+{
+    op_new(timer->data, OP_LOAD, -1, NULL, NULL);
+}
+
 static void tell_watcher(struct sqlite *s, const struct op *op)
 {
     struct store_watcher *watcher = &s->store.watcher;
 
     if (op->kind == OP_LOAD && op->rc < 0) {
-        op_new(s, OP_LOAD, -1, NULL, NULL);
+        uv_update_time(s->store.loop);
+        uv_timer_start(s->load_timer, on_load_timer, REFUSED_AGAIN_MS, 0);
     } else if (op->kind == OP_LOAD) {
         s->loaded = true;
         if (watcher->reset)
@@ -664,8 +680,9 @@ static void close_now(struct sqlite *s)
         op_answer(op);
     }
     s->last = &s->first;
-    s->handles = 2;
+    s->handles = 3;
     uv_close((uv_handle_t *)s->kick, on_handle_closed);
+    uv_close((uv_handle_t *)s->load_timer, on_handle_closed);
     uv_close((uv_handle_t *)s->lease_timer, on_handle_closed);
 }
 
@@ -690,10 +707,54 @@ static const struct store_engine engine_sqlite = {
     .status = sqlite_status,
 };
 
-static int open_file(struct sqlite *s)
+/* ---- opening ---- */
+
+static int damaged(struct sqlite *s, struct err *err, const char *why)
 {
+    char text[256];
+
+    snprintf(text, sizeof(text), "%s: %s", s->path, why);
+    return err_set(err, -EBADMSG, "the store's file is damaged", text,
+                   "move it and what lies beside it (-wal) away, then restore a backup: "
+                   "vling restore FILE");
+}
+
+/* Why SQLite's last call failed. */
+static int cannot_open(struct sqlite *s, struct err *err)
+{
+    const char *why = sqlite3_errmsg(s->db);
+    int code = sqlite3_errcode(s->db) & 0xff;
+
+    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
+        return damaged(s, err, why);
+    if (code == SQLITE_BUSY)
+        return err_why(err, -EBUSY, "cannot open the store",
+                       "%s: it is in use; another vlingd runs here", s->path);
+    return err_why(err, -EIO, "cannot open the store", "%s: %s", s->path, why);
+}
+
+/* SQLite gives the files that it makes beside it the same mode. */
+static int keep_private(struct sqlite *s, struct err *err)
+{
+    static const char *const endings[] = {"", "-wal", "-shm", "-journal"};
+    char path[4096];
+    int fd = open(s->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    if (fd >= 0)
+        close(fd);
+    for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
+        snprintf(path, sizeof(path), "%s%s", s->path, endings[i]);
+        if (chmod(path, 0600) < 0 && (errno != ENOENT || i == 0))
+            return err_why(err, -errno, "cannot open the store", "%s: %s", path, strerror(errno));
+    }
+    return 0;
+}
+
+static int open_database(struct sqlite *s, struct err *err)
+{
+    static const char settings[] =
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA locking_mode = EXCLUSIVE;";
     static const char schema[] =
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA locking_mode = EXCLUSIVE;"
         "BEGIN IMMEDIATE;"
         "CREATE TABLE IF NOT EXISTS row (tab TEXT NOT NULL, id TEXT NOT NULL, "
         "rev INTEGER NOT NULL, body TEXT NOT NULL, lease INTEGER NOT NULL DEFAULT 0, "
@@ -703,28 +764,95 @@ static int open_file(struct sqlite *s)
         "CREATE TABLE IF NOT EXISTS meta (revision INTEGER NOT NULL);"
         "INSERT INTO meta SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM meta);"
         "COMMIT;";
-    sqlite3_stmt *stmt;
-    int rc;
 
     if (sqlite3_open(s->path, &s->db) != SQLITE_OK)
-        return -EIO;
+        return cannot_open(s, err);
     sqlite3_extended_result_codes(s->db, 1);
-    rc = run(s, schema);
-    if (rc < 0)
-        return rc;
-    stmt = prepare(s, "SELECT revision FROM meta");
-    if (!stmt)
-        return -EIO;
-    if (sqlite3_step(stmt) == SQLITE_ROW)
+    if (run(s, settings) < 0 || run(s, schema) < 0)
+        return cannot_open(s, err);
+    return 0;
+}
+
+static int check_pages(struct sqlite *s, struct err *err)
+{
+    sqlite3_stmt *stmt = prepare(s, "PRAGMA integrity_check(1)");
+    const char *verdict;
+    int rc = 0;
+
+    if (!stmt || sqlite3_step(stmt) != SQLITE_ROW) {
+        rc = cannot_open(s, err);
+    } else {
+        verdict = (const char *)sqlite3_column_text(stmt, 0);
+        if (!verdict || strcmp(verdict, "ok") != 0)
+            rc = damaged(s, err, verdict ? verdict : "?");
+    }
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
+static int check_row(struct sqlite *s, sqlite3_stmt *stmt, struct err *err)
+{
+    const char *table = (const char *)sqlite3_column_text(stmt, 0);
+    const char *id = (const char *)sqlite3_column_text(stmt, 1);
+    const char *body = (const char *)sqlite3_column_text(stmt, 3);
+    int64_t revision = sqlite3_column_int64(stmt, 2);
+    json_t *row = body ? json_parse(body, (size_t)sqlite3_column_bytes(stmt, 3), NULL, 0) : NULL;
+    bool good = json_is_object(row) && store_name_ok(table) && store_name_ok(id) && revision > 0 &&
+                revision <= s->revision;
+    char why[160];
+
+    json_decref(row);
+    if (good)
+        return 0;
+    snprintf(why, sizeof(why), "the row %.60s %.60s cannot be read", table, id);
+    json_clean(why);
+    return damaged(s, err, why);
+}
+
+/* SQLite keeps no checksums: a row whose text was changed is seen only here. */
+static int check_rows(struct sqlite *s, struct err *err)
+{
+    sqlite3_stmt *stmt = prepare(s, "SELECT tab, id, rev, body FROM row");
+    int step = SQLITE_ERROR, rc = 0;
+
+    while (stmt && rc == 0 && (step = sqlite3_step(stmt)) == SQLITE_ROW)
+        rc = check_row(s, stmt, err);
+    if (rc == 0 && step != SQLITE_DONE)
+        rc = cannot_open(s, err);
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
+static int read_state(struct sqlite *s, struct err *err)
+{
+    sqlite3_stmt *stmt = prepare(s, "SELECT revision FROM meta");
+    int step = SQLITE_ERROR;
+
+    if (stmt && sqlite3_step(stmt) == SQLITE_ROW)
         s->revision = s->known_revision = sqlite3_column_int64(stmt, 0);
     sqlite3_finalize(stmt);
+    if (s->revision <= 0)
+        return damaged(s, err, "it has no revision");
     stmt = prepare(s, "SELECT id, ttl_ms FROM lease");
-    if (!stmt)
-        return -EIO;
-    while (sqlite3_step(stmt) == SQLITE_ROW)
+    while (stmt && (step = sqlite3_step(stmt)) == SQLITE_ROW)
         lease_add(s, sqlite3_column_int64(stmt, 0), sqlite3_column_int(stmt, 1));
     sqlite3_finalize(stmt);
-    return s->revision > 0 ? 0 : -EIO;
+    return step == SQLITE_DONE ? 0 : cannot_open(s, err);
+}
+
+static int open_file(struct sqlite *s, struct err *err)
+{
+    int rc = keep_private(s, err);
+
+    if (rc == 0)
+        rc = open_database(s, err);
+    if (rc == 0)
+        rc = check_pages(s, err);
+    if (rc == 0)
+        rc = read_state(s, err);
+    if (rc == 0)
+        rc = check_rows(s, err);
+    return rc;
 }
 
 static uv_timer_t *timer_new(struct sqlite *s)
@@ -741,15 +869,12 @@ static uv_timer_t *timer_new(struct sqlite *s)
 struct store *store_open_sqlite(uv_loop_t *loop, const char *path, struct err *err)
 {
     struct sqlite *s = calloc(1, sizeof(*s));
-    int rc;
 
     if (!s || !(s->path = strdup(path)))
         abort();
     s->last = &s->first;
     s->work.data = s;
-    rc = open_file(s);
-    if (rc < 0) {
-        err_why(err, rc, "cannot open the store", "%s: %s", path, sqlite3_errmsg(s->db));
+    if (open_file(s, err) < 0) {
         sqlite_free(s);
         return NULL;
     }
@@ -757,6 +882,7 @@ struct store *store_open_sqlite(uv_loop_t *loop, const char *path, struct err *e
         abort();
     s->kick = timer_new(s);
     s->lease_timer = timer_new(s);
+    s->load_timer = timer_new(s);
     arm_leases(s);
     return &s->store;
 }

@@ -27,6 +27,10 @@ check "a running cloud is no place for it" sh -c \
     "! '$vling' lab exec c1h1 $PWD/build/vlingd restore --file '$work/backup' 2>'$work/err'"
 check "and it says so" grep -q "there is a store already" "$work/err"
 password=$OS_PASSWORD
+check "it says how many rows" [ "$(python3 -c '
+import json, sys
+backup = json.load(open(sys.argv[1]))
+print(backup["row_count"] == len(backup["rows"]) and len(backup["sha512"]))' "$work/backup")" = 128 ]
 "$vling" lab down
 
 "$vling" lab up --restore "$work/backup"
@@ -50,3 +54,7 @@ head -c 2000 "$work/backup" >"$work/half"
 check "half a backup is refused" sh -c \
     "! build/vlingd restore --file '$work/half' --config tests/cluster/restore.json 2>'$work/err'"
 check "and it says why" grep -q "no JSON" "$work/err"
+sed 's/"user-before"/"user-beforf"/' "$work/backup" >"$work/changed"
+check "a changed backup is refused" sh -c \
+    "! '$vling' restore '$work/changed' --config tests/cluster/restore.json 2>'$work/err'"
+check "and it says why" grep -q "SHA-512" "$work/err"

@@ -59,9 +59,13 @@ lacks
 lacks host
 lacks cabinet
 lacks lab
+lacks backup
+lacks restore
+lacks restore --config
+lacks restore one two
 for word in --help -h help; do
     helps "$word"
-    for name in status events host cabinet lab; do
+    for name in status events host cabinet lab backup restore; do
         helps "$name" "$word"
     done
 done

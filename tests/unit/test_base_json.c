@@ -295,6 +295,9 @@ static void test_depth(void **state)
         assert_null(json_parse(deeper, strlen(deeper), why, sizeof(why)));
         assert_string_equal(why, "nested deeper than 64 levels");
         json_decref(value);
+        value = json_parse_rows(deeper, strlen(deeper), why, sizeof(why));
+        assert_non_null(value);
+        json_decref(value);
         free(fits);
         free(deeper);
     }
@@ -311,6 +314,8 @@ static void test_a_million_brackets(void **state)
     memset(text, '[', size);
     assert_null(json_parse(text, size, why, sizeof(why)));
     assert_string_equal(why, "nested deeper than 64 levels");
+    assert_null(json_parse_rows(text, size, why, sizeof(why)));
+    assert_string_equal(why, "nested deeper than 72 levels");
     memset(text, ']', size / 2); /* a negative depth must not earn credit */
     assert_null(json_parse(text, size, why, sizeof(why)));
     free(text);

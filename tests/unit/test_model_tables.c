@@ -17,7 +17,7 @@
 #define FLAGS_ALL                                                                                  \
     (FIELD_REQUIRED | FIELD_CREATE | FIELD_UPDATE | FIELD_INDEX | FIELD_INTERNAL | FIELD_ADMIN |   \
      FIELD_NULL | FIELD_NOT_STORED | FIELD_LISTED | FIELD_ADMIN_SETS | FIELD_FILTER |              \
-     FIELD_FORMED)
+     FIELD_FORMED | FIELD_SECRET)
 
 static const char *api_name(const struct field *field)
 {
@@ -120,6 +120,42 @@ static void check_flags(const char *where, const struct field *f)
 static void test_flags(void **state)
 {
     for_each_field(check_flags);
+}
+
+/* What is called a secret is flagged as one, and nothing that a service shows is. */
+static void check_secret(const char *where, const struct field *f)
+{
+    size_t size = strlen(f->name);
+    bool is_named = strstr(f->name, "secret") || strcmp(f->name, "user_data") == 0 ||
+                    (size > 5 && strcmp(f->name + size - 5, "_hash") == 0);
+
+    if (is_named && !(f->flags & FIELD_SECRET))
+        fail_msg("%s: operators are shown it", where);
+    if (f->flags & FIELD_SECRET && f->flags & (FIELD_LISTED | FIELD_INDEX | FIELD_NOT_STORED))
+        fail_msg("%s: a secret can be found out", where);
+}
+
+static void test_secrets(void **state)
+{
+    json_t *row = json_pack("{s:s, s:s, s:s}", "id", "u", "name", "anna", "password_hash", "$2b$");
+
+    for_each_field(check_secret);
+    resource_hide_secrets(&resource_user, row);
+    assert_null(json_object_get(row, "password_hash"));
+    assert_int_equal(json_object_size(row), 2);
+    json_decref(row);
+    row = json_pack("{s:s, s:s, s:s}", "id", "c", "secret_hash", "$2b$", "user_id", "u");
+    resource_hide_secrets(&resource_application_credential, row);
+    assert_int_equal(json_object_size(row), 2);
+    json_decref(row);
+    row = json_pack("{s:s, s:s, s:s}", "id", "s", "user_data", "cGFzcw==", "name", "web");
+    resource_hide_secrets(&resource_server, row);
+    assert_int_equal(json_object_size(row), 2);
+    json_decref(row);
+    row = json_pack("{s:s, s:s}", "id", "token_key", "value", "k");
+    resource_hide_secrets(&resource_setting, row);
+    assert_int_equal(json_object_size(row), 1);
+    json_decref(row);
 }
 
 static void check_bounds(const char *where, const struct field *f)
@@ -431,6 +467,7 @@ int main(void)
         cmocka_unit_test(test_names_of_resources),
         cmocka_unit_test(test_names_of_fields),
         cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_fallbacks_are_valid),
         cmocka_unit_test(test_choices),

@@ -8,9 +8,13 @@
 #include "store/mirror.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -76,19 +80,151 @@ static void parameters_come_as_json(void **state)
     json_decref(params);
 }
 
-static void wrong_sql_gives_nothing(void **state)
+/* SQL that requests shape is refused, and that can be told from an empty list. */
+static void foreign_sql_is_refused(void **state)
 {
     static const char *const wrong[] = {"WHERE nonsense = 1", "WHERE", "; DELETE FROM host",
-                                        "WHERE 1=1; DELETE FROM host"};
+                                        "WHERE 1=1; DELETE FROM host",
+                                        "WHERE json_extract(body, 'nonsense')"};
 
-    for (size_t i = 0; i < 4; i++) {
-        json_t *rows = mirror_select(*state, "host", wrong[i], "");
+    for (size_t i = 0; i < 5; i++) {
+        json_t *rows;
 
+        mirror_reads_begin(*state);
+        rows = mirror_select_json(*state, "host", wrong[i], NULL);
         assert_int_equal(json_array_size(rows), 0);
+        assert_true(mirror_reads_refused(*state));
+        json_decref(rows);
+        mirror_reads_begin(*state);
+        rows = mirror_select_shared_json(*state, "host", wrong[i], NULL);
+        assert_int_equal(json_array_size(rows), 0);
+        assert_true(mirror_reads_refused(*state));
         json_decref(rows);
     }
-    assert_int_equal(mirror_count(*state, "no_such_table", "", ""), 0);
+    mirror_reads_begin(*state);
+    json_decref(mirror_select_json(*state, "host", "WHERE cabinet = 'nowhere'", NULL));
+    assert_false(mirror_reads_refused(*state));
     assert_int_equal(mirror_count(*state, "host", "", ""), 3);
+}
+
+/* ---- what cannot be read ends the process ---- */
+
+/* The database of the mirror that was opened last: to harm it. */
+static sqlite3 *opened;
+
+static int note_opened(sqlite3 *db, const char **why, const struct sqlite3_api_routines *api)
+{
+    opened = db;
+    return SQLITE_OK;
+}
+
+static void harm(const char *sql)
+{
+    if (sqlite3_exec(opened, sql, NULL, NULL, NULL) != SQLITE_OK)
+        _exit(2);
+}
+
+/* The root page of the table is another's. */
+static void damage_pages(void)
+{
+    harm("PRAGMA writable_schema = ON");
+    harm("UPDATE sqlite_schema SET rootpage = "
+         "(SELECT rootpage FROM sqlite_schema WHERE name = 'host.cabinet') WHERE name = 'host'");
+    harm("PRAGMA writable_schema = RESET");
+}
+
+static void damage_a_row(void)
+{
+    harm("UPDATE host SET body = '[1]' WHERE id = 'h2'");
+}
+
+static void take_memory(void)
+{
+    sqlite3_hard_heap_limit64(1);
+}
+
+static void read_all(struct mirror *mirror)
+{
+    json_decref(mirror_select(mirror, "host", "", ""));
+}
+
+static void read_all_shared(struct mirror *mirror)
+{
+    json_decref(mirror_select_shared_json(mirror, "host", "", NULL));
+}
+
+static void read_one(struct mirror *mirror)
+{
+    json_decref(mirror_get_shared(mirror, "host", "h2"));
+}
+
+static void count(struct mirror *mirror)
+{
+    mirror_count(mirror, "host", "WHERE cabinet > ?", "s", "");
+}
+
+static void read_wrong_sql(struct mirror *mirror)
+{
+    json_decref(mirror_select(mirror, "host", "WHERE nonsense = 1", ""));
+}
+
+static void count_no_table(struct mirror *mirror)
+{
+    mirror_count(mirror, "no_such_table", "", "");
+}
+
+static void no_harm(void)
+{
+}
+
+/* Does a process that does this end by abort()? */
+static bool ends(void (*damage)(void), void (*act)(struct mirror *mirror))
+{
+    struct mirror *mirror;
+    struct err err;
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        prctl(PR_SET_DUMPABLE, 0);
+        sqlite3_auto_extension((void (*)(void))note_opened);
+        mirror = mirror_open_detached(&err);
+        if (!mirror)
+            _exit(1);
+        apply_hosts(mirror);
+        damage();
+        act(mirror);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+static void what_cannot_be_read_ends_it(void **state)
+{
+    static void (*const reads[])(struct mirror *) = {read_all, read_all_shared, read_one, count};
+
+    for (size_t i = 0; i < 4; i++) {
+        assert_false(ends(no_harm, reads[i]));
+        assert_true(ends(damage_pages, reads[i]));
+        assert_true(ends(take_memory, reads[i]));
+    }
+    assert_true(ends(damage_a_row, read_all));
+    assert_true(ends(damage_a_row, read_all_shared));
+    assert_true(ends(damage_a_row, read_one));
+}
+
+static void what_cannot_be_applied_ends_it(void **state)
+{
+    assert_false(ends(no_harm, apply_hosts));
+    assert_true(ends(take_memory, apply_hosts));
+    assert_true(ends(damage_pages, apply_hosts));
+}
+
+static void own_sql_is_right(void **state)
+{
+    assert_true(ends(no_harm, read_wrong_sql));
+    assert_true(ends(no_harm, count_no_table));
 }
 
 static void one_row_is_got(void **state)
@@ -378,10 +514,21 @@ static void a_store_feeds_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(rows_are_selected),        T(parameters_come_as_json),        T(wrong_sql_gives_nothing),
-        T(one_row_is_got),           T(a_shared_row_is_read_once),      T(selected_rows_are_shared),
-        T(very_many_rows_are_right), T(versions_are_those_of_tables),   T(every_read_is_noted),
-        T(listeners_hear),           T(waiting_ends_with_the_revision), T(a_store_feeds_it),
+        T(rows_are_selected),
+        T(parameters_come_as_json),
+        T(foreign_sql_is_refused),
+        T(what_cannot_be_read_ends_it),
+        T(what_cannot_be_applied_ends_it),
+        T(own_sql_is_right),
+        T(one_row_is_got),
+        T(a_shared_row_is_read_once),
+        T(selected_rows_are_shared),
+        T(very_many_rows_are_right),
+        T(versions_are_those_of_tables),
+        T(every_read_is_noted),
+        T(listeners_hear),
+        T(waiting_ends_with_the_revision),
+        T(a_store_feeds_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
