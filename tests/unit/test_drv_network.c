@@ -461,6 +461,57 @@ static void pairs_widen_what_is_its_own(void **state)
     assert_false(out(other));
 }
 
+static void all_addresses_may_be_its_own(void **state)
+{
+    need_root();
+    assert_int_equal(apply(&(struct wish){.rules = ANY,
+                                          .pairs = "{'ip_address':'0.0.0.0/0'},"
+                                                   "{'ip_address':'::/0'}"}),
+                     0);
+    assert_true(out(udp(true, "10.77.0.1", "10.0.0.6", 1000, 2000)));
+    assert_true(out(udp(true, "fd77::1", "fd00::6", 1000, 2000)));
+    assert_true(out(advert("fd77::1", "fd77::1")));
+    assert_true(out(arp(MAC_A, MAC_A, "10.77.0.1", "10.0.0.6")));
+    assert_false(out(udp(true, "10.77.0.1", "10.0.0.6", 67, 68)));
+}
+
+static bool is_silent(struct guest *from, struct guest *to, struct frame f)
+{
+    struct pollfd ready = {.fd = to->fd, .events = POLLIN};
+    uint8_t bytes[256];
+
+    while (recv(to->fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+        ;
+    assert_int_equal(send(from->fd, f.bytes, f.size, 0), f.size);
+    return poll(&ready, 1, 50) == 0;
+}
+
+static void what_is_down_carries_nothing(void **state)
+{
+    struct err err;
+
+    need_root();
+    for (int secure = 0; secure < 2; secure++) {
+        json_t *plan = plan_of(&(struct wish){.rules = ANY}), *port;
+
+        assert_int_equal(network_linux.apply(env.driver, plan, &err), 0);
+        assert_true(out(udp(true, "10.0.0.5", "10.0.0.6", 1000, 2000)));
+        json_decref(plan);
+        plan = plan_of(&(struct wish){.rules = ANY});
+        port = json_array_get(
+            json_object_get(json_array_get(json_object_get(plan, "networks"), 0), "ports"), 0);
+        json_put_bool(port, "up", false);
+        json_put_bool(port, "secure", secure);
+        assert_int_equal(network_linux.apply(env.driver, plan, &err), 0);
+        json_decref(plan);
+        assert_true(is_silent(&env.a, &env.b, udp(true, "10.0.0.5", "10.0.0.6", 1000, 2000)));
+        assert_true(is_silent(&env.a, &env.b, arp(MAC_A, MAC_A, "10.0.0.5", "10.0.0.6")));
+        assert_true(is_silent(&env.b, &env.a, arp(MAC_B, MAC_B, "10.0.0.6", "10.0.0.5")));
+    }
+    apply_rules(ANY);
+    assert_true(out(udp(true, "10.0.0.5", "10.0.0.6", 1000, 2000)));
+}
+
 /* ---- rules ---- */
 
 static void without_rules_only_dhcp_and_arp_go_out(void **state)
@@ -541,6 +592,8 @@ static void a_new_member_leaves_connections_alone(void **state)
     apply_rules(TCP_FROM("'10.0.0.6/32','10.0.0.7/32'"));
     assert_true(goes_on("10.0.0.6"));
     connect_from("10.0.0.7");
+    apply_rules(TCP_FROM("'10.0.0.6/32','10.0.0.7/32','0.0.0.0/0'"));
+    assert_true(goes_on("10.0.0.6"));
     /* Also when nothing is known of what was before. */
     reopen_driver();
     apply_rules(TCP_FROM("'10.0.0.6/32','10.0.0.7/32'"));
@@ -873,6 +926,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_guest_is_only_itself, setup, teardown),
         cmocka_unit_test_setup_teardown(a_guest_speaks_ipv6, setup, teardown),
         cmocka_unit_test_setup_teardown(pairs_widen_what_is_its_own, setup, teardown),
+        cmocka_unit_test_setup_teardown(all_addresses_may_be_its_own, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_down_carries_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(without_rules_only_dhcp_and_arp_go_out, setup, teardown),
         cmocka_unit_test_setup_teardown(icmp_by_type_and_code, setup, teardown),
         cmocka_unit_test_setup_teardown(port_ranges_have_edges, setup, teardown),

@@ -63,8 +63,7 @@ static void own_address(struct buf *b, const char *mac, const char *text)
         buf_printf(b, "  ether saddr %s ip6 saddr %s goto out6\n", mac, out);
         return;
     }
-    buf_printf(b, "  ether saddr %s arp saddr ether %s arp saddr ip { 0.0.0.0, %s } accept\n", mac,
-               mac, out);
+    buf_printf(b, "  ether saddr %s arp saddr ether %s arp saddr ip %s accept\n", mac, mac, out);
     /* A lease is renewed from the address itself (RFC 2131 4.3.6), whatever the rules say. */
     buf_printf(b,
                "  ether saddr %s ip saddr %s udp sport 68 udp dport 67 accept\n"
@@ -112,7 +111,10 @@ static void own_mac(struct buf *b, const char *mac)
     buf_printf(
         b, "  ether saddr %s ip6 saddr :: icmpv6 type { nd-neighbor-solicit, 131, 143 } accept\n",
         mac);
-    buf_printf(b, "  ether saddr %s ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept\n", mac);
+    buf_printf(b,
+               "  ether saddr %s ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept\n"
+               "  ether saddr %s arp saddr ether %s arp saddr ip 0.0.0.0 accept\n",
+               mac, mac, mac);
 }
 
 static void each_own(struct buf *b, const json_t *port, const char *mac,
@@ -181,10 +183,12 @@ static int protocol_number(const char *name)
     static const struct {
         const char *name;
         int number;
-    } known[] = {{"tcp", 6},       {"udp", 17},   {"icmp", 1},  {"ipv6-icmp", 58}, {"icmpv6", 58},
-                 {"ah", 51},       {"dccp", 33},  {"egp", 8},   {"esp", 50},       {"gre", 47},
-                 {"igmp", 2},      {"ospf", 89},  {"pgm", 113}, {"rsvp", 46},      {"sctp", 132},
-                 {"udplite", 136}, {"vrrp", 112}, {"ipip", 4}};
+    } known[] = {{"tcp", 6},         {"udp", 17},       {"icmp", 1},        {"ipv6-icmp", 58},
+                 {"icmpv6", 58},     {"ah", 51},        {"dccp", 33},       {"egp", 8},
+                 {"esp", 50},        {"gre", 47},       {"igmp", 2},        {"ospf", 89},
+                 {"pgm", 113},       {"rsvp", 46},      {"sctp", 132},      {"udplite", 136},
+                 {"vrrp", 112},      {"ipip", 4},       {"ipv6-encap", 41}, {"ipv6-frag", 44},
+                 {"ipv6-nonxt", 59}, {"ipv6-opts", 60}, {"ipv6-route", 43}};
     int value;
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -407,6 +411,18 @@ static void table_write(struct buf *b, const json_t *port, const char *name, con
         tap, tap);
 }
 
+/* A port that is to carry nothing keeps its tap, which the guest holds open. */
+static void down_write(struct buf *b, const char *name, const char *tap)
+{
+    buf_printf(b,
+               "table bridge %s {\n"
+               " chain pre {\n  type filter hook prerouting priority -200;\n"
+               "  iifname \"%s\" drop\n }\n"
+               " chain towards {\n  type filter hook forward priority 0;\n"
+               "  oifname \"%s\" drop\n }\n}\n",
+               name, tap, tap);
+}
+
 static int table_apply(const json_t *port, const char *table, bool fresh, char *why,
                        size_t why_size)
 {
@@ -417,7 +433,10 @@ static int table_apply(const json_t *port, const char *table, bool fresh, char *
     buf_init(&b, RULESET_MAX);
     buf_printf(&b, "add table bridge %s\n%s table bridge %s\n", table, fresh ? "delete" : "flush",
                table);
-    table_write(&b, port, table, tap, mac);
+    if (json_bool(port, "up", true))
+        table_write(&b, port, table, tap, mac);
+    else
+        down_write(&b, table, tap);
     rc = b.failed ? -E2BIG : nft_apply(-1, buf_text(&b), why, why_size);
     buf_free(&b);
     return rc;
@@ -434,6 +453,8 @@ int port_filter(const json_t *port, const json_t *old, char *why, size_t why_siz
         return -EINVAL;
     name_of("p_", json_str(port, "id", ""), hex);
     snprintf(table, sizeof table, "vling_%s", hex);
+    if (!json_bool(port, "up", true))
+        return table_apply(port, table, true, why, why_size);
     if (!json_bool(port, "secure", true)) {
         snprintf(text, sizeof text, "add table bridge %s\ndelete table bridge %s\n", table, table);
         return nft_apply(-1, text, why, why_size);

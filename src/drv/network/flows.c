@@ -65,8 +65,10 @@ bool flows_only_grew(const json_t *old, const json_t *port)
     const json_t *was, *rule;
     size_t i, k;
 
-    if (!old || !json_bool(old, "secure", true))
+    if (!old)
         return false;
+    if (!json_bool(old, "secure", true) || !json_bool(old, "up", true))
+        return true; /* it knew no connections */
     json_array_foreach(json_object_get(old, "rules"), i, was)
     {
         bool covered = false;
