@@ -292,9 +292,9 @@ static void outcome(struct walk *walk, char kind, const char *id, int rc, const 
     }
     pause = 2 * json_int(json_object_get(walk->driver->broken, key), "pause", PAUSE_FIRST_MS / 2);
     pause = pause > PAUSE_MAX_MS ? PAUSE_MAX_MS : pause;
-    json_object_set_new(
-        walk->driver->broken, key,
-        json_pack("{s:I, s:I}", "at", (json_int_t)(walk->now + pause), "pause", (json_int_t)pause));
+    json_object_set_new(walk->driver->broken, key,
+                        json_pack("{s:I, s:I}", "at", (json_int_t)(clock_now_ms() + pause), "pause",
+                                  (json_int_t)pause));
     snprintf(text, sizeof text, "cannot set up %s %s", what, id);
     log_warn("%s: %s", text, why && *why ? why : strerror(-rc));
     if (walk->rc == 0)
