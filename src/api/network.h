@@ -79,6 +79,9 @@ void net_derived_id(const char *kind, const char *name, char out[64]);
 /* Is the host there and well? */
 bool net_host_up(struct api_req *req, const char *host);
 int net_bad(struct api_req *req, const char *why);
+/* A route {destination, nexthop}: -EINVAL also for a destination with host bits, which no kernel
+ * takes, and for two versions of IP. */
+int net_route_parse(const json_t *route, struct ip_cidr *ret_to, struct ip_addr *ret_hop);
 
 /* ---- network_lists.c ---- */
 

@@ -189,14 +189,72 @@ void net_router_create(struct api_req *req)
     net_post(req, &net_routers, make);
 }
 
-/* The next hop of a route must be on a network that the router is on. */
+int net_route_parse(const json_t *route, struct ip_cidr *ret_to, struct ip_addr *ret_hop)
+{
+    const char *text = json_str(route, "destination", NULL);
+    char bare[IP_CIDR_TEXT_SIZE];
+    struct ip_addr given, hop;
+    struct ip_cidr to;
+
+    if (ip_cidr_parse(text, &to) < 0 || ip_parse(json_str(route, "nexthop", NULL), &hop) < 0)
+        return -EINVAL;
+    snprintf(bare, sizeof(bare), "%.*s", (int)strcspn(text, "/"), text);
+    if (ip_parse(bare, &given) < 0 || ip_compare(&given, &to.base) != 0 ||
+        to.base.version != hop.version)
+        return -EINVAL;
+    *ret_to = to;
+    *ret_hop = hop;
+    return 0;
+}
+
+static int bad_hop(struct api_req *req, const json_t *route, const char *why)
+{
+    api_fail(req, 400, "InvalidRoutes", "Invalid format for routes: the nexthop %s %s",
+             json_str(route, "nexthop", ""), why);
+    return -EINVAL;
+}
+
+/* The next hop must be somebody else on one of the router's subnets. */
+static int check_hop(struct api_req *req, const json_t *row, const json_t *route,
+                     const json_t *subnets, const struct ip_addr *hop)
+{
+    const char *id = json_str(row, "id", "");
+    bool reached = false, host = false;
+    const json_t *subnet;
+    struct ip_cidr cidr;
+    char text[IP_TEXT_SIZE];
+    size_t i;
+
+    json_array_foreach(subnets, i, subnet)
+    {
+        if (ip_cidr_parse(json_str(subnet, "cidr", ""), &cidr) < 0 || !ip_cidr_contains(&cidr, hop))
+            continue;
+        reached = true;
+        host |= ip_cidr_is_host(&cidr, hop);
+    }
+    if (!reached)
+        return bad_hop(req, route, "is not connected with router");
+    if (!host)
+        return bad_hop(req, route, "is not the address of a host");
+    ip_format(hop, text);
+    if (mirror_count(req->db, "port",
+                     "WHERE device_id = ?1 AND EXISTS (SELECT 1 FROM json_each(body, "
+                     "'$.fixed_ips') AS f WHERE json_extract(f.value, '$.ip_address') = ?2)",
+                     "ss", id, text) > 0 ||
+        mirror_count(req->db, "floatingip",
+                     "WHERE router_id = ?1 AND json_extract(body, '$.floating_ip_address') = ?2",
+                     "ss", id, text) > 0)
+        return bad_hop(req, route, "is used by router");
+    return 0;
+}
+
 static int check_routes(struct api_req *req, const json_t *row)
 {
     const json_t *route, *routes = json_object_get(row, "routes");
-    json_t *subnets, *subnet;
-    struct ip_cidr cidr;
+    json_t *subnets;
+    struct ip_cidr to;
     struct ip_addr hop;
-    size_t i, k;
+    size_t i;
     int rc = 0;
 
     subnets = mirror_select(req->db, "subnet",
@@ -208,26 +266,13 @@ static int check_routes(struct api_req *req, const json_t *row)
                             json_str(row, "project_id", ""));
     json_array_foreach(routes, i, route)
     {
-        bool reached = false;
-
-        if (ip_cidr_parse(json_str(route, "destination", NULL), &cidr) < 0 ||
-            ip_parse(json_str(route, "nexthop", NULL), &hop) < 0) {
-            rc = net_bad(req, "'routes' needs 'destination' and 'nexthop' in each route");
+        if (net_route_parse(route, &to, &hop) < 0)
+            rc = net_bad(req, "'routes' needs a 'destination' without host bits and a 'nexthop' "
+                              "of the same IP version in each route");
+        else
+            rc = check_hop(req, row, route, subnets, &hop);
+        if (rc < 0)
             break;
-        }
-        json_array_foreach(subnets, k, subnet)
-        {
-            if (ip_cidr_parse(json_str(subnet, "cidr", ""), &cidr) == 0 &&
-                ip_cidr_contains(&cidr, &hop))
-                reached = true;
-        }
-        if (!reached) {
-            api_fail(req, 400, "InvalidRoutes",
-                     "Invalid format for routes: the nexthop %s is not connected with router",
-                     json_str(route, "nexthop", ""));
-            rc = -EINVAL;
-            break;
-        }
     }
     json_decref(subnets);
     return rc;

@@ -252,75 +252,126 @@ void net_group_delete(struct api_req *req)
 /* ---- rules ---- */
 
 static const struct {
-    const char *name, *stored;
+    const char *name;
+    int number;
 } protocols[] = {
-    {"tcp", "tcp"},          {"udp", "udp"},      {"icmp", "icmp"},     {"ipv6-icmp", "ipv6-icmp"},
-    {"icmpv6", "ipv6-icmp"}, {"ah", "51"},        {"dccp", "33"},       {"egp", "8"},
-    {"esp", "50"},           {"gre", "47"},       {"igmp", "2"},        {"ipip", "4"},
-    {"ospf", "89"},          {"pgm", "113"},      {"rsvp", "46"},       {"sctp", "132"},
-    {"udplite", "136"},      {"vrrp", "112"},     {"ipv6-encap", "41"}, {"ipv6-frag", "44"},
-    {"ipv6-nonxt", "59"},    {"ipv6-opts", "60"}, {"ipv6-route", "43"},
+    {"tcp", 6},         {"udp", 17},       {"icmp", 1},        {"ipv6-icmp", 58},
+    {"icmpv6", 58},     {"ah", 51},        {"dccp", 33},       {"egp", 8},
+    {"esp", 50},        {"gre", 47},       {"igmp", 2},        {"ipip", 4},
+    {"ospf", 89},       {"pgm", 113},      {"rsvp", 46},       {"sctp", 132},
+    {"udplite", 136},   {"vrrp", 112},     {"ipv6-encap", 41}, {"ipv6-frag", 44},
+    {"ipv6-nonxt", 59}, {"ipv6-opts", 60}, {"ipv6-route", 43},
 };
+
+/* What a rule's protocol means, whichever way it is written: -1 for any, -2 if it means nothing. */
+static int protocol_of(const json_t *row)
+{
+    const char *text = json_str(row, "protocol", NULL);
+    bool v6 = strcmp(json_str(row, "ethertype", ""), "IPv6") == 0;
+    int number = -2;
+
+    if (!text)
+        return -1;
+    for (size_t i = 0; i < sizeof(protocols) / sizeof(protocols[0]); i++) {
+        if (strcasecmp(text, protocols[i].name) == 0)
+            number = protocols[i].number;
+    }
+    if (strspn(text, "0123456789") == strlen(text) && text[0] && strlen(text) <= 3 &&
+        (text[0] != '0' || !text[1]) && atoi(text) <= 255)
+        number = atoi(text);
+    return v6 && number == 1 ? 58 : number; /* ICMP of this IP version */
+}
 
 static int check_protocol(struct api_req *req, json_t *row)
 {
+    static const int v6_only[] = {41, 43, 44, 58, 59, 60};
     const char *text = json_str(row, "protocol", NULL);
-    char *end;
-    unsigned long number;
+    bool v6 = strcmp(json_str(row, "ethertype", ""), "IPv6") == 0;
+    char lower[32];
+    int number;
 
     if (!text || strcasecmp(text, "any") == 0 || !text[0]) {
         json_put_str(row, "protocol", NULL);
         return 0;
     }
-    for (size_t i = 0; i < sizeof(protocols) / sizeof(protocols[0]); i++) {
-        if (strcasecmp(text, protocols[i].name) == 0) {
-            bool v6 = strcmp(json_str(row, "ethertype", ""), "IPv6") == 0;
-
-            json_put_str(row, "protocol",
-                         v6 && strcasecmp(text, "icmp") == 0 ? "ipv6-icmp" : protocols[i].stored);
-            return 0;
+    number = protocol_of(row);
+    if (number < 0) {
+        api_fail(req, 400, "SecurityGroupRuleInvalidProtocol",
+                 "Security group rule protocol %.50s not supported. Only protocol values tcp, udp, "
+                 "icmp and so on, and integer representations [0 to 255] are supported.",
+                 text);
+        return -EINVAL;
+    }
+    for (size_t i = 0; i < sizeof(v6_only) / sizeof(v6_only[0]); i++) {
+        if (!v6 && number == v6_only[i]) {
+            api_fail(req, 400, "SecurityGroupEthertypeConflictWithProtocol",
+                     "Invalid ethertype %s for protocol %.50s.", json_str(row, "ethertype", ""),
+                     text);
+            return -EINVAL;
         }
     }
-    number = strtoul(text, &end, 10);
-    if (isdigit((unsigned char)text[0]) && !*end && number <= 255)
-        return 0;
-    api_fail(
-        req, 400, "SecurityGroupRuleInvalidProtocol",
-        "Security group rule protocol %.50s not supported. Only protocol values tcp, udp, icmp "
-        "and so on, and integer representations [0 to 255] are supported.",
-        text);
-    return -EINVAL;
+    snprintf(lower, sizeof(lower), "%s", text);
+    for (char *at = lower; *at; at++)
+        *at = (char)tolower((unsigned char)*at);
+    /* Of its three names the API shows one. */
+    json_put_str(row, "protocol", number == 58 && !isdigit(lower[0]) ? "ipv6-icmp" : lower);
+    return 0;
+}
+
+static int check_icmp(struct api_req *req, int64_t type, int64_t code)
+{
+    if (type > 255 || code > 255) {
+        api_fail(req, 400, "SecurityGroupInvalidIcmpValue",
+                 "Invalid value for ICMP %s (%s) %lld. It must be 0 to 255.",
+                 type > 255 ? "type" : "code", type > 255 ? "port-range-min" : "port-range-max",
+                 (long long)(type > 255 ? type : code));
+        return -EINVAL;
+    }
+    if (type < 0) {
+        api_fail(req, 400, "SecurityGroupMissingIcmpType",
+                 "ICMP code (port-range-max) %lld is provided but ICMP type (port-range-min) is "
+                 "missing.",
+                 (long long)code);
+        return -EINVAL;
+    }
+    return 0;
 }
 
 static int check_ports(struct api_req *req, const json_t *row)
 {
-    const char *protocol = json_str(row, "protocol", "");
     int64_t min = json_int(row, "port_range_min", -1), max = json_int(row, "port_range_max", -1);
-    bool icmp = strcmp(protocol, "icmp") == 0 || strcmp(protocol, "ipv6-icmp") == 0;
-    static const char *const with_ports[] = {"tcp", "udp", "6", "17", "33", "132", "136", NULL};
+    int protocol = protocol_of(row);
 
     if (min < 0 && max < 0)
         return 0;
-    if (icmp) {
-        if (min >= 0 && min <= 255 && max <= 255)
+    switch (protocol) {
+    case 1:
+    case 58:
+        return check_icmp(req, min, max);
+    case 6:
+    case 17:
+    case 33:
+    case 132:
+    case 136:
+        if (min > 0 && max >= min)
             return 0;
-        api_fail(req, 400, "SecurityGroupInvalidIcmpValue",
-                 "Invalid value for ICMP type or code: must be within [0, 255], and a code needs a "
-                 "type.");
+        if (min == 0 || max == 0)
+            api_fail(req, 400, "SecurityGroupInvalidPortValue", "Invalid value for port 0.");
+        else
+            api_fail(req, 400, "SecurityGroupInvalidPortRange",
+                     "For TCP/UDP protocols, port_range_min must be <= port_range_max");
+        return -EINVAL;
+    case -1:
+        api_fail(req, 400, "SecurityGroupProtocolRequiredWithPorts",
+                 "Must also specify protocol if port range is given.");
+        return -EINVAL;
+    default:
+        api_fail(req, 400, "SecurityGroupInvalidProtocolForPort",
+                 "Invalid protocol %.50s for port range, only supported for dccp, sctp, tcp, udp "
+                 "and udplite.",
+                 json_str(row, "protocol", ""));
         return -EINVAL;
     }
-    for (size_t i = 0; with_ports[i]; i++) {
-        if (strcmp(protocol, with_ports[i]) != 0)
-            continue;
-        if (min >= 0 && max >= min)
-            return 0;
-        api_fail(req, 400, "SecurityGroupInvalidPortRange",
-                 "For TCP/UDP protocols, port_range_min must be <= port_range_max");
-        return -EINVAL;
-    }
-    api_fail(req, 400, "SecurityGroupProtocolRequiredWithPorts",
-             "Must also specify protocol if port range is given.");
-    return -EINVAL;
 }
 
 static int check_remote(struct api_req *req, json_t *row)
@@ -358,25 +409,39 @@ static int check_remote(struct api_req *req, json_t *row)
     return 0;
 }
 
+/* Do two rules of a group let the same through? Everybody has three spellings. */
+static bool same_rule(const json_t *a, const json_t *b)
+{
+    static const char *const keys[] = {"direction",      "ethertype",        "port_range_min",
+                                       "port_range_max", "remote_ip_prefix", "remote_group_id"};
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        const json_t *values[2] = {json_object_get(a, keys[i]), json_object_get(b, keys[i])};
+
+        for (size_t k = 0; k < 2; k++) {
+            const char *text = json_string_value(values[k]);
+
+            if (json_is_null(values[k]) ||
+                (text && strcmp(keys[i], "remote_ip_prefix") == 0 &&
+                 (strcmp(text, "0.0.0.0/0") == 0 || strcmp(text, "::/0") == 0)))
+                values[k] = NULL;
+        }
+        if (values[0] != values[1] && !json_equal(values[0], values[1]))
+            return false;
+    }
+    return protocol_of(a) == protocol_of(b);
+}
+
 static int check_duplicate(struct api_req *req, const json_t *row)
 {
-    static const char *const same[] = {
-        "direction",      "ethertype",        "protocol",        "port_range_min",
-        "port_range_max", "remote_ip_prefix", "remote_group_id", NULL};
     json_t *rules = net_rows(req, "security_group_rule", "security_group_id",
                              json_str(row, "security_group_id", "")),
            *rule;
-    size_t i, k;
+    size_t i;
 
     json_array_foreach(rules, i, rule)
     {
-        for (k = 0; same[k]; k++) {
-            const json_t *a = json_object_get(rule, same[k]), *b = json_object_get(row, same[k]);
-
-            if (!json_equal(a, b) && !(json_is_null(a) && !b) && !(!a && json_is_null(b)))
-                break;
-        }
-        if (!same[k]) {
+        if (same_rule(rule, row)) {
             api_fail(req, 409, "SecurityGroupRuleExists",
                      "Security group rule already exists. Rule id is %s.",
                      json_str(rule, "id", ""));
@@ -388,11 +453,26 @@ static int check_duplicate(struct api_req *req, const json_t *row)
     return 0;
 }
 
+/* The body, with a protocol that is a number as the text that it is stored as. */
+static json_t *rule_body(const json_t *body)
+{
+    json_t *copy = json_copy((json_t *)body), *protocol = json_object_get(body, "protocol");
+    char text[32];
+
+    if (json_is_integer(protocol)) {
+        snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(protocol));
+        json_put_str(copy, "protocol", text);
+    }
+    return copy;
+}
+
 static json_t *make_rule(struct api_req *req, const json_t *body)
 {
-    json_t *row = net_new(req, &net_security_group_rules, body), *group = NULL;
+    json_t *given = rule_body(body), *group = NULL;
+    json_t *row = net_new(req, &net_security_group_rules, given);
     bool good = false;
 
+    json_decref(given);
     if (row)
         group = net_own(req, &net_security_groups, json_str(row, "security_group_id", ""));
     if (group)

@@ -111,10 +111,10 @@ static int check_pools(struct api_req *req, json_t *row, const struct ip_cidr *c
 
 /* ---- checks ---- */
 
-static int check_lists(struct api_req *req, const json_t *row)
+static int check_lists(struct api_req *req, const json_t *row, const struct ip_cidr *cidr)
 {
     const json_t *one;
-    struct ip_cidr cidr;
+    struct ip_cidr to;
     struct ip_addr addr;
     size_t i;
 
@@ -125,9 +125,11 @@ static int check_lists(struct api_req *req, const json_t *row)
     }
     json_array_foreach(json_object_get(row, "host_routes"), i, one)
     {
-        if (ip_cidr_parse(json_str(one, "destination", NULL), &cidr) < 0 ||
-            ip_parse(json_str(one, "nexthop", NULL), &addr) < 0)
-            return net_bad(req, "'host_routes' needs 'destination' and 'nexthop' in each route");
+        if (net_route_parse(one, &to, &addr) < 0)
+            return net_bad(req, "'host_routes' needs a 'destination' without host bits and a "
+                                "'nexthop' of the same IP version in each route");
+        if (ip_cidr_contains(cidr, &addr) && !ip_cidr_is_host(cidr, &addr))
+            return net_bad(req, "a 'nexthop' of 'host_routes' is not the address of a host");
     }
     return 0;
 }
@@ -289,7 +291,7 @@ static int complete_new(struct api_req *req, json_t *row, const json_t *body)
         first = ip_cidr_first_host(&cidr);
         json_put_str(row, "gateway_ip", ip_format(&first, text));
     }
-    if (check_gateway(req, row, &cidr) < 0 || check_lists(req, row) < 0)
+    if (check_gateway(req, row, &cidr) < 0 || check_lists(req, row, &cidr) < 0)
         return -EINVAL;
     if (!json_object_get(row, "allocation_pools"))
         default_pools(row, &cidr);
@@ -366,7 +368,7 @@ static int update(struct api_req *req, json_t *row)
     if (rc == 0)
         rc = check_pools(req, row, &cidr);
     if (rc == 0)
-        rc = check_lists(req, row);
+        rc = check_lists(req, row, &cidr);
     if (rc < 0)
         return rc;
     net_put(req, "subnet", row);

@@ -143,8 +143,9 @@ struct network_ops {
     void (*close)(struct network_driver *driver);
     /* Makes this host's networking equal to `plan` (drv/network/plan.md tells its form) and removes
      * what earlier plans made and this one lacks. Failures of single objects are collected, the
-     * rest goes on; returns 0 or the first error. Cheap when nothing changed. The plan may be kept
-     * (by reference), and must not be changed any more. */
+     * rest goes on; returns 0 or the first error. Called again with the same plan it tries only
+     * what failed, when its pause is over, and returns -EAGAIN if that is still to come. Cheap when
+     * nothing changed. The plan may be kept (by reference), and must not be changed any more. */
     int (*apply)(struct network_driver *driver, const json_t *plan, struct err *err);
     /* Removes everything the driver made on this host. */
     void (*clear)(struct network_driver *driver);

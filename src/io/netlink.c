@@ -33,6 +33,7 @@ struct exchange {
     void *arg;
     int index;
     int rc;
+    int left; /* answers to come after the next one */
     bool done;
 };
 
@@ -96,7 +97,7 @@ static int on_end(struct nl_msg *msg, void *arg)
 {
     struct exchange *exchange = arg;
 
-    exchange->done = true;
+    exchange->done = exchange->left-- == 0;
     return NL_STOP;
 }
 
@@ -104,35 +105,47 @@ static int on_error(struct sockaddr_nl *from, struct nlmsgerr *error, void *arg)
 {
     struct exchange *exchange = arg;
 
-    exchange->rc = error->error ? error->error : -EIO;
-    exchange->done = true;
+    if (exchange->rc == 0)
+        exchange->rc = error->error ? error->error : -EIO;
+    exchange->done = exchange->left-- == 0;
     return NL_STOP;
 }
 
-/* Sends and frees `msg`, feeds the answers to `exchange`. */
-static int exchange_run(struct netlink *nl, struct nl_msg *msg, struct exchange *exchange)
+/* Feeds the answers of what was sent to `exchange`. */
+static int exchange_receive(struct netlink *nl, struct exchange *exchange)
 {
     struct nl_cb *cb = nl_cb_alloc(NL_CB_DEFAULT);
-    int rc = cb ? nl_send_auto(nl->sock, msg) : -NLE_NOMEM;
+    int rc;
 
-    nlmsg_free(msg);
-    if (rc < 0) {
-        nl_cb_put(cb);
-        return rc == -NLE_NOMEM ? -ENOMEM : -EIO;
-    }
+    if (!cb)
+        return -ENOMEM;
     nl_cb_set(cb, NL_CB_VALID, NL_CB_CUSTOM, on_valid, exchange);
     nl_cb_set(cb, NL_CB_ACK, NL_CB_CUSTOM, on_end, exchange);
     nl_cb_set(cb, NL_CB_FINISH, NL_CB_CUSTOM, on_end, exchange);
     nl_cb_err(cb, NL_CB_CUSTOM, on_error, exchange);
     while (!exchange->done) {
+        int left = exchange->left;
+
         rc = nl_recvmsgs(nl->sock, cb);
-        if (rc < 0 && !exchange->done) {
+        /* An error that the kernel answered is in the exchange already, and more may come. */
+        if (rc < 0 && !exchange->done && exchange->left == left) {
             exchange->rc = rc == -NLE_AGAIN ? -ETIMEDOUT : -EIO;
             break;
         }
     }
     nl_cb_put(cb);
     return exchange->rc;
+}
+
+/* Sends and frees `msg`, feeds the answers to `exchange`. */
+static int exchange_run(struct netlink *nl, struct nl_msg *msg, struct exchange *exchange)
+{
+    int rc = nl_send_auto(nl->sock, msg);
+
+    nlmsg_free(msg);
+    if (rc < 0)
+        return rc == -NLE_NOMEM ? -ENOMEM : -EIO;
+    return exchange_receive(nl, exchange);
 }
 
 static struct nl_msg *message(int type, int flags, const void *body, size_t size)
@@ -304,7 +317,39 @@ static struct nl_msg *link_new(const char *name, const char *kind, struct nlattr
     return msg;
 }
 
-int netlink_bridge_add(struct netlink *nl, const char *name)
+/* Makes the link and sets its alias, which the kernel does not take in one message. It carries out
+ * both messages of one call without a stop between, so that no killed process leaves a link that
+ * nobody knows to be ours. */
+static int link_born(struct netlink *nl, struct nl_msg *msg, const char *name, const char *alias)
+{
+    struct ifinfomsg info = {0};
+    struct nl_msg *second = message(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK, &info, sizeof info);
+    struct exchange exchange = {.left = 1};
+    int rc = -ENOMEM;
+
+    if (second && nla_put_string(second, IFLA_IFNAME, name) == 0 &&
+        nla_put_string(second, IFLA_IFALIAS, alias) == 0) {
+        size_t size = NLMSG_ALIGN(nlmsg_hdr(msg)->nlmsg_len), more = nlmsg_hdr(second)->nlmsg_len;
+        char *both = calloc(1, size + more);
+
+        nlmsg_hdr(msg)->nlmsg_flags |= NLM_F_ACK;
+        nl_complete_msg(nl->sock, msg);
+        nl_complete_msg(nl->sock, second);
+        if (both) {
+            memcpy(both, nlmsg_hdr(msg), nlmsg_hdr(msg)->nlmsg_len);
+            memcpy(both + size, nlmsg_hdr(second), more);
+            rc = nl_sendto(nl->sock, both, size + more) < 0 ? -EIO : 0;
+        }
+        free(both);
+        if (rc == 0)
+            rc = exchange_receive(nl, &exchange);
+    }
+    nlmsg_free(second);
+    nlmsg_free(msg);
+    return rc;
+}
+
+int netlink_bridge_add(struct netlink *nl, const char *name, const char *alias)
 {
     struct nlattr *info, *data;
     struct nl_msg *msg = link_new(name, "bridge", &info, &data);
@@ -316,11 +361,11 @@ int netlink_bridge_add(struct netlink *nl, const char *name)
     nla_put_u8(msg, IFLA_BR_MCAST_SNOOPING, 0);
     nla_nest_end(msg, data);
     nla_nest_end(msg, info);
-    return change(nl, msg);
+    return link_born(nl, msg, name, alias);
 }
 
-int netlink_vxlan_add(struct netlink *nl, const char *name, uint32_t vni, struct in_addr local,
-                      uint16_t port)
+int netlink_vxlan_add(struct netlink *nl, const char *name, const char *alias, uint32_t vni,
+                      struct in_addr local, uint16_t port)
 {
     struct nlattr *info, *data;
     struct nl_msg *msg = link_new(name, "vxlan", &info, &data);
@@ -333,10 +378,11 @@ int netlink_vxlan_add(struct netlink *nl, const char *name, uint32_t vni, struct
     nla_put_u8(msg, IFLA_VXLAN_LEARNING, 0);
     nla_nest_end(msg, data);
     nla_nest_end(msg, info);
-    return change(nl, msg);
+    return link_born(nl, msg, name, alias);
 }
 
-int netlink_veth_add(struct netlink *nl, const char *name, const char *peer, int peer_fd)
+int netlink_veth_add(struct netlink *nl, const char *name, const char *alias, const char *peer,
+                     int peer_fd)
 {
     struct ifinfomsg peer_info = {0};
     struct nlattr *info, *data, *other;
@@ -352,20 +398,25 @@ int netlink_veth_add(struct netlink *nl, const char *name, const char *peer, int
     nla_nest_end(msg, other);
     nla_nest_end(msg, data);
     nla_nest_end(msg, info);
-    return change(nl, msg);
+    return link_born(nl, msg, name, alias);
 }
 
-int netlink_tap_add(const char *name, uid_t owner)
+int netlink_tap_add(struct netlink *nl, const char *name, const char *alias, uid_t owner)
 {
     struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
     int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-    int rc = 0;
+    struct netlink_link link;
+    int rc;
 
     if (fd < 0)
         return -errno;
     snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
-    if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETPERSIST, 1) < 0 ||
-        (owner != (uid_t)-1 && ioctl(fd, TUNSETOWNER, (unsigned long)owner) < 0))
+    /* Until it is persistent it goes with this process. */
+    rc = ioctl(fd, TUNSETIFF, &request) < 0 ? -errno : netlink_link_get(nl, name, &link);
+    if (rc == 0)
+        rc = netlink_set_alias(nl, link.index, alias);
+    if (rc == 0 && ((owner != (uid_t)-1 && ioctl(fd, TUNSETOWNER, (unsigned long)owner) < 0) ||
+                    ioctl(fd, TUNSETPERSIST, 1) < 0))
         rc = -errno;
     close(fd);
     return rc;

@@ -55,13 +55,16 @@ int netlink_mac_parse(const char *text, uint8_t ret[6]);
 int netlink_link_get(struct netlink *nl, const char *name, struct netlink_link *ret);
 int netlink_links(struct netlink *nl, void (*each)(void *arg, const struct netlink_link *link),
                   void *arg);
-int netlink_bridge_add(struct netlink *nl, const char *name);
-int netlink_vxlan_add(struct netlink *nl, const char *name, uint32_t vni, struct in_addr local,
-                      uint16_t port);
-/* The other end, `peer`, is born in namespace `peer_fd` (-1: beside this one). */
-int netlink_veth_add(struct netlink *nl, const char *name, const char *peer, int peer_fd);
-/* A persistent tap device in the caller's own namespace; `owner` (uid_t)-1: root only. */
-int netlink_tap_add(const char *name, uid_t owner);
+/* A link has its alias as soon as it stays, also when the caller is killed at any instant. */
+int netlink_bridge_add(struct netlink *nl, const char *name, const char *alias);
+int netlink_vxlan_add(struct netlink *nl, const char *name, const char *alias, uint32_t vni,
+                      struct in_addr local, uint16_t port);
+/* The other end, `peer`, is born in namespace `peer_fd` (-1: beside this one), without alias. */
+int netlink_veth_add(struct netlink *nl, const char *name, const char *alias, const char *peer,
+                     int peer_fd);
+/* A persistent tap device in the caller's own namespace, which must be that of `nl`; `owner`
+ * (uid_t)-1: root only. */
+int netlink_tap_add(struct netlink *nl, const char *name, const char *alias, uid_t owner);
 int netlink_link_delete(struct netlink *nl, int index);
 
 int netlink_set_master(struct netlink *nl, int index, int master); /* 0: none */

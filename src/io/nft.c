@@ -24,6 +24,7 @@ static int run(void *arg)
     if (!ctx)
         return -ENOMEM;
     nft_ctx_buffer_output(ctx);
+    nft_ctx_output_set_flags(ctx, NFT_CTX_OUTPUT_NUMERIC_PROTO); /* listings are read by programs */
     nft_ctx_buffer_error(ctx);
     errno = 0;
     if (nft_run_cmd_from_buffer(ctx, job->text) != 0) {

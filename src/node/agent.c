@@ -493,7 +493,8 @@ static void apply_plan(struct agent *agent)
     json_decref(plan);
     if (rc < 0) {
         agent->plan_dirty = true;
-        log_warn("network: %s", err_line(&err, line, sizeof(line)));
+        if (rc != -EAGAIN) /* told when it failed */
+            log_warn("network: %s", err_line(&err, line, sizeof(line)));
     }
 }
 

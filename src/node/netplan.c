@@ -35,6 +35,20 @@ static bool starts_with(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
+/* May the port carry anything? */
+static bool is_up(struct plan_ctx *ctx, const json_t *port)
+{
+    json_t *network;
+    bool up;
+
+    if (!json_bool(port, "admin_state_up", true))
+        return false;
+    network = mirror_get(ctx->db, "network", json_str(port, "network_id", ""), NULL);
+    up = json_bool(network, "admin_state_up", true);
+    json_decref(network);
+    return up;
+}
+
 static json_t *map_vteps(struct mirror *db)
 {
     json_t *hosts = mirror_select(db, "host", "", ""), *vteps = json_object(), *host;
@@ -129,11 +143,31 @@ static json_t *port_ips(struct plan_ctx *ctx, const json_t *port, bool with_pref
 
 /* ---- security groups ---- */
 
-/* The addresses of all ports in a group, as /32 or /128. */
+static void add_members(json_t *members, const json_t *list)
+{
+    const json_t *item;
+    size_t i;
+
+    json_array_foreach(list, i, item)
+    {
+        const char *address = json_str(item, "ip_address", NULL);
+        char text[80];
+
+        if (!address)
+            continue;
+        if (strchr(address, '/'))
+            snprintf(text, sizeof(text), "%s", address);
+        else
+            snprintf(text, sizeof(text), "%s/%d", address, strchr(address, ':') ? 128 : 32);
+        json_array_append_new(members, json_string(text));
+    }
+}
+
+/* The addresses of all ports in a group, also those that they are allowed besides their own. */
 static json_t *group_members(struct plan_ctx *ctx, const char *group_id)
 {
-    json_t *ports, *port, *fixed, *members = json_array();
-    size_t i, k;
+    json_t *ports, *port, *members = json_array();
+    size_t i;
 
     ports = mirror_select(ctx->db, "port",
                           "WHERE EXISTS (SELECT 1 FROM json_each(body, '$.security_groups') "
@@ -141,16 +175,8 @@ static json_t *group_members(struct plan_ctx *ctx, const char *group_id)
                           "s", group_id);
     json_array_foreach(ports, i, port)
     {
-        json_array_foreach(json_object_get(port, "fixed_ips"), k, fixed)
-        {
-            const char *address = json_str(fixed, "ip_address", NULL);
-            char text[80];
-
-            if (!address)
-                continue;
-            snprintf(text, sizeof(text), "%s/%d", address, strchr(address, ':') ? 128 : 32);
-            json_array_append_new(members, json_string(text));
-        }
+        add_members(members, json_object_get(port, "fixed_ips"));
+        add_members(members, json_object_get(port, "allowed_address_pairs"));
     }
     json_decref(ports);
     return members;
@@ -209,7 +235,7 @@ static json_t *plan_rules(struct plan_ctx *ctx, const json_t *port)
 
 /* ---- networks ---- */
 
-static json_t *plan_local_port(struct plan_ctx *ctx, const json_t *port)
+static json_t *plan_local_port(struct plan_ctx *ctx, const json_t *port, bool up)
 {
     json_t *out = json_object();
 
@@ -220,6 +246,7 @@ static json_t *plan_local_port(struct plan_ctx *ctx, const json_t *port)
     json_put_str(out, "tap", tap);
     json_put_str(out, "mac", json_str(port, "mac_address", ""));
     json_object_set_new(out, "ips", port_ips(ctx, port, false));
+    json_put_bool(out, "up", up);
     json_put_bool(out, "secure", json_bool(port, "port_security_enabled", true));
     json_object_set(out, "pairs", json_object_get(port, "allowed_address_pairs"));
     json_object_set_new(out, "rules", plan_rules(ctx, port));
@@ -301,24 +328,26 @@ static json_t *plan_network(struct plan_ctx *ctx, const json_t *network)
     json_t *ports = mirror_select(ctx->db, "port", "WHERE network_id = ? ORDER BY id", "s", id);
     json_t *out = json_object(), *local = json_array(), *remotes = json_array();
     json_t *dhcp = NULL, *port;
-    bool needed = false;
+    bool needed = false, network_up = json_bool(network, "admin_state_up", true);
     size_t i;
 
     json_array_foreach(ports, i, port)
     {
         const char *owner = json_str(port, "device_owner", "");
+        bool up = network_up && json_bool(port, "admin_state_up", true);
+        bool guest = starts_with(owner, "compute:");
         char host[64];
 
         port_host(ctx, port, host, sizeof(host));
         if (host[0] && strcmp(host, me) != 0) {
-            json_t *remote = plan_remote(ctx, port, host);
+            json_t *remote = up ? plan_remote(ctx, port, host) : NULL;
 
             if (remote)
                 json_array_append_new(remotes, remote);
-        } else if (host[0]) {
+        } else if (host[0] && (up || guest)) {
             needed = true;
-            if (starts_with(owner, "compute:"))
-                json_array_append_new(local, plan_local_port(ctx, port));
+            if (guest)
+                json_array_append_new(local, plan_local_port(ctx, port, up));
             else if (strcmp(owner, "network:dhcp") == 0)
                 dhcp = plan_dhcp(ctx, port, id, ports);
         }
@@ -345,8 +374,10 @@ static json_t *plan_gateway(struct plan_ctx *ctx, const json_t *router)
     json_t *port = mirror_get(ctx->db, "port", json_str(router, "gateway_port_id", ""), NULL);
     json_t *info = json_object_get(router, "external_gateway_info"), *out, *subnet, *fixed;
 
-    if (!port)
+    if (!port || !is_up(ctx, port)) {
+        json_decref(port);
         return json_null();
+    }
     out = json_object();
     json_put_str(out, "port_id", json_str(port, "id", ""));
     json_put_str(out, "mac", json_str(port, "mac_address", ""));
@@ -374,8 +405,11 @@ static json_t *plan_router(struct plan_ctx *ctx, const json_t *router)
         "ss", id, json_str(router, "project_id", ""));
     json_array_foreach(ports, i, port)
     {
-        json_t *interface = json_object();
+        json_t *interface;
 
+        if (!is_up(ctx, port))
+            continue;
+        interface = json_object();
         json_put_str(interface, "port_id", json_str(port, "id", ""));
         json_put_str(interface, "network_id", json_str(port, "network_id", ""));
         json_put_str(interface, "mac", json_str(port, "mac_address", ""));

@@ -430,6 +430,114 @@ static void test_security_groups(void **state)
     assert_int_equal(mirror_count(mirror, "security_group_rule", "", ""), 4);
 }
 
+/* Posts a rule of `group`; 201 or the error's type. */
+static void try_rule(const char *group, const char *quoted, const char *want)
+{
+    char b[1000];
+
+    fmt(b, "{\"security_group_rule\":{\"security_group_id\":\"%s\",\"direction\":\"ingress\",%s}}",
+        group, quoted);
+    for (char *at = b; *at; at++)
+        *at = *at == '\'' ? '"' : *at;
+    if (want)
+        expect_error("POST", "/v2.0/security-group-rules", b,
+                     strcmp(want, "SecurityGroupRuleExists") == 0 ? 409 : 400, want);
+    else
+        quietly("POST", "/v2.0/security-group-rules", b, 201);
+}
+
+/* A protocol has many spellings and one meaning. */
+static void test_rules_by_meaning(void **state)
+{
+    static const char exists[] = "SecurityGroupRuleExists";
+    static const struct {
+        const char *rule, *want; /* NULL: made */
+    } tried[] = {
+        {"'protocol':'tcp','port_range_min':80,'port_range_max':80", NULL},
+        {"'protocol':'6','port_range_min':80,'port_range_max':80", exists},
+        {"'protocol':6,'port_range_min':80,'port_range_max':80", exists},
+        {"'protocol':'6','port_range_min':81,'port_range_max':81", NULL},
+        {"'protocol':'tcp','port_range_min':0,'port_range_max':80",
+         "SecurityGroupInvalidPortValue"},
+        {"'protocol':'tcp','port_range_min':80", "SecurityGroupInvalidPortRange"},
+        {"'protocol':'udp','remote_ip_prefix':'0.0.0.0/0'", NULL},
+        {"'protocol':'udp'", exists},
+        {"'protocol':17", exists},
+        {"'protocol':'0017'", "SecurityGroupRuleInvalidProtocol"},
+        {"'protocol':'0058'", "SecurityGroupRuleInvalidProtocol"},
+        {"'protocol':256", "SecurityGroupRuleInvalidProtocol"},
+        {"'protocol':-1", "SecurityGroupRuleInvalidProtocol"},
+        {"'protocol':132,'port_range_min':9,'port_range_max':9", NULL},
+        {"'protocol':'ipv6-icmp'", "SecurityGroupEthertypeConflictWithProtocol"},
+        {"'protocol':'58'", "SecurityGroupEthertypeConflictWithProtocol"},
+        {"'protocol':'1','port_range_min':8", NULL},
+        {"'protocol':'icmp','port_range_min':8", exists},
+        {"'protocol':'icmp','port_range_min':256", "SecurityGroupInvalidIcmpValue"},
+        {"'protocol':'icmp','port_range_max':0", "SecurityGroupMissingIcmpType"},
+        {"'protocol':'58','ethertype':'IPv6','port_range_min':128,'port_range_max':0", NULL},
+        {"'protocol':'icmp','ethertype':'IPv6','port_range_min':128,'port_range_max':0", exists},
+        {"'protocol':'icmpv6','ethertype':'IPv6'", NULL},
+        {"'protocol':'1','ethertype':'IPv6','remote_ip_prefix':'::/0'", exists},
+        {"'protocol':'GRE'", NULL},
+        {"'protocol':'47'", exists},
+        {"'protocol':'gre','port_range_min':1,'port_range_max':1",
+         "SecurityGroupInvalidProtocolForPort"},
+        {"'port_range_min':1,'port_range_max':1", "SecurityGroupProtocolRequiredWithPorts"},
+    };
+    char group[64];
+
+    make("security-groups", "{\"security_group\":{\"name\":\"web\"}}", group);
+    for (size_t i = 0; i < sizeof(tried) / sizeof(tried[0]); i++)
+        try_rule(group, tried[i].rule, tried[i].want);
+    /* Shown as given. */
+    assert_int_equal(mirror_count(mirror, "security_group_rule", "WHERE protocol = '6'", ""), 1);
+    assert_int_equal(mirror_count(mirror, "security_group_rule", "WHERE protocol = '132'", ""), 1);
+    assert_int_equal(mirror_count(mirror, "security_group_rule", "WHERE protocol = 'gre'", ""), 1);
+}
+
+/* What a kernel does not take is not for a host to find out. */
+static void test_routes(void **state)
+{
+    static const struct {
+        const char *to, *hop;
+        bool good;
+    } tried[] = {
+        {"10.9.2.0/24", "10.0.0.7", true},    {"10.9.2.5", "10.0.0.7", true},
+        {"10.9.2.5/24", "10.0.0.7", false},   {"10.9.2.0/24", "10.0.0.0", false},
+        {"10.9.2.0/24", "10.0.0.255", false}, {"10.9.2.0/24", "10.0.0.1", false},
+        {"10.9.2.0/24", "10.1.0.7", false},   {"fd00:9::/64", "10.0.0.7", false},
+        {"10.9.2.0/24", "172.24.4.9", true},  {"10.9.2.0/24", "FIP", false},
+    };
+    char net[64], sub[64], ext[64], extsub[64], router[64], port[64], b[1000], path[300], fip[64];
+    json_t *reply;
+
+    make_external(ext, extsub);
+    make_network("10.0.0.0/24", net, sub);
+    make("routers", fmt(b, "{\"router\":{\"external_gateway_info\":{\"network_id\":\"%s\"}}}", ext),
+         router);
+    quietly("PUT", fmt(path, "/v2.0/routers/%s/add_router_interface", router),
+            fmt(b, "{\"subnet_id\":\"%s\"}", sub), 200);
+    make("ports", fmt(b, "{\"port\":{\"network_id\":\"%s\"}}", net), port);
+    fmt(b, "{\"floatingip\":{\"floating_network_id\":\"%s\",\"port_id\":\"%s\"}}", ext, port);
+    reply = ask("POST", "/v2.0/floatingips", b, 201);
+    snprintf(fip, sizeof(fip), "%s",
+             json_str(json_object_get(reply, "floatingip"), "floating_ip_address", ""));
+    json_decref(reply);
+    for (size_t i = 0; i < sizeof(tried) / sizeof(tried[0]); i++) {
+        const char *hop = strcmp(tried[i].hop, "FIP") == 0 ? fip : tried[i].hop;
+
+        fmt(b, "{\"router\":{\"routes\":[{\"destination\":\"%s\",\"nexthop\":\"%s\"}]}}",
+            tried[i].to, hop);
+        quietly("PUT", fmt(path, "/v2.0/routers/%s", router), b, tried[i].good ? 200 : 400);
+        if (strcmp(tried[i].hop, "172.24.4.9") == 0 || strcmp(tried[i].hop, "FIP") == 0 ||
+            strcmp(tried[i].hop, "10.1.0.7") == 0 || strcmp(tried[i].hop, "10.0.0.1") == 0)
+            continue; /* these are a router's concern only */
+        fmt(b, "{\"subnet\":{\"host_routes\":[{\"destination\":\"%s\",\"nexthop\":\"%s\"}]}}",
+            tried[i].to, hop);
+        quietly("PUT", fmt(path, "/v2.0/subnets/%s", sub), b, tried[i].good ? 200 : 400);
+    }
+}
+
 /* Another project sees what is shared or external, and nothing else. */
 static void test_policy(void **state)
 {
@@ -644,6 +752,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_delete_race, setup, teardown),
         cmocka_unit_test_setup_teardown(test_router_and_floating, setup, teardown),
         cmocka_unit_test_setup_teardown(test_security_groups, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rules_by_meaning, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_routes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_policy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lists, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hidden_fields_are_no_filters, setup, teardown),

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -540,6 +541,27 @@ static void what_cannot_be_spawned_is_forgotten(void **state)
     json_decref(empty);
 }
 
+/* One that the kernel would make when it is opened would have neither filter nor network. */
+static void does_not_start_without_its_tap(void **state)
+{
+    struct guest_spec spec = {.id = GUEST,
+                              .generation = 1,
+                              .name = "lonely",
+                              .vcpus = 1,
+                              .ram_mb = 16,
+                              .root_disk = ctx.disk,
+                              .root_format = "raw",
+                              .nics = {{.tap = "vt-nd-none", .mac = "fa:16:3e:00:00:01"}},
+                              .nic_count = 1};
+
+    if (getuid() != 0)
+        skip();
+    compute_qemu.start(ctx.driver, &spec, on_done, NULL);
+    assert_int_equal(finish(), -ENODEV);
+    assert_int_equal(if_nametoindex("vt-nd-none"), 0);
+    assert_false(is_running());
+}
+
 static void refuses_ids_that_are_paths(void **state)
 {
     struct guest_spec spec = {.id = "../../etc", .name = "x", .root_disk = "/dev/null"};
@@ -567,6 +589,7 @@ int main(void)
         cmocka_unit_test(destroys),
         cmocka_unit_test(what_an_ended_one_left_is_listed),
         cmocka_unit_test(what_cannot_be_spawned_is_forgotten),
+        cmocka_unit_test(does_not_start_without_its_tap),
         cmocka_unit_test(refuses_ids_that_are_paths),
     };
 

@@ -254,6 +254,98 @@ static void a_host_without_anything_has_an_empty_plan(void **state)
     mirror_close(db);
 }
 
+static const char port1[] =
+    "{'id':'p1','network_id':'n1','mac_address':'fa:16:3e:00:00:01','device_id':'v1',"
+    "'device_owner':'compute:nova','security_groups':['g1'],'admin_state_up':%s,"
+    "'allowed_address_pairs':[{'ip_address':'10.0.7.0/24'},{'ip_address':'10.0.0.99'}],"
+    "'fixed_ips':[{'subnet_id':'s1','ip_address':'10.0.0.5'}]}";
+
+static void put_port1(struct mirror *db, bool up)
+{
+    char text[1024];
+
+    snprintf(text, sizeof(text), port1, up ? "true" : "false");
+    put_row(db, "port", text);
+}
+
+static json_t *first_network(json_t *plan)
+{
+    return json_array_get(json_object_get(plan, "networks"), 0);
+}
+
+/* A group's members speak also from the addresses that they are allowed besides their own. */
+static void pairs_are_members_of_their_group(void **state)
+{
+    struct mirror *db = small_cloud();
+    json_t *plan, *port, *rule;
+
+    put_port1(db, true);
+    plan = plan_of(db, "h2", "10.20.2.1");
+    port = json_array_get(json_object_get(first_network(plan), "ports"), 0);
+    rule = json_array_get(json_object_get(port, "rules"), 0);
+    assert_true(json_has_str(rule, "remotes", "10.0.0.5/32"));
+    assert_true(json_has_str(rule, "remotes", "10.0.0.99/32"));
+    assert_true(json_has_str(rule, "remotes", "10.0.7.0/24"));
+    json_decref(plan);
+    mirror_close(db);
+}
+
+static void a_port_that_is_down_carries_nothing(void **state)
+{
+    struct mirror *db = small_cloud();
+    json_t *plan, *port;
+
+    put_port1(db, true);
+    plan = plan_of(db, "h1", "10.20.1.1");
+    port = json_array_get(json_object_get(first_network(plan), "ports"), 0);
+    assert_true(json_is_true(json_object_get(port, "up")));
+    json_decref(plan);
+    put_port1(db, false);
+    /* Its tap stays, since the guest holds it open. */
+    plan = plan_of(db, "h1", "10.20.1.1");
+    port = json_array_get(json_object_get(first_network(plan), "ports"), 0);
+    assert_string_equal(json_str(port, "id", ""), "p1");
+    assert_true(json_is_false(json_object_get(port, "up")));
+    json_decref(plan);
+    plan = plan_of(db, "h2", "10.20.2.1");
+    assert_int_equal(json_array_size(json_object_get(first_network(plan), "remotes")), 2);
+    json_decref(plan);
+    /* A router's interface and gateway. */
+    put_row(db, "port",
+            "{'id':'p4','network_id':'n1','mac_address':'fa:16:3e:00:00:04','device_id':'r1',"
+            "'device_owner':'network:router_interface','admin_state_up':false,"
+            "'fixed_ips':[{'subnet_id':'s1','ip_address':'10.0.0.1'}]}");
+    put_row(db, "network", "{'id':'x1','external':true,'mtu':1500,'admin_state_up':false}");
+    plan = plan_of(db, "h3", "10.20.3.1");
+    port = json_array_get(json_object_get(plan, "routers"), 0);
+    assert_int_equal(json_array_size(json_object_get(port, "interfaces")), 0);
+    assert_true(json_is_null(json_object_get(port, "gateway")));
+    json_decref(plan);
+    mirror_close(db);
+}
+
+static void a_network_that_is_down_carries_nothing(void **state)
+{
+    struct mirror *db = small_cloud();
+    json_t *plan, *port;
+
+    put_row(db, "network",
+            "{'id':'n1','external':false,'segmentation_id':77,'mtu':1450,"
+            "'dhcp_hosts':['h3'],'admin_state_up':false}");
+    plan = plan_of(db, "h1", "10.20.1.1");
+    port = json_array_get(json_object_get(first_network(plan), "ports"), 0);
+    assert_true(json_is_false(json_object_get(port, "up")));
+    assert_int_equal(json_array_size(json_object_get(first_network(plan), "remotes")), 0);
+    json_decref(plan);
+    /* Neither DHCP nor the router's interface. */
+    plan = plan_of(db, "h3", "10.20.3.1");
+    assert_int_equal(json_array_size(json_object_get(plan, "networks")), 0);
+    port = json_array_get(json_object_get(plan, "routers"), 0);
+    assert_int_equal(json_array_size(json_object_get(port, "interfaces")), 0);
+    json_decref(plan);
+    mirror_close(db);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +355,9 @@ int main(void)
         cmocka_unit_test(ports_of_another_project_are_not_joined),
         cmocka_unit_test(ports_for_another_project_are_joined),
         cmocka_unit_test(a_host_without_anything_has_an_empty_plan),
+        cmocka_unit_test(pairs_are_members_of_their_group),
+        cmocka_unit_test(a_port_that_is_down_carries_nothing),
+        cmocka_unit_test(a_network_that_is_down_carries_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,8 +8,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/close_range.h>
-#include <linux/if.h>
 #include <linux/if_tun.h>
+#include <net/if.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -406,22 +406,29 @@ static void on_timer(uv_timer_t *timer)
 
 /* ---- starting ---- */
 
+/* The network driver makes taps, with their filters; opening one that is not there would make one
+ * without. */
 static int open_tap(const char *name)
 {
     struct ifreq request;
-    int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC), rc;
+    int fd, rc = 0;
 
+    if (if_nametoindex(name) == 0)
+        return -errno;
+    fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return -errno;
     memset(&request, 0, sizeof(request));
     request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
     snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
-    if (ioctl(fd, TUNSETIFF, &request) < 0) {
+    if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNGETIFF, &request) < 0)
         rc = -errno;
-        close(fd);
-        return rc;
-    }
-    return fd;
+    else if (!(request.ifr_flags & IFF_PERSIST)) /* it went in between, and this one is new */
+        rc = -ENODEV;
+    if (rc == 0)
+        return fd;
+    close(fd); /* and with it the new one goes */
+    return rc;
 }
 
 static void on_process_exit(uv_process_t *process, int64_t status, int signal)

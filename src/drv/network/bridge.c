@@ -32,31 +32,32 @@ int link_finish(struct netlink *nl, const char *name, const char *alias, int mas
     return rc;
 }
 
-/* The host itself must not speak on tenants' links. */
-static void ipv6_off(const char *name)
+/* link_finish for the host's side: the host itself must not speak on tenants' links. */
+static int host_link_finish(struct netlink *nl, const char *name, const char *alias, int master,
+                            int mtu)
 {
     char path[64];
 
     snprintf(path, sizeof path, "ipv6/conf/%s/disable_ipv6", name);
     netns_sysctl(-1, path, "1"); /* absent when the kernel has no IPv6 */
+    return link_finish(nl, name, alias, master, mtu);
 }
 
-int bridge_ensure(struct network_driver *driver, const char *name, int mtu, int *ret_index)
+int bridge_ensure(struct network_driver *driver, const char *name, int mtu, bool known,
+                  int *ret_index)
 {
     struct netlink_link link;
     int rc = netlink_link_get(driver->nl, name, &link);
 
     if (rc == -ENODEV) {
-        rc = netlink_bridge_add(driver->nl, name);
-        if (rc < 0)
-            return rc;
-        ipv6_off(name);
-        rc = bridge_filter(name);
-        if (rc < 0)
-            return rc;
+        rc = netlink_bridge_add(driver->nl, name, ALIAS);
+        known = false;
     }
+    /* An earlier daemon may have been killed before it came to this. */
+    if (rc == 0 && !known)
+        rc = bridge_filter(name);
     if (rc == 0)
-        rc = link_finish(driver->nl, name, ALIAS, 0, mtu);
+        rc = host_link_finish(driver->nl, name, ALIAS, 0, mtu);
     if (rc == 0)
         rc = netlink_link_get(driver->nl, name, &link);
     if (rc == 0)
@@ -79,10 +80,9 @@ int veth_ensure(struct network_driver *driver, struct netlink *inside, int ns_fd
         /* An end without its other end is of no use. */
         if (netlink_link_get(driver->nl, name, &link) == 0)
             netlink_link_delete(driver->nl, link.index);
-        rc = netlink_veth_add(driver->nl, name, name, ns_fd);
+        rc = netlink_veth_add(driver->nl, name, ALIAS, name, ns_fd);
         if (rc < 0)
             return rc;
-        ipv6_off(name);
     }
     rc = netlink_link_get(inside, name, &link);
     if (rc == 0 && memcmp(link.mac, bytes, 6) != 0)
@@ -90,7 +90,7 @@ int veth_ensure(struct network_driver *driver, struct netlink *inside, int ns_fd
     if (rc == 0)
         rc = link_finish(inside, name, ALIAS, 0, mtu);
     if (rc == 0)
-        rc = link_finish(driver->nl, name, ALIAS, master.index, mtu);
+        rc = host_link_finish(driver->nl, name, ALIAS, master.index, mtu);
     return rc == 0 ? netlink_link_get(inside, name, ret) : rc;
 }
 
@@ -239,12 +239,10 @@ static int tunnel_ensure(struct network_driver *driver, const json_t *network,
         netlink_link_delete(driver->nl, link.index);
         rc = -ENODEV;
     }
-    if (rc == -ENODEV) {
-        rc = netlink_vxlan_add(driver->nl, name, vni, local, VXLAN_PORT);
-        ipv6_off(name);
-    }
+    if (rc == -ENODEV)
+        rc = netlink_vxlan_add(driver->nl, name, alias, vni, local, VXLAN_PORT);
     if (rc == 0)
-        rc = link_finish(driver->nl, name, alias, master, mtu);
+        rc = host_link_finish(driver->nl, name, alias, master, mtu);
     if (rc == 0)
         rc = netlink_link_get(driver->nl, name, &link);
     return rc == 0 ? fdb_sync(driver->nl, link.index, network) : rc;
@@ -257,13 +255,14 @@ static int network_mtu(const json_t *network)
     return mtu < 576 || mtu > 9216 ? 1450 : mtu;
 }
 
-int network_ensure(struct network_driver *driver, const json_t *network, const char *tenant_ip)
+int network_ensure(struct network_driver *driver, const json_t *network, const char *tenant_ip,
+                   bool known)
 {
     char name[NAME_SIZE];
     int index, rc;
 
     name_of("br", json_str(network, "id", ""), name);
-    rc = bridge_ensure(driver, name, network_mtu(network), &index);
+    rc = bridge_ensure(driver, name, network_mtu(network), known, &index);
     return rc == 0 ? tunnel_ensure(driver, network, tenant_ip, index, network_mtu(network)) : rc;
 }
 
@@ -281,22 +280,21 @@ int port_ensure(struct network_driver *driver, const json_t *network, const json
     if (rc < 0)
         return rc;
     rc = netlink_link_get(driver->nl, tap, &link);
-    if (rc == -ENODEV) {
-        rc = netlink_tap_add(tap, driver->tap_owner);
-        ipv6_off(tap);
-    }
-    return rc == 0 ? link_finish(driver->nl, tap, ALIAS " port", bridge.index, network_mtu(network))
+    if (rc == -ENODEV)
+        rc = netlink_tap_add(driver->nl, tap, ALIAS " port", driver->tap_owner);
+    return rc == 0 ? host_link_finish(driver->nl, tap, ALIAS " port", bridge.index,
+                                      network_mtu(network))
                    : rc;
 }
 
-int external_ensure(struct network_driver *driver, const char *dev)
+int external_ensure(struct network_driver *driver, const char *dev, bool known)
 {
     struct netlink_link link;
     int index, rc;
 
     rc = netlink_link_get(driver->nl, dev, &link);
     if (rc == 0)
-        rc = bridge_ensure(driver, EXTERNAL_BRIDGE, 0, &index);
+        rc = bridge_ensure(driver, EXTERNAL_BRIDGE, 0, known, &index);
     if (rc == 0 && link.master != index)
         rc = netlink_set_master(driver->nl, link.index, index);
     if (rc == 0 && !link.up)

@@ -1,5 +1,6 @@
 #include "drv/network/linux.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "io/netns.h"
@@ -14,6 +15,8 @@
 #include <string.h>
 
 #define TABLE_PREFIX "vling_"
+#define PAUSE_FIRST_MS 1000
+#define PAUSE_MAX_MS 30000
 
 /* ---- names ---- */
 
@@ -55,6 +58,7 @@ static void driver_close(struct network_driver *driver)
     announcer_close(driver->announcer);
     netlink_close(driver->nl);
     json_decref(driver->last);
+    json_decref(driver->broken);
     free(driver);
 }
 
@@ -70,6 +74,7 @@ static struct network_driver *driver_open(uv_loop_t *loop, const json_t *config,
         return NULL;
     }
     driver->loop = loop;
+    driver->broken = json_object();
     driver->metadata = metadata;
     driver->metadata_arg = arg;
     driver->tap_owner = user ? user->pw_uid : (uid_t)-1;
@@ -226,27 +231,74 @@ static void driver_clear(struct network_driver *driver)
     sweep_all(driver, NULL);
     json_decref(driver->last);
     driver->last = NULL;
+    json_object_clear(driver->broken);
 }
 
 /* ---- apply ---- */
 
-/* Collects the failures of single objects. */
-struct outcome {
-    int rc;
+/* One walk through a plan. What fails is tried again by itself, after pauses that grow: a tenant's
+ * row that the kernel does not take must not make the host set up all the others each time. */
+struct walk {
+    struct network_driver *driver;
+    const json_t *plan, *last; /* what is set up; NULL: unknown */
     struct err *err;
+    json_t *seen; /* keys of all objects */
+    int64_t now;
+    int rc;        /* the first failure */
+    bool waiting;  /* something failed earlier and its next try has not come */
+    bool progress; /* something that failed earlier does no more: others may have lacked it */
 };
 
-static void failed(struct outcome *outcome, int rc, const char *what, const char *id,
-                   const char *why)
+static void key_of(char kind, const char *id, char ret[64])
 {
-    char text[192];
+    snprintf(ret, 64, "%c%s", kind, id);
+}
 
-    if (rc >= 0)
+static bool is_broken(const struct walk *walk, char kind, const char *id)
+{
+    char key[64];
+
+    key_of(kind, id, key);
+    return json_object_get(walk->driver->broken, key) != NULL;
+}
+
+/* Is the object to be set up now? */
+static bool is_due(struct walk *walk, char kind, const char *id, bool changed)
+{
+    const json_t *broken;
+    char key[64];
+
+    key_of(kind, id, key);
+    json_put_bool(walk->seen, key, true);
+    broken = json_object_get(walk->driver->broken, key);
+    if (changed || !broken)
+        return changed;
+    if (walk->progress || walk->now >= json_int(broken, "at", 0))
+        return true;
+    walk->waiting = true;
+    return false;
+}
+
+static void outcome(struct walk *walk, char kind, const char *id, int rc, const char *what,
+                    const char *why)
+{
+    int64_t pause;
+    char key[64], text[192];
+
+    key_of(kind, id, key);
+    if (rc >= 0) {
+        walk->progress |= json_object_del(walk->driver->broken, key) == 0;
         return;
+    }
+    pause = 2 * json_int(json_object_get(walk->driver->broken, key), "pause", PAUSE_FIRST_MS / 2);
+    pause = pause > PAUSE_MAX_MS ? PAUSE_MAX_MS : pause;
+    json_object_set_new(walk->driver->broken, key,
+                        json_pack("{s:I, s:I}", "at", (json_int_t)(clock_now_ms() + pause), "pause",
+                                  (json_int_t)pause));
     snprintf(text, sizeof text, "cannot set up %s %s", what, id);
     log_warn("%s: %s", text, why && *why ? why : strerror(-rc));
-    if (outcome->rc == 0)
-        outcome->rc = err_set(outcome->err, rc, text, why && *why ? why : strerror(-rc), NULL);
+    if (walk->rc == 0)
+        walk->rc = err_set(walk->err, rc, text, why && *why ? why : strerror(-rc), NULL);
 }
 
 static const json_t *by_id(const json_t *list, const json_t *row)
@@ -280,39 +332,51 @@ static bool same_but(const json_t *a, const json_t *b, const char *key)
     return same;
 }
 
-static void apply_port(struct network_driver *driver, const json_t *network, const json_t *port,
-                       const json_t *old, struct outcome *outcome)
+static void apply_port(struct walk *walk, const json_t *network, const json_t *port,
+                       const json_t *old)
 {
     const char *id = json_str(port, "id", "");
     char why[192] = "";
     int rc;
 
-    if (old && json_equal((json_t *)old, (json_t *)port))
+    if (!is_due(walk, 'p', id, !old || !json_equal((json_t *)old, (json_t *)port)))
         return;
     /* The filter first: the port must never be open without it. */
-    rc = port_filter(port, old != NULL, why, sizeof why);
+    rc = port_filter(port, is_broken(walk, 'p', id) ? NULL : old, why, sizeof why);
     if (rc == 0)
-        failed(outcome, port_ensure(driver, network, port), "port", id, NULL);
+        outcome(walk, 'p', id, port_ensure(walk->driver, network, port), "port", NULL);
     else
-        failed(outcome, rc, "the filter of port", id, why);
+        outcome(walk, 'p', id, rc, "the filter of port", why);
 }
 
-static void apply_network(struct network_driver *driver, const json_t *plan, const json_t *network,
-                          const json_t *old, struct outcome *outcome)
+static void apply_network(struct walk *walk, const json_t *network)
 {
+    const json_t *old = by_id(json_object_get(walk->last, "networks"), network), *port;
+    bool changed = !old || !json_equal((json_t *)old, (json_t *)network);
     const char *id = json_str(network, "id", "");
-    const json_t *port;
     size_t i;
+    int rc;
 
-    if (old && json_equal((json_t *)old, (json_t *)network))
+    if (!changed && json_object_size(walk->driver->broken) == 0)
         return;
-    if (!same_but(old, network, "ports"))
-        failed(outcome, network_ensure(driver, network, json_str(plan, "tenant_ip", "")), "network",
-               id, NULL);
+    if (is_due(walk, 'n', id, changed && !same_but(old, network, "ports"))) {
+        rc = network_ensure(walk->driver, network, json_str(walk->plan, "tenant_ip", ""),
+                            old && !is_broken(walk, 'n', id));
+        outcome(walk, 'n', id, rc, "network", NULL);
+    }
     json_array_foreach(json_object_get(network, "ports"), i, port)
-        apply_port(driver, network, port, by_id(json_object_get(old, "ports"), port), outcome);
-    if (json_is_object(json_object_get(network, "dhcp")))
-        failed(outcome, dhcpd_ensure(driver, network), "DHCP of network", id, NULL);
+        apply_port(walk, network, port, by_id(json_object_get(old, "ports"), port));
+    if (json_is_object(json_object_get(network, "dhcp")) && is_due(walk, 'd', id, changed))
+        outcome(walk, 'd', id, dhcpd_ensure(walk->driver, network), "DHCP of network", NULL);
+}
+
+static void apply_router(struct walk *walk, const json_t *router)
+{
+    const json_t *old = by_id(json_object_get(walk->last, "routers"), router);
+    const char *id = json_str(router, "id", "");
+
+    if (is_due(walk, 'r', id, !old || !json_equal((json_t *)old, (json_t *)router)))
+        outcome(walk, 'r', id, router_ensure(walk->driver, router, walk->plan), "router", NULL);
 }
 
 /* What the networks and routers take from the plan's head. */
@@ -335,36 +399,51 @@ static bool is_silenced(struct network_driver *driver, const char *ext)
     return ext && *ext && netlink_link_get(driver->nl, EXTERNAL_BRIDGE, &link) == 0 && !link.up;
 }
 
+static void walk_all(struct walk *walk, bool external)
+{
+    const char *ext = json_str(walk->plan, "ext_dev", ""), *key;
+    const json_t *row;
+    json_t *broken;
+    void *next;
+    size_t i;
+    int rc;
+
+    if (*ext && is_due(walk, 'x', ext, external)) {
+        rc = external_ensure(walk->driver, ext, walk->last && !is_broken(walk, 'x', ext));
+        outcome(walk, 'x', ext, rc, "the external device", NULL);
+    }
+    json_array_foreach(json_object_get(walk->plan, "networks"), i, row) apply_network(walk, row);
+    json_array_foreach(json_object_get(walk->plan, "routers"), i, row) apply_router(walk, row);
+    json_object_foreach_safe(walk->driver->broken, next, key, broken)
+    {
+        if (!json_object_get(walk->seen, key)) /* it is wanted no more */
+            json_object_del(walk->driver->broken, key);
+    }
+}
+
 static int driver_apply(struct network_driver *driver, const json_t *plan, struct err *err)
 {
-    const json_t *last = driver->last, *row, *old;
-    const char *ext = json_str(plan, "ext_dev", NULL);
-    struct outcome outcome = {0, err};
-    size_t i;
+    struct walk walk = {.driver = driver, .plan = plan, .last = driver->last, .err = err};
+    bool changed = !driver->last || !json_equal(driver->last, (json_t *)plan) ||
+                   is_silenced(driver, json_str(plan, "ext_dev", NULL));
 
-    if (last && json_equal((json_t *)last, (json_t *)plan) && !is_silenced(driver, ext))
+    if (!changed && json_object_size(driver->broken) == 0)
         return 0;
-    if (!same_head(last, plan))
-        last = NULL;
-    sweep_all(driver, plan);
-    if (ext && *ext)
-        failed(&outcome, external_ensure(driver, ext), "the external device", ext, NULL);
-    json_array_foreach(json_object_get(plan, "networks"), i, row)
-    {
-        old = by_id(json_object_get(last, "networks"), row);
-        apply_network(driver, plan, row, old, &outcome);
-    }
-    json_array_foreach(json_object_get(plan, "routers"), i, row)
-    {
-        old = by_id(json_object_get(last, "routers"), row);
-        if (!old || !json_equal((json_t *)old, (json_t *)row))
-            failed(&outcome, router_ensure(driver, row, plan), "router", json_str(row, "id", ""),
-                   NULL);
-    }
+    walk.now = clock_now_ms();
+    walk.seen = json_object();
+    if (!same_head(walk.last, plan))
+        walk.last = NULL;
+    if (changed)
+        sweep_all(driver, plan);
+    walk_all(&walk, changed);
+    json_decref(walk.seen);
+    json_incref((json_t *)plan);
     json_decref(driver->last);
-    /* After a failure nothing is taken for granted the next time. */
-    driver->last = outcome.rc == 0 ? json_incref((json_t *)plan) : NULL;
-    return outcome.rc;
+    driver->last = (json_t *)plan;
+    if (walk.rc == 0 && walk.waiting)
+        return err_set(err, -EAGAIN, "the network is not all set up",
+                       "what failed before is tried again later", NULL);
+    return walk.rc;
 }
 
 /* ---- addresses of the host ---- */

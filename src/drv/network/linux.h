@@ -1,7 +1,8 @@
 /* Kernel networking of one host: what the files of this folder share.
  *
  * Concept.   linux.c owns the driver and walks the plan; bridge.c makes a network's bridge, tunnel
- * and taps; filter.c writes a port's packet filter; router.c makes a router's namespace; dhcpd.c
+ * and taps; filter.c writes a port's packet filter,
+ * flows.c cuts what it allows no more; router.c makes a router's namespace; dhcpd.c
  * serves a network's addresses and metadata; announce.c tells neighbours of addresses. Links of
  * ours carry an alias "vling ...", tables are called "vling_...": by these a restarted daemon finds
  * what an earlier one made. Threads.   The loop's.
@@ -30,7 +31,8 @@ struct network_driver {
     void *metadata_arg;
     char ns_dir[256];
     uid_t tap_owner;
-    json_t *last; /* the plan that holds now; NULL: unknown */
+    json_t *last;   /* the plan that was applied; NULL: unknown */
+    json_t *broken; /* what of it failed: key -> {"at": next try in ms, "pause": ms} */
 };
 
 /* `prefix` and the first twelve hexadecimal digits of `id`. */
@@ -43,17 +45,36 @@ int ns_path(const struct network_driver *driver, const char *name, char *ret, si
 int link_finish(struct netlink *nl, const char *name, const char *alias, int master, int mtu);
 int addrs_sync(struct netlink *nl, int index, const struct netlink_addr *want, size_t count,
                void (*added)(void *arg, const struct netlink_addr *addr), void *arg);
-int bridge_ensure(struct network_driver *driver, const char *name, int mtu, int *ret_index);
-int network_ensure(struct network_driver *driver, const json_t *network, const char *tenant_ip);
+/* `known`: what this daemon set up before still holds, but for the difference. */
+int bridge_ensure(struct network_driver *driver, const char *name, int mtu, bool known,
+                  int *ret_index);
+int network_ensure(struct network_driver *driver, const json_t *network, const char *tenant_ip,
+                   bool known);
 int port_ensure(struct network_driver *driver, const json_t *network, const json_t *port);
-int external_ensure(struct network_driver *driver, const char *dev);
+int external_ensure(struct network_driver *driver, const char *dev, bool known);
 /* A veth from `bridge` into namespace `ns_fd`, named alike at both ends. */
 int veth_ensure(struct network_driver *driver, struct netlink *inside, int ns_fd, const char *name,
                 const char *bridge, const char *mac, int mtu, struct netlink_link *ret);
 
-/* filter.c: `fresh` forgets the connections known so far. */
-int port_filter(const json_t *port, bool fresh, char *why, size_t why_size);
+/* filter.c: `old` is the port as the filter has it now, NULL if that is not known. Connections that
+ * the rules still allow go on. */
+int port_filter(const json_t *port, const json_t *old, char *why, size_t why_size);
 int bridge_filter(const char *bridge);
+
+/* A security group's rule, without its remotes. */
+struct rule {
+    bool in, v6;
+    int protocol; /* -1: any */
+    int min, max; /* ports, or type and code of ICMP; -1: any */
+};
+
+/* False: the rule allows nothing. */
+bool rule_read(const json_t *rule, struct rule *ret);
+
+/* flows.c: does `port` allow all that `old` (NULL: unknown) did? */
+bool flows_only_grew(const json_t *old, const json_t *port);
+/* Forgets those of the known connections of `port` that its rules allow no more. */
+int flows_cut(const json_t *port, const char *table);
 
 /* router.c */
 int router_ensure(struct network_driver *driver, const json_t *router, const json_t *plan);

@@ -3,6 +3,7 @@
 #include "drv/network/linux.h"
 
 #include "base/json.h"
+#include "io/conntrack.h"
 #include "io/netns.h"
 #include "io/nft.h"
 
@@ -128,6 +129,16 @@ static void route_collect(void *arg, const struct netlink_route *route)
         routes->items[routes->count++] = *route;
 }
 
+/* The kernel takes no bits behind the prefix. */
+static void addr_mask(struct netlink_addr *addr)
+{
+    for (int i = 0; i < 16; i++) {
+        int bits = addr->prefix - 8 * i;
+
+        addr->bytes[i] &= bits >= 8 ? 0xff : bits <= 0 ? 0 : (uint8_t)(0xff << (8 - bits));
+    }
+}
+
 static void route_want(struct routes *routes, const char *to, const char *via)
 {
     struct netlink_route route = {0};
@@ -136,6 +147,7 @@ static void route_want(struct routes *routes, const char *to, const char *via)
     if (netlink_addr_parse(to, &route.to) < 0 || netlink_addr_parse(via, &hop) < 0 ||
         hop.family != route.to.family)
         return;
+    addr_mask(&route.to);
     memcpy(route.via, hop.bytes, sizeof route.via);
     route_collect(routes, &route);
 }
@@ -279,6 +291,72 @@ static int rules_apply(struct router *router, const json_t *gateway)
     return rc;
 }
 
+/* ---- known connections ---- */
+
+struct translations {
+    struct in_addr gateway;
+    bool snat;
+    struct in_addr (*pairs)[2]; /* floating, fixed */
+    size_t count;
+};
+
+static bool is_pair(const struct translations *t, struct in_addr floating, struct in_addr fixed)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        if (t->pairs[i][0].s_addr == floating.s_addr && t->pairs[i][1].s_addr == fixed.s_addr)
+            return true;
+    }
+    return false;
+}
+
+static bool is_floating(const struct translations *t, struct in_addr addr)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        if (t->pairs[i][0].s_addr == addr.s_addr)
+            return true;
+    }
+    return false;
+}
+
+/* Would the connection be translated as it is, began it now? */
+static bool still_so(void *arg, const struct conntrack *entry)
+{
+    const struct translations *t = arg;
+
+    if (entry->to_translated && !is_pair(t, entry->to, entry->reply_from))
+        return false;
+    /* It came before the address was one of the map's. */
+    if (!entry->to_translated && is_floating(t, entry->to))
+        return false;
+    if (!entry->from_translated || is_pair(t, entry->reply_to, entry->from))
+        return true;
+    return entry->reply_to.s_addr == t->gateway.s_addr && (t->snat || entry->to_translated);
+}
+
+/* The rules see the first packet of a connection only: without this, a client would go on talking
+ * to the server that a floating address led to before. */
+static int connections_prune(struct router *router, const json_t *gateway)
+{
+    const json_t *floating = json_object_get(router->row, "floating"), *item;
+    struct translations t = {.snat = json_bool(gateway, "snat", true)};
+    size_t i;
+    int rc;
+
+    t.pairs = calloc(json_array_size(floating) + 1, sizeof *t.pairs);
+    if (!t.pairs)
+        return -ENOMEM;
+    json_array_foreach(floating, i, item)
+    {
+        if (inet_pton(AF_INET, json_str(item, "ip", ""), &t.pairs[t.count][0]) == 1 &&
+            inet_pton(AF_INET, json_str(item, "fixed", ""), &t.pairs[t.count][1]) == 1)
+            t.count++;
+    }
+    inet_pton(AF_INET, router->gateway_ip, &t.gateway);
+    rc = conntrack_prune(router->ns_fd, still_so, &t);
+    free(t.pairs);
+    return rc < 0 ? rc : 0;
+}
+
 /* ---- the whole ---- */
 
 struct sweep {
@@ -332,6 +410,8 @@ static int router_fill(struct router *router, const json_t *gateway)
         first = first ? first : rc;
     }
     rc = rules_apply(router, gateway);
+    if (rc == 0)
+        rc = connections_prune(router, gateway);
     first = first ? first : rc;
     rc = routes_sync(router, gateway);
     return first ? first : rc;
