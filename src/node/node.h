@@ -71,6 +71,7 @@ struct node {
 
     bool vip_held;
     unsigned ticks;
+    unsigned guard_failures; /* to start one, in a row */
     uv_timer_t tick;
     bool stopping;
     bool restart; /* the program is to start again in this process */
