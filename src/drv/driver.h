@@ -153,6 +153,8 @@ struct network_ops {
     int (*address_add)(struct network_driver *driver, const char *dev, const char *cidr,
                        struct err *err);
     int (*address_remove)(struct network_driver *driver, const char *dev, const char *cidr);
+    /* Is the address on the device now, whoever put it there? */
+    bool (*address_here)(struct network_driver *driver, const char *dev, const char *cidr);
     /* Is a device's link up? */
     bool (*link_up)(struct network_driver *driver, const char *dev);
     /* The tap name of a port: at most 15 characters, the same on every host. */

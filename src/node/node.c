@@ -395,9 +395,7 @@ static int open_all(struct node *node, struct err *err)
 static void close_all(struct node *node)
 {
     uv_timer_stop(&node->tick);
-    if (node->vip_held)
-        node->network_ops->address_remove(node->network, node->config.api_dev,
-                                          node->config.api_vip);
+    vip_drop(node);
     duties_stop(node->duties);
     agent_stop(node->agent);
     lease_keeper_stop(node->lease);

@@ -69,7 +69,6 @@ struct node {
     struct duties *duties;
     struct restore *restore; /* backup.c; NULL: none under way */
 
-    bool vip_held;
     unsigned ticks;
     unsigned guard_failures; /* to start one, in a row */
     uv_timer_t tick;
@@ -121,6 +120,8 @@ void watchman_stop(struct node *node);
 /* ---- vip.c ---- */
 /* Holds the API's virtual IP exactly while this controller is the master of module api-vip. */
 void vip_check(struct node *node);
+/* The daemon ends in order: another controller takes it. */
+void vip_drop(struct node *node);
 
 /* ---- duties.c ---- */
 struct duties *duties_start(struct node *node);

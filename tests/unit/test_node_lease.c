@@ -176,6 +176,65 @@ static void a_new_lease_is_remembered_with_its_epoch(void **state)
     free(text);
 }
 
+/* ---- the API's address, which goes with the lease ---- */
+
+#define VIP "10.10.0.100/24"
+
+static void on_committed(void *arg, int rc, int64_t revision)
+{
+    assert_int_equal(rc, 0);
+    uv_stop(node.loop);
+}
+
+static void set_master(const char *host)
+{
+    struct store_txn *txn = store_txn_new();
+    json_t *row = json_pack("{s:s, s:s}", "id", "api-vip", "master", host);
+
+    store_txn_put(txn, "module", "api-vip", row);
+    store_commit(node.store, txn, 1500, on_committed, NULL);
+    json_decref(row);
+    uv_run(node.loop, UV_RUN_DEFAULT);
+    spin(50);
+}
+
+static bool is_here(void)
+{
+    return node.network_ops->address_here(node.network, "mgmt0", VIP);
+}
+
+static void the_address_follows_the_kernel(void **state)
+{
+    struct mirror *unready = node.mirror;
+    struct err err;
+
+    node.controller = true;
+    snprintf(node.config.api_vip, sizeof(node.config.api_vip), VIP);
+    snprintf(node.config.api_dev, sizeof(node.config.api_dev), "mgmt0");
+    node.network_ops = &network_fake;
+    node.network = network_fake.open(node.loop, NULL, NULL, NULL, &err);
+    node.mirror = mirror_open(node.store, &err);
+    /* A daemon that was killed left it here; meanwhile another one holds it. */
+    assert_int_equal(node.network_ops->address_add(node.network, "mgmt0", VIP, &err), 0);
+    set_master("h2");
+    node.lease = lease_keeper_start(&node);
+    spin(500);
+    assert_true(lease_keeper_held(node.lease));
+    assert_false(is_here());
+    set_master("h1");
+    vip_check(&node);
+    assert_true(is_here());
+    /* The guard took it away just before the lease was renewed after all. */
+    node.network_ops->address_remove(node.network, "mgmt0", VIP);
+    vip_check(&node);
+    assert_true(is_here());
+    set_master("h2");
+    vip_check(&node);
+    assert_false(is_here());
+    mirror_close(unready);
+    node.network_ops->close(node.network);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +244,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(nothing_is_renewed_while_no_guard_looks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_new_lease_is_remembered_with_its_epoch, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(the_address_follows_the_kernel, set_up, tear_down),
     };
 
     if (argc == 3 && strcmp(argv[1], "--guard") == 0)
