@@ -43,6 +43,7 @@ struct duties {
     int64_t trimmed_at, sweep_at;
     int64_t held_at; /* last time the brake was told */
     struct turns turns;
+    struct sweep_memory sweep;
 };
 
 static bool concerns_us(const char *table)
@@ -190,7 +191,7 @@ static void on_timer(uv_timer_t *timer)
     }
     if (now >= duties->sweep_at) {
         duties->sweep_at = now + SWEEP_INTERVAL_MS;
-        sweep_images(duties->node);
+        sweep(duties->node, &duties->sweep);
     }
 }
 

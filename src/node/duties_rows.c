@@ -1,8 +1,10 @@
 #include "node/duties_rows.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "node/agent_rows.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -386,13 +388,19 @@ static struct store_txn *txn_forget(struct node *node, const struct recovery_act
 {
     json_t *server = mirror_get(node->mirror, "server", a->object, NULL);
     struct store_txn *txn = NULL;
+    int rc = 0;
 
     if (server) {
         txn = agent_txn_forget(node->mirror, server);
         if (json_str(server, "host_id", NULL))
             expect_no_lease(txn, json_str(server, "host_id", ""));
         if (node->storage_ops->shared)
-            node->storage_ops->disk_delete(node->storage, a->object);
+            rc = node->storage_ops->disk_delete(node->storage, a->object);
+        /* The server goes all the same: nobody could do more about it than the sweep
+         * (node/sweep.h), which deletes the disk later. */
+        if (rc < 0 && rc != -ENOENT)
+            log_warn("the disk of the deleted server %s stays for now: %s", a->object,
+                     strerror(-rc));
     }
     json_decref(server);
     return txn;
