@@ -268,16 +268,20 @@ static void guard_check(struct node *node)
 static void on_tick(uv_timer_t *timer)
 {
     struct node *node = timer->data;
+    bool write_row;
 
     guard_check(node);
     if (!mirror_ready(node->mirror))
         return;
     controllers_check(node);
+    write_row = links_changed(node);
     if (node->ticks++ % BOOTSTRAP_RETRY_TICKS == 0) {
         if (node->controller)
             bootstrap_check(node);
-        bootstrap_host_row(node);
+        write_row = true;
     }
+    if (write_row)
+        bootstrap_host_row(node);
     /* What a burst of work took is given back; the daemon shares its machine with guests. */
     if (node->ticks % TRIM_TICKS == 0)
         malloc_trim(0);
