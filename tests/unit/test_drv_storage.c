@@ -412,7 +412,7 @@ static void test_copies_leave_threads_for_others(void **state)
 {
     static bool worked[2];
     uv_work_t work[2];
-    uv_timer_t stuck;
+    static uv_timer_t stuck;
     char id[16];
     int fd;
 
