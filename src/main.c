@@ -111,6 +111,10 @@ int main(int argc, char **argv)
     const char *command;
 
     signal(SIGPIPE, SIG_IGN);
+    /* libuv's workers, set before the first use: password hashes, uploads and disks share them with
+     * SQLite's transactions, which the lease's renewal is one of. Who keeps one for long limits
+     * himself (STORAGE_DIR_COPIES), so that some are always free. */
+    setenv("UV_THREADPOOL_SIZE", "8", 0);
     if (sodium_init() < 0) {
         fputs("vlingd: libsodium cannot be initialised\n", stderr);
         return 1;

@@ -117,6 +117,8 @@ struct storage_ops {
     int (*disk_locate)(struct storage_driver *driver, const char *server_id, char *path,
                        size_t path_size, char *format, size_t format_size);
     int (*disk_delete)(struct storage_driver *driver, const char *server_id);
+    /* As image_list: the ids of servers with a disk, or what is left of one. */
+    json_t *(*disk_list)(struct storage_driver *driver, int64_t age);
     /* Total and free bytes of the place. */
     int (*space)(struct storage_driver *driver, uint64_t *ret_total, uint64_t *ret_free);
 };
@@ -154,6 +156,8 @@ struct network_ops {
     int (*address_add)(struct network_driver *driver, const char *dev, const char *cidr,
                        struct err *err);
     int (*address_remove)(struct network_driver *driver, const char *dev, const char *cidr);
+    /* Is the address on the device now, whoever put it there? */
+    bool (*address_here)(struct network_driver *driver, const char *dev, const char *cidr);
     /* Is a device's link up? */
     bool (*link_up)(struct network_driver *driver, const char *dev);
     /* The tap name of a port: at most 15 characters, the same on every host. */

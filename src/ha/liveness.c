@@ -356,6 +356,25 @@ bool liveness_plane_up(const struct liveness *l, const char *host, enum liveness
            peer->own == LIVE_ALIVE && !peer->plane_down[plane];
 }
 
+bool liveness_plane_silent(const struct liveness *l, const char *host, enum liveness_plane plane)
+{
+    const struct peer *peer = find(l, host, NULL);
+    size_t heard = 0, total = 0;
+
+    if (!peer || (unsigned)plane >= PLANE_COUNT || peer->own != LIVE_ALIVE ||
+        !(peer->planes & PLANE_BIT(plane)) || !peer->plane_down[plane])
+        return false;
+    for (size_t i = 0; i < l->count; i++) {
+        const struct peer *other = l->peers[i];
+
+        if (other->own != LIVE_ALIVE || !(other->planes & PLANE_BIT(plane)))
+            continue;
+        total++;
+        heard += !other->plane_down[plane];
+    }
+    return heard * 2 > total;
+}
+
 size_t liveness_views(const struct liveness *l, struct liveness_view *ret, size_t max)
 {
     for (size_t i = 0; i < l->count && i < max; i++) {

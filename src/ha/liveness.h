@@ -67,6 +67,9 @@ enum liveness_verdict liveness_state(const struct liveness *l, const char *host)
 /* Only what this observer hears itself: what it tells the others (never LIVE_LOST). */
 enum liveness_verdict liveness_own_view(const struct liveness *l, const char *host);
 bool liveness_plane_up(const struct liveness *l, const char *host, enum liveness_plane plane);
+/* Is it this plane of the host that is silent, and not the observer's own? Only when the observer
+ * hears more than half of the hosts that are alive on the plane, itself among them. */
+bool liveness_plane_silent(const struct liveness *l, const char *host, enum liveness_plane plane);
 /* When `host` was last heard on any plane; -1: never. */
 int64_t liveness_last_heard(const struct liveness *l, const char *host);
 

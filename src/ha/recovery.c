@@ -259,6 +259,20 @@ static void plan_hosts(struct plan *plan)
     }
 }
 
+static void plan_planes(struct plan *plan)
+{
+    for (size_t i = 0; i < plan->in->host_count; i++) {
+        const struct recovery_host *host = plan->hosts[i];
+        struct recovery_action *action;
+
+        if (host->state != HOST_UP || host->silent == host->silent_now)
+            continue;
+        action = emit(plan, RECOVERY_PLANES, host->id);
+        if (action)
+            action->planes = host->silent_now;
+    }
+}
+
 /* ---- modules ---- */
 
 struct trio {
@@ -416,7 +430,7 @@ static void plan_network(struct plan *plan, const struct recovery_network *netwo
         host = host_of(plan, network->dhcp_hosts[i]);
         had += given(network->dhcp_hosts[i]);
         if (host && !is_gone(host) && host->network && host->state != HOST_JOINING &&
-            host->verdict != LIVE_LOST && !host->draining && count < want)
+            host->verdict != LIVE_LOST && !host->draining && !host->uplink_down && count < want)
             chosen[count++] = host->id;
     }
     while (count < want) {
@@ -756,6 +770,7 @@ int recovery_plan(const struct recovery_input *input, struct recovery_action *re
 
     if (rc == 0) {
         plan_hosts(&plan);
+        plan_planes(&plan);
         for (size_t i = 0; i < input->module_count; i++)
             plan_module(&plan, &input->modules[i]);
         for (size_t i = 0; i < input->router_count; i++)

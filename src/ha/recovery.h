@@ -19,6 +19,8 @@
  *  - Draining: a place is chosen first, then the host shuts the server down and hands it over, a
  *    few at a time. One that is on its way goes on when draining ends; when its new host fails it
  *    gets another one, or stays. Paused servers stay. Routers and DHCP leave at once.
+ *  - Gray: a host that is heard on some planes only stays up. That is written into its row, and
+ *    with the tenant or external plane gone its routers and DHCP leave.
  *  - Brake: hosts that are all in one cabinet, or at most `scattered_max`, may be declared lost.
  * When more than half of the hosts there were go missing in several cabinets, the observer is
  * probably the one that is cut off: nothing is declared, and an event says so.
@@ -56,6 +58,8 @@ struct recovery_host {
     int64_t lease_epoch;   /* of the lease's row */
     bool power_off_proved; /* a fence agent confirmed it */
     bool uplink_down;      /* external or tenant plane gone: routers leave */
+    unsigned silent;       /* bits of planes on which it is not heard, as in the row */
+    unsigned silent_now;   /* the same as this controller sees it */
     int64_t vcpus, ram_mb;
 };
 
@@ -133,6 +137,7 @@ enum recovery_kind {
     RECOVERY_ROUTER,        /* object = router: host ("" = none fits), generation (new) */
     RECOVERY_DHCP,          /* object = network: dhcp_hosts */
     RECOVERY_MODULE,        /* object = module: master, standby, backup, generation (new) */
+    RECOVERY_PLANES,        /* object = host: `planes` (bits) are silent from now on */
     RECOVERY_HOLD,          /* nothing declared: text is the event (kind cloud.hold) */
 };
 
@@ -143,6 +148,7 @@ struct recovery_action {
     char from[RECOVERY_NAME_SIZE];
     enum host_state state;
     int64_t epoch;
+    unsigned planes;
     int64_t generation;
     char master[RECOVERY_NAME_SIZE], standby[RECOVERY_NAME_SIZE], backup[RECOVERY_NAME_SIZE];
     char dhcp_hosts[RECOVERY_DHCP_HOSTS][RECOVERY_NAME_SIZE]; /* "" at the end */

@@ -65,7 +65,13 @@ static const struct field host_fields[] = {
     {.name = "vcpus", .type = FIELD_INT, .doc = "of the machine"},
     {.name = "ram_mb", .type = FIELD_INT, .doc = "of the machine"},
     {.name = "disk_gb", .type = FIELD_INT, .doc = "of the machine"},
-    {.name = "planes", .type = FIELD_OBJECT, .doc = "plane -> up or down, as the host sees it"},
+    {.name = "planes",
+     .type = FIELD_OBJECT,
+     .doc = "tenant, external -> up or down: the links as the host sees them"},
+    {.name = "silent",
+     .type = FIELD_LIST,
+     .of = FIELD_STR,
+     .doc = "planes on which the controllers do not hear it, though they do on others"},
 };
 
 const struct resource resource_host = {

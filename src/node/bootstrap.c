@@ -168,6 +168,7 @@ void bootstrap_host_row(struct node *node)
     fill(node, row);
     txn = store_txn_new();
     space_alert(node, row, txn);
+    links_fill(node, row, txn);
     if (!before || !json_equal(row, before)) {
         if (before)
             mirror_txn_update(txn, "host", row);

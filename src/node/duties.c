@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "ha/turns.h"
 #include "node/duties_rows.h"
 #include "node/node.h"
 #include "node/sweep.h"
@@ -20,22 +21,18 @@
 #define TICK_MS 100
 #define PLAN_INTERVAL_MS 1000
 #define RANK_DELAY_MS 250
-#define ACTIONS_MAX 128
+#define ACTIONS_MAX TURNS_MAX
 #define COMMIT_TIMEOUT_MS 3000
 #define HOLD_REPEAT_MS 30000
-#define SEEN_FORGET_MS 5000
 #define TRIM_INTERVAL_MS 60000
 #define EVENTS_KEEP 10000
 #define SWEEP_INTERVAL_MS 3600000
 #define SWEEP_FIRST_MS 60000 /* after the start */
 
-/* An action that was decided and is waiting for this controller's turn, or is being committed. */
-struct seen {
-    enum recovery_kind kind;
-    char object[RECOVERY_NAME_SIZE];
-    int64_t first, last;
-    bool in_flight;
+/* A commit that is under way. */
+struct errand {
     struct duties *duties;
+    struct turn *turn;
 };
 
 struct duties {
@@ -45,7 +42,8 @@ struct duties {
     int64_t planned_at;
     int64_t trimmed_at, sweep_at;
     int64_t held_at; /* last time the brake was told */
-    struct seen *seen[ACTIONS_MAX];
+    struct turns turns;
+    struct sweep_memory sweep;
 };
 
 static bool concerns_us(const char *table)
@@ -102,54 +100,21 @@ static int rank_of(struct node *node)
     return rank;
 }
 
-static struct seen *seen_of(struct duties *duties, const struct recovery_action *action,
-                            int64_t now)
-{
-    struct seen **empty = NULL;
-
-    for (size_t i = 0; i < ACTIONS_MAX; i++) {
-        struct seen *seen = duties->seen[i];
-
-        if (seen && seen->kind == action->kind && strcmp(seen->object, action->object) == 0) {
-            seen->last = now;
-            return seen;
-        }
-        if (!seen && !empty)
-            empty = &duties->seen[i];
-    }
-    if (!empty || !(*empty = calloc(1, sizeof(**empty))))
-        return NULL;
-    (*empty)->kind = action->kind;
-    snprintf((*empty)->object, sizeof((*empty)->object), "%s", action->object);
-    (*empty)->first = (*empty)->last = now;
-    (*empty)->duties = duties;
-    return *empty;
-}
-
-static void forget_old(struct duties *duties, int64_t now)
-{
-    for (size_t i = 0; i < ACTIONS_MAX; i++) {
-        struct seen *seen = duties->seen[i];
-
-        if (seen && !seen->in_flight && now - seen->last > SEEN_FORGET_MS) {
-            free(seen);
-            duties->seen[i] = NULL;
-        }
-    }
-}
-
 /* ---- carrying out ---- */
 
 static void on_committed(void *arg, int rc, int64_t revision)
 {
-    struct seen *seen = arg;
+    struct errand *errand = arg;
 
-    seen->in_flight = false;
-    seen->duties->dirty = true;
-    if (rc < 0 && rc != -EAGAIN) {
-        seen->first = clock_now_ms();
-        log_debug("duty on %s was not written: %s", seen->object, strerror(-rc));
+    errand->duties->dirty = true;
+    if (rc == 0) {
+        turns_committed(errand->turn, revision);
+    } else {
+        turns_failed(errand->turn, rc == -EAGAIN, clock_now_ms());
+        if (rc != -EAGAIN)
+            log_debug("duty on %s was not written: %s", errand->turn->object, strerror(-rc));
     }
+    free(errand);
 }
 
 static void tell_hold(struct duties *duties, const struct recovery_action *action, int64_t now)
@@ -168,21 +133,27 @@ static void tell_hold(struct duties *duties, const struct recovery_action *actio
 static void carry_out(struct duties *duties, const struct recovery_action *action, int64_t now,
                       int rank)
 {
+    struct errand *errand;
     struct store_txn *txn;
-    struct seen *seen;
+    struct turn *turn;
 
     if (action->kind == RECOVERY_HOLD) {
         tell_hold(duties, action, now);
         return;
     }
-    seen = seen_of(duties, action, now);
-    if (!seen || seen->in_flight || now - seen->first < (int64_t)rank * RANK_DELAY_MS)
+    turn = turns_take(&duties->turns, action, now, mirror_revision(duties->node->mirror),
+                      (int64_t)rank * RANK_DELAY_MS);
+    if (!turn)
         return;
     txn = duties_txn(duties->node, action);
-    if (!txn)
+    errand = txn ? malloc(sizeof(*errand)) : NULL;
+    if (!errand) {
+        store_txn_free(txn);
+        turns_failed(turn, true, now);
         return;
-    seen->in_flight = true;
-    store_commit(duties->node->store, txn, COMMIT_TIMEOUT_MS, on_committed, seen);
+    }
+    *errand = (struct errand){.duties = duties, .turn = turn};
+    store_commit(duties->node->store, txn, COMMIT_TIMEOUT_MS, on_committed, errand);
 }
 
 static void plan(struct duties *duties, int64_t now)
@@ -213,14 +184,14 @@ static void on_timer(uv_timer_t *timer)
         return;
     if (duties->dirty || now - duties->planned_at >= PLAN_INTERVAL_MS)
         plan(duties, now);
-    forget_old(duties, now);
+    turns_forget(&duties->turns, now);
     if (now - duties->trimmed_at >= TRIM_INTERVAL_MS && rank_of(duties->node) == 0) {
         duties->trimmed_at = now;
         events_trim(duties->node, EVENTS_KEEP);
     }
     if (now >= duties->sweep_at) {
         duties->sweep_at = now + SWEEP_INTERVAL_MS;
-        sweep_images(duties->node);
+        sweep(duties->node, &duties->sweep);
     }
 }
 

@@ -1,8 +1,10 @@
 #include "node/duties_rows.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "node/agent_rows.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +27,38 @@ static enum liveness_verdict verdict_of(struct node *node, const char *host)
     if (!node->liveness)
         return LIVE_UNKNOWN;
     return strcmp(host, node->config.host) == 0 ? LIVE_ALIVE : liveness_state(node->liveness, host);
+}
+
+/* Of the controllers that hear the plane themselves the first one says who does not speak on it, so
+ * that two who hear differently do not contradict each other in turns. */
+static bool is_judge(struct node *node, const char *host, enum liveness_plane plane)
+{
+    for (size_t i = 0; i < node->config.controller_count; i++) {
+        const char *controller = node->config.controllers[i].host;
+
+        if (strcmp(controller, host) != 0 && verdict_of(node, controller) == LIVE_ALIVE &&
+            liveness_plane_up(node->liveness, controller, plane))
+            return strcmp(controller, node->config.host) == 0;
+    }
+    return false;
+}
+
+static void read_planes(struct node *node, const json_t *row, struct recovery_host *to)
+{
+    const json_t *planes = json_object_get(row, "planes");
+
+    for (unsigned plane = 0; plane < PLANE_COUNT; plane++) {
+        bool silent = json_has_str(row, "silent", liveness_plane_name(plane));
+
+        to->silent |= silent ? PLANE_BIT(plane) : 0;
+        /* One that is not heard at all is the verdict's business. */
+        if (to->verdict == LIVE_ALIVE && node->liveness && is_judge(node, to->id, plane))
+            silent = liveness_plane_silent(node->liveness, to->id, plane);
+        to->silent_now |= silent ? PLANE_BIT(plane) : 0;
+    }
+    to->uplink_down = (to->silent & PLANE_BIT(PLANE_TENANT)) ||
+                      strcmp(json_str(planes, "tenant", ""), "down") == 0 ||
+                      strcmp(json_str(planes, "external", ""), "down") == 0;
 }
 
 static void read_hosts(struct node *node, json_t *rows, struct recovery_host *to)
@@ -55,6 +89,7 @@ static void read_hosts(struct node *node, json_t *rows, struct recovery_host *to
         json_decref(lease);
         to[i].vcpus = json_int(row, "vcpus", 1);
         to[i].ram_mb = json_int(row, "ram_mb", 0);
+        read_planes(node, row, &to[i]);
     }
 }
 
@@ -255,6 +290,28 @@ static void txn_host(struct node *node, struct store_txn *txn, json_t *row,
     mirror_txn_update(txn, "host", row);
 }
 
+static void txn_planes(struct node *node, struct store_txn *txn, json_t *row,
+                       const struct recovery_action *a)
+{
+    json_t *silent = json_array();
+
+    for (unsigned plane = 0; plane < PLANE_COUNT; plane++) {
+        const char *name = liveness_plane_name(plane);
+        bool was = json_has_str(row, "silent", name), is = a->planes & PLANE_BIT(plane);
+
+        if (is)
+            json_array_append_new(silent, json_string(name));
+        if (is != was)
+            event_add(txn, &node->config, is ? "warning" : "info",
+                      is ? "host.plane_lost" : "host.plane_back", a->object,
+                      is ? "not heard on the %s plane any more, only on others"
+                         : "heard on the %s plane again",
+                      name);
+    }
+    json_object_set_new(row, "silent", silent);
+    mirror_txn_update(txn, "host", row);
+}
+
 /* Members of a group are placed one after the other: of two controllers that chose places at the
  * same time, each without the other's choice, one has to choose again. */
 static void take_group_turn(struct node *node, struct store_txn *txn, const json_t *server)
@@ -386,13 +443,19 @@ static struct store_txn *txn_forget(struct node *node, const struct recovery_act
 {
     json_t *server = mirror_get(node->mirror, "server", a->object, NULL);
     struct store_txn *txn = NULL;
+    int rc = 0;
 
     if (server) {
         txn = agent_txn_forget(node->mirror, server);
         if (json_str(server, "host_id", NULL))
             expect_no_lease(txn, json_str(server, "host_id", ""));
         if (node->storage_ops->shared)
-            node->storage_ops->disk_delete(node->storage, a->object);
+            rc = node->storage_ops->disk_delete(node->storage, a->object);
+        /* The server goes all the same: nobody could do more about it than the sweep
+         * (node/sweep.h), which deletes the disk later. */
+        if (rc < 0 && rc != -ENOENT)
+            log_warn("the disk of the deleted server %s stays for now: %s", a->object,
+                     strerror(-rc));
     }
     json_decref(server);
     return txn;
@@ -402,6 +465,7 @@ static const char *table_of(enum recovery_kind kind)
 {
     switch (kind) {
     case RECOVERY_HOST:
+    case RECOVERY_PLANES:
         return "host";
     case RECOVERY_ROUTER:
         return "router";
@@ -427,6 +491,8 @@ struct store_txn *duties_txn(struct node *node, const struct recovery_action *a)
     txn = store_txn_new();
     if (a->kind == RECOVERY_HOST) {
         txn_host(node, txn, row, a);
+    } else if (a->kind == RECOVERY_PLANES) {
+        txn_planes(node, txn, row, a);
     } else if (a->kind == RECOVERY_SERVER_FAULT) {
         txn_fault(node, txn, row, a);
     } else if (a->kind == RECOVERY_SERVER_LEAVE) {

@@ -1,7 +1,8 @@
 /* Two halves meet in one shared page: vlingd's writer at the top, the guard process below.
  *
- * The page has two parts. `wanted` is written by vlingd only, inside a sequence counter (odd while
- * being written); `status` is written by the guard only, one aligned word at a time. */
+ * The page has two parts. What is wanted is written by vlingd only, into two copies by turns, so
+ * that one of them is whole at every moment; `report` is written by the guard only, one aligned
+ * word at a time. */
 #include "node/guard.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -17,16 +18,23 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-/* How long a new guard may take until it watches. */
-#define START_WAIT_MS 3000
+/* A guard that did not look for so long is hung: forty looks are missing. What it would have had to
+ * do in that time is still ahead, since vlingd renews a lease of 4 s. */
+#define SILENT_MS 1000
+/* How long a killed one may take until its lock is free. */
+#define KILL_WAIT_MS 500
 
 struct guard {
     struct guard_page *page;
     struct guard_wanted wanted; /* what we wrote last */
+    char run_dir[GUARD_PATH_MAX];
+    struct guard_process *stand_in; /* vlingd's own eyes while no guard looks */
+    bool undying;                   /* the hung one was waited for once, in vain */
 };
 
 int guard_page_open(const char *run_dir, struct guard_page **ret)
@@ -49,39 +57,69 @@ int guard_page_open(const char *run_dir, struct guard_page **ret)
     if (page == MAP_FAILED)
         rc = -errno;
     close(fd);
-    if (rc == 0)
-        *ret = page;
-    return rc;
+    if (rc < 0)
+        return rc;
+    /* Never written, or in the form of another version: nothing in it can be believed. */
+    if (page->magic != GUARD_MAGIC) {
+        memset(page, 0, sizeof(*page));
+        page->magic = GUARD_MAGIC;
+    }
+    *ret = page;
+    return 0;
 }
 
-/* ---- the sequence counter ---- */
+/* ---- the two copies ---- */
+
+/* Index of the newest whole copy as of now, or -1. */
+static int newest(const struct guard_page *page, uint32_t *ret_number)
+{
+    int found = -1;
+
+    for (int i = 0; i < 2; i++) {
+        uint32_t ended = __atomic_load_n(&page->copies[i].ended, __ATOMIC_ACQUIRE);
+
+        if (ended == 0 || __atomic_load_n(&page->copies[i].begun, __ATOMIC_ACQUIRE) != ended)
+            continue;
+        /* Numbers go round; the two are never far apart. */
+        if (found >= 0 && (int32_t)(ended - *ret_number) < 0)
+            continue;
+        found = i;
+        *ret_number = ended;
+    }
+    return found;
+}
 
 void guard_page_write(struct guard_page *page, const struct guard_wanted *wanted)
 {
-    /* An odd number was left by a writer that died in the middle: go on from there. */
-    uint32_t sequence = __atomic_load_n(&page->sequence, __ATOMIC_RELAXED) | 1;
+    uint32_t number = 0;
+    int last = newest(page, &number);
+    struct guard_copy *copy = &page->copies[last == 0];
 
-    __atomic_store_n(&page->sequence, sequence, __ATOMIC_RELAXED);
+    number = number + 1 ? number + 1 : 1;
+    /* One that was torn with this same number must not look whole before it is. */
+    __atomic_store_n(&copy->ended, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&copy->begun, number, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    memcpy(&page->wanted, wanted, sizeof(*wanted));
-    page->magic = GUARD_MAGIC;
+    memcpy(&copy->wanted, wanted, sizeof(*wanted));
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    __atomic_store_n(&page->sequence, sequence + 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&copy->ended, number, __ATOMIC_RELEASE);
 }
 
 bool guard_page_read(const struct guard_page *page, struct guard_wanted *ret)
 {
+    /* Again when vlingd wrote meanwhile, twice as of this copy: the other one is newer now. */
     for (int i = 0; i < 100; i++) {
-        uint32_t before = __atomic_load_n(&page->sequence, __ATOMIC_ACQUIRE);
+        uint32_t number = 0;
+        int at = newest(page, &number);
         struct guard_wanted copy;
 
-        if (before & 1)
-            continue;
-        memcpy(&copy, (const void *)&page->wanted, sizeof(copy));
+        if (at < 0)
+            return false;
+        memcpy(&copy, (const void *)&page->copies[at].wanted, sizeof(copy));
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
-        if (__atomic_load_n(&page->sequence, __ATOMIC_ACQUIRE) != before)
+        if (__atomic_load_n(&page->copies[at].begun, __ATOMIC_ACQUIRE) != number)
             continue;
-        if (page->magic != GUARD_MAGIC || copy.address_count > GUARD_ADDRESSES_MAX)
+        if (copy.address_count > GUARD_ADDRESSES_MAX)
             return false;
         *ret = copy;
         return true;
@@ -107,6 +145,64 @@ static bool lock_held(const char *run_dir)
     return held;
 }
 
+/* The process of the report, if it is the guard of `run_dir`; never a stranger that got its number.
+ */
+static int open_guard_process(const struct guard_page *page, const char *run_dir)
+{
+    pid_t pid = __atomic_load_n(&page->report.pid, __ATOMIC_RELAXED);
+    char path[64], text[GUARD_PATH_MAX + 300];
+    ssize_t got;
+    int fd, file;
+
+    if (pid <= 1 || pid == getpid())
+        return -ESRCH;
+    fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (fd < 0)
+        return -errno;
+    snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+    file = open(path, O_RDONLY | O_CLOEXEC);
+    got = file < 0 ? -1 : read(file, text, sizeof(text));
+    if (file >= 0)
+        close(file);
+    if (got > 0 && memmem(text, (size_t)got, "--guard", sizeof("--guard")) &&
+        memmem(text, (size_t)got, run_dir, strlen(run_dir) + 1))
+        return fd;
+    close(fd);
+    return -ESRCH;
+}
+
+static bool is_looking(const struct guard_page *page)
+{
+    pid_t pid = __atomic_load_n(&page->report.pid, __ATOMIC_RELAXED);
+    int64_t ago = clock_now_ms() - __atomic_load_n(&page->report.last_look_ms, __ATOMIC_RELAXED);
+
+    /* A look in the future was before a start of the machine. */
+    return pid > 0 && ago < SILENT_MS && ago > -SILENT_MS && (kill(pid, 0) == 0 || errno == EPERM);
+}
+
+/* Makes room for a new guard: one that holds the lock and does not look (hung, or stopped by a
+ * signal) would keep it for ever, and stops nobody. 0: the lock is free. */
+static int kill_hung(struct guard *guard)
+{
+    int fd = open_guard_process(guard->page, guard->run_dir);
+
+    if (fd >= 0) {
+        log_warn("the guard (process %d) does not look any more: killing it",
+                 (int)guard->page->report.pid);
+        syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+        close(fd);
+    }
+    for (int waited = 0; lock_held(guard->run_dir); waited += 5) {
+        if (waited >= KILL_WAIT_MS || guard->undying) {
+            guard->undying = true;
+            return -EBUSY;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    }
+    guard->undying = false;
+    return 0;
+}
+
 static int spawn(const char *run_dir, const char *program)
 {
     int status;
@@ -125,6 +221,20 @@ static int spawn(const char *run_dir, const char *program)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -ECHILD;
 }
 
+/* Finds one that looks, or starts one. */
+static int ensure(struct guard *guard, const char *program)
+{
+    int rc = 0;
+
+    if (lock_held(guard->run_dir)) {
+        /* One that was started a moment ago looks before it says that it is ready. */
+        if (is_looking(guard->page))
+            return 0;
+        rc = kill_hung(guard);
+    }
+    return rc < 0 ? rc : spawn(guard->run_dir, program);
+}
+
 struct guard *guard_start(const char *run_dir, const char *program, struct err *err)
 {
     struct guard *guard = calloc(1, sizeof(*guard));
@@ -134,6 +244,7 @@ struct guard *guard_start(const char *run_dir, const char *program, struct err *
         err_why(err, -ENOMEM, "cannot start the guard", "out of memory");
         return NULL;
     }
+    snprintf(guard->run_dir, sizeof(guard->run_dir), "%s", run_dir);
     rc = guard_page_open(run_dir, &guard->page);
     if (rc < 0) {
         err_why(err, rc, "cannot open the guard's state", "%s/guard.state: %s", run_dir,
@@ -141,30 +252,52 @@ struct guard *guard_start(const char *run_dir, const char *program, struct err *
         free(guard);
         return NULL;
     }
-    if (!guard_page_read(guard->page, &guard->wanted)) {
-        memset(&guard->wanted, 0, sizeof(guard->wanted));
+    if (!guard_page_read(guard->page, &guard->wanted))
         guard_page_write(guard->page, &guard->wanted);
-    }
     /* A released guard is on its way out: take the order back before a new one reads it. */
     if (guard->wanted.order == GUARD_ORDER_RELEASE) {
         guard->wanted.order = GUARD_ORDER_WATCH;
         guard->wanted.deadline_ms = 0;
         guard_page_write(guard->page, &guard->wanted);
     }
-    rc = lock_held(run_dir) ? 0 : spawn(run_dir, program);
-    if (rc < 0) {
-        err_why(err, rc, "cannot start the guard", "%s --guard %s failed: %s", program, run_dir,
-                strerror(-rc));
-        guard_close(guard);
-        return NULL;
+    if (guard_ensure(guard, program, err) == 0)
+        return guard;
+    guard_close(guard);
+    return NULL;
+}
+
+int guard_ensure(struct guard *guard, const char *program, struct err *err)
+{
+    int rc = ensure(guard, program);
+
+    if (rc == 0) {
+        guard_process_free(guard->stand_in);
+        guard->stand_in = NULL;
+        return 0;
     }
-    return guard;
+    return err_why(err, rc, "cannot start the guard",
+                   rc == -EBUSY ? "one that does not look holds %s/guard.lock and does not die"
+                                : "%s/guard.state: the new process failed",
+                   guard->run_dir);
+}
+
+void guard_stand_in(struct guard *guard, int64_t now)
+{
+    int rc;
+
+    if (!guard)
+        return;
+    if (!guard->stand_in)
+        guard->stand_in = guard_process_new(guard->run_dir, &rc);
+    if (guard->stand_in)
+        guard_process_look(guard->stand_in, now);
 }
 
 void guard_close(struct guard *guard)
 {
     if (!guard)
         return;
+    guard_process_free(guard->stand_in);
     munmap(guard->page, sizeof(*guard->page));
     free(guard);
 }
@@ -227,10 +360,7 @@ void guard_release(struct guard *guard)
 
 bool guard_running(const struct guard *guard)
 {
-    struct guard_status status;
-
-    return guard && guard_status(guard, &status) == 0 &&
-           clock_now_ms() - status.last_look_ms < START_WAIT_MS;
+    return guard && is_looking(guard->page);
 }
 
 int guard_status(const struct guard *guard, struct guard_status *ret)
@@ -275,6 +405,9 @@ static void become_guard(const char *run_dir, int lock_fd, int ready_fd)
     if (!process)
         _exit(1);
     guard_process_harden(process);
+    guard_process_announce(process, clock_now_ms());
+    if (!guard_process_look(process, clock_now_ms()))
+        _exit(0);
     if (write(ready_fd, "1", 1) != 1)
         _exit(1);
     close(ready_fd);

@@ -6,16 +6,22 @@
  *           sends SIGSTOP to every guest, removes the virtual addresses and takes the external
  *           bridge down, so that routers left here answer for no floating address. When the
  *           deadline is extended with the same epoch it sends SIGCONT and takes the bridge up
- * again; with another epoch, or told to destroy, SIGKILL, and the bridge waits for vlingd, which
- *           knows the routers. It outlives vlingd: a restarted one finds it and goes on feeding it.
+ *           again; with another epoch, or told to destroy, SIGKILL, and the bridge waits for
+ *           vlingd, which knows the routers. It outlives vlingd: a restarted one finds it and goes
+ *           on feeding it.
  * Guests.   <run_dir>/guests/<server id>/pid holds "<decimal pid>\n" (QEMU's -pidfile). A process
- * is a guest only if its /proc/<pid>/cmdline contains the server's id. File.     Guarded by a
- * sequence counter: the guard never acts on a half-written state; a state that stays half-written
- * (vlingd died in the middle) leaves the last whole one in force. Clock.    CLOCK_BOOTTIME in
- * milliseconds (base/clock.h). Epoch.    guard_update's epoch must be one read *after* the lease
- * was (re)taken: with a stale one the guard would resume guests that run elsewhere by now. Safety.
- * No allocation and no writing to disk after start-up; memory is locked and the scheduling class
- * real-time where permitted. Threads: calls below from vlingd's loop only.
+ *           is a guest only if its /proc/<pid>/cmdline contains the server's id.
+ * File.     Two copies of the state, written by turns and numbered: one is always whole, and a
+ *           writer that dies in the middle (vlingd was killed) leaves the last whole one in force,
+ *           for the guard and for the next vlingd.
+ * Hung.     A guard that did not look for a second is killed and replaced (guard_ensure). While
+ *           there is none, vlingd renews no lease and looks in its place (guard_stand_in).
+ * Clock.    CLOCK_BOOTTIME in milliseconds (base/clock.h).
+ * Epoch.    guard_update's epoch must be one read *after* the lease was (re)taken: with a stale one
+ *           the guard would resume guests that run elsewhere by now.
+ * Safety.   No allocation and no writing to disk after start-up; memory is locked, the scheduling
+ *           class real-time where permitted, and the kernel takes it last when memory runs short.
+ * Threads.  The calls below from vlingd's loop only.
  */
 #ifndef VLING_NODE_GUARD_H
 #define VLING_NODE_GUARD_H
@@ -55,8 +61,12 @@ void guard_set_external(struct guard *guard, const char *dev);
 void guard_destroy_guests(struct guard *guard);
 /* Clean stop (host leaves the cluster, no guests): the guard process ends. */
 void guard_release(struct guard *guard);
-/* Is a guard process alive? If not, guard_start again. */
+/* Does a guard process look? If not, guard_ensure. Cheap: for every turn of the loop. */
 bool guard_running(const struct guard *guard);
+/* Finds one that looks, or starts one, after killing one that hangs. 0 or the error's code. */
+int guard_ensure(struct guard *guard, const char *program, struct err *err);
+/* Looks once as the guard would at `now`, in this process: for the time in which there is none. */
+void guard_stand_in(struct guard *guard, int64_t now);
 
 enum guard_phase { GUARD_IDLE, GUARD_WATCHING, GUARD_STOPPED, GUARD_KILLED };
 struct guard_status {

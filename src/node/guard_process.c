@@ -39,7 +39,7 @@ struct guard_process {
     uint32_t netlink_seq;
     struct guard_wanted last; /* the last whole state */
     bool have_last;
-    bool addresses_removed;
+    bool announced;
     _Alignas(8) char names[32768];
     char cmdline[65536];
 };
@@ -60,8 +60,6 @@ struct guard_process *guard_process_new(const char *run_dir, int *ret_rc)
         goto fail;
     process->netlink_fd =
         socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
-    /* Shown before the first look: whoever started it sees that it is there. */
-    __atomic_store_n(&process->page->report.pid, (int32_t)getpid(), __ATOMIC_RELAXED);
     *ret_rc = 0;
     return process;
 fail:
@@ -69,6 +67,13 @@ fail:
         munmap(process->page, sizeof(*process->page));
     free(process);
     return NULL;
+}
+
+void guard_process_announce(struct guard_process *process, int64_t now)
+{
+    __atomic_store_n(&process->page->report.last_look_ms, now, __ATOMIC_RELAXED);
+    __atomic_store_n(&process->page->report.pid, (int32_t)getpid(), __ATOMIC_RELAXED);
+    process->announced = true;
 }
 
 void guard_process_free(struct guard_process *process)
@@ -81,10 +86,24 @@ void guard_process_free(struct guard_process *process)
     free(process);
 }
 
+/* Guests take most of the memory there is: when it runs short, the guard is the last to be killed.
+ */
+static void spare_from_oom(void)
+{
+    static const char least[] = "-1000";
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    ssize_t put = fd < 0 ? -1 : write(fd, least, sizeof(least) - 1);
+
+    (void)put; /* not permitted: it stays as the daemon's */
+    if (fd >= 0)
+        close(fd);
+}
+
 void guard_process_harden(struct guard_process *process)
 {
     struct sched_param param = {.sched_priority = 10};
 
+    spare_from_oom();
     process->page->report.locked = mlockall(MCL_CURRENT | MCL_FUTURE) == 0;
     process->page->report.realtime =
         sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &param) == 0;
@@ -181,7 +200,7 @@ static void signal_guest(struct guard_process *process, const char *id, int numb
 
 static void signal_all(struct guard_process *process, int number)
 {
-    int fd = open(process->guests_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), seen = 0;
+    int fd = open(process->guests_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     long got;
 
     if (fd < 0)
@@ -192,7 +211,7 @@ static void signal_all(struct guard_process *process, int number)
 
             at += entry->reclen;
             /* A name too short would be found in any command line. */
-            if (entry->name[0] == '.' || strlen(entry->name) < 8 || seen++ >= GUARD_GUESTS_MAX)
+            if (entry->name[0] == '.' || strlen(entry->name) < 8)
                 continue;
             signal_guest(process, entry->name, number);
         }
@@ -262,11 +281,10 @@ static void remove_address(struct guard_process *process, const struct guard_add
 
 static void remove_addresses(struct guard_process *process)
 {
-    if (process->addresses_removed || process->netlink_fd < 0)
+    if (process->netlink_fd < 0)
         return;
     for (uint32_t i = 0; i < process->last.address_count; i++)
         remove_address(process, &process->last.addresses[i]);
-    process->addresses_removed = true;
 }
 
 /* ---- the external network ---- */
@@ -296,7 +314,7 @@ static void set_external(struct guard_process *process, bool up)
         ;
 }
 
-/* Again at every look: vlingd may have made it or taken it up before it noticed. */
+/* Again at every look: vlingd may have added or made it, or taken it up, before it noticed. */
 static void silence(struct guard_process *process)
 {
     remove_addresses(process);
@@ -327,12 +345,11 @@ bool guard_process_look(struct guard_process *process, int64_t now)
     bool same_epoch;
 
     if (guard_page_read(process->page, &wanted)) {
-        if (memcmp(wanted.addresses, process->last.addresses, sizeof(wanted.addresses)) != 0)
-            process->addresses_removed = false;
         process->last = wanted;
         process->have_last = true;
     }
-    __atomic_store_n(&report->last_look_ms, now, __ATOMIC_RELAXED);
+    if (process->announced)
+        __atomic_store_n(&report->last_look_ms, now, __ATOMIC_RELAXED);
     if (!process->have_last)
         return true;
     if (process->last.order == GUARD_ORDER_RELEASE)
@@ -364,7 +381,6 @@ bool guard_process_look(struct guard_process *process, int64_t now)
             set_external(process, true);
     }
     report->stopped = 0;
-    process->addresses_removed = false;
     enter(process, GUARD_WATCHING);
     return true;
 }

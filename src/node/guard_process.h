@@ -5,10 +5,9 @@
 
 #include "node/guard.h"
 
-#define GUARD_MAGIC 0x32475256u
+#define GUARD_MAGIC 0x33475256u
 #define GUARD_LOOK_MS 25
 #define GUARD_PATH_MAX 512
-#define GUARD_GUESTS_MAX 512
 
 enum guard_order { GUARD_ORDER_WATCH, GUARD_ORDER_DESTROY, GUARD_ORDER_RELEASE };
 
@@ -33,20 +32,29 @@ struct guard_report {
     int64_t run_epoch;
 };
 
+/* `begun` is written before the state and `ended` after it: it is whole when both are the same. */
+struct guard_copy {
+    uint32_t begun, ended; /* number of the writing, from 1; 0: never */
+    struct guard_wanted wanted;
+};
+
 struct guard_page {
     uint32_t magic;
-    uint32_t sequence;
-    struct guard_wanted wanted;
+    uint32_t unused;
+    struct guard_copy copies[2];
     struct guard_report report;
 };
 
 int guard_page_open(const char *run_dir, struct guard_page **ret);
+/* One writer only. Overwrites the older of the two copies. */
 void guard_page_write(struct guard_page *page, const struct guard_wanted *wanted);
-/* False: never written, or being written all the time. */
+/* The newer one of the whole copies. False: never written. */
 bool guard_page_read(const struct guard_page *page, struct guard_wanted *ret);
 
 struct guard_process;
 struct guard_process *guard_process_new(const char *run_dir, int *ret_rc);
+/* From now on the page says that this process is the guard, and when it looked. */
+void guard_process_announce(struct guard_process *process, int64_t now);
 void guard_process_free(struct guard_process *process);
 /* Locks memory and asks for a real-time class; what is not permitted is shown in the status. */
 void guard_process_harden(struct guard_process *process);

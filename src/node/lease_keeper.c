@@ -4,7 +4,18 @@
  * goes on renewing the same one and guests are not disturbed. After a power cut run_dir (a tmpfs)
  * is empty; then the daemon waits until the old lease has run out and takes a new one. The holder
  * counts from when it *sent* the last acknowledged renewal; the guard process gets that deadline
- * and acts on its own when it passes (node/guard.h).
+ * and acts on its own when it passes (node/guard.h). While no guard looks nothing is renewed: a
+ * lease is the promise that the guests stop when it ends.
+ *
+ * Epochs.  The guard may be told of a renewal only with an epoch that was read *after* the lease
+ * was taken. A lease that was just taken gets its epoch by a barrier and a look at the host's row
+ * (on_synced), and only then is it written into the file. So the file says: this lease was held
+ * while the epoch was this one. From then on the epoch cannot grow as long as the lease lives: the
+ * transaction that makes it grow (the host is fenced) expects that the lease's row does not exist.
+ * And a lease that ended does not come back, its id is never given again. So the daemon after this
+ * one renews the lease of the file at once, before it has read any row, and an acknowledged renewal
+ * proves that the epoch of the file still holds: the guard is told of it. What needs more than that
+ * (starting guests, taking addresses) waits for the barrier as ever.
  */
 #include "base/clock.h"
 #include "base/file.h"
@@ -22,13 +33,13 @@
 #define LEASE_MARGIN_MS 300 /* the holder stops this much before the store lets go */
 #define RENEW_INTERVAL_MS 500
 #define RENEW_TIMEOUT_MS 1500
-#define TAKE_RETRY_MS 500
+#define SOON_MS 100 /* between two looks while the lease is not renewed yet */
 #define SYNC_TIMEOUT_MS 3000
 
 enum keeper_state {
     KEEPER_IDLE,
     KEEPER_TAKING,
-    KEEPER_SYNCING,  /* taken; reading all that happened meanwhile */
+    KEEPER_SYNCING,  /* taken, or known from before; reading all that happened meanwhile */
     KEEPER_CLEANING, /* under a new epoch: what ran under the old one is being killed */
     KEEPER_HELD,
 };
@@ -37,10 +48,13 @@ struct lease_keeper {
     struct node *node;
     uv_timer_t timer;
     enum keeper_state state;
-    bool tried_old; /* the id from before the restart was tried */
-    int64_t lease;  /* the store's id of it */
+    bool tried_old;  /* the id from before the restart was tried */
+    int64_t lease;   /* the store's id of it */
+    int64_t syncing; /* the lease for which the barrier is under way, 0: none is */
     int64_t epoch;
-    struct lease *count; /* the holder's counting, on CLOCK_BOOTTIME */
+    bool epoch_known;          /* the epoch is one of this lease's time: see above */
+    int64_t take_at, renew_at; /* not earlier */
+    struct lease *count;       /* the holder's counting, on CLOCK_BOOTTIME */
     int in_flight;
     bool stopped;
 };
@@ -90,7 +104,7 @@ static bool recall(struct lease_keeper *keeper)
 static void extend(struct lease_keeper *keeper, uint64_t number)
 {
     lease_acknowledged(keeper->count, number, keeper->epoch);
-    if (keeper->state == KEEPER_HELD || keeper->state == KEEPER_CLEANING)
+    if (keeper->epoch_known)
         guard_update(keeper->node->guard, lease_deadline(keeper->count), keeper->epoch);
 }
 
@@ -99,6 +113,7 @@ static void lost(struct lease_keeper *keeper)
     log_warn("the lease of this host has run out: its guests stop until it is back");
     keeper->state = KEEPER_IDLE;
     keeper->lease = 0;
+    keeper->epoch_known = false;
     lease_gone(keeper->count);
 }
 
@@ -166,17 +181,23 @@ static void on_synced(void *arg, int rc)
 {
     struct lease_keeper *keeper = arg;
 
-    if (keeper->stopped || keeper->state != KEEPER_SYNCING)
+    bool of_now = keeper->syncing == keeper->lease;
+
+    keeper->syncing = 0;
+    /* Else the timer asks again. A barrier from before this lease was taken proves nothing; and one
+     * from before the restart may not be there any more. */
+    if (keeper->stopped || keeper->state != KEEPER_SYNCING || rc < 0 || !of_now ||
+        lease_state(keeper->count, clock_now_ms()) == LEASE_NONE)
         return;
-    if (rc < 0) {
-        mirror_barrier(keeper->node->mirror, SYNC_TIMEOUT_MS, on_synced, keeper);
-        return;
-    }
     if (epoch_now(keeper) != keeper->epoch) {
         /* This host was declared lost meanwhile: the lease names an epoch that is void. */
         store_lease_drop(keeper->node->store, keeper->lease, RENEW_TIMEOUT_MS, on_dropped, keeper);
         lost(keeper);
         return;
+    }
+    if (!keeper->epoch_known) {
+        keeper->epoch_known = true;
+        remember(keeper);
     }
     guard_update(keeper->node->guard, lease_deadline(keeper->count), keeper->epoch);
     if (lease_verdict(keeper->count, clock_now_ms()) != LEASE_DESTROY) {
@@ -187,11 +208,19 @@ static void on_synced(void *arg, int rc)
     clean(keeper);
 }
 
+/* As soon as the mirror has something to be made current. */
+static void sync_rows(struct lease_keeper *keeper)
+{
+    if (keeper->syncing || !mirror_ready(keeper->node->mirror))
+        return;
+    keeper->syncing = keeper->lease;
+    mirror_barrier(keeper->node->mirror, SYNC_TIMEOUT_MS, on_synced, keeper);
+}
+
 static void begin_sync(struct lease_keeper *keeper)
 {
     keeper->state = KEEPER_SYNCING;
-    remember(keeper);
-    mirror_barrier(keeper->node->mirror, SYNC_TIMEOUT_MS, on_synced, keeper);
+    sync_rows(keeper);
 }
 
 /* ---- renewing ---- */
@@ -205,13 +234,8 @@ static void on_renewed(void *arg, int rc, int64_t lease)
     if (!keeper->stopped && renewal->lease == keeper->lease) {
         if (rc == 0) {
             extend(keeper, renewal->number);
-            if (keeper->state == KEEPER_TAKING)
-                begin_sync(keeper);
         } else if (rc == -ENOENT) {
             lost(keeper);
-        } else if (keeper->state == KEEPER_TAKING) {
-            keeper->state = KEEPER_IDLE;
-            keeper->tried_old = false;
         }
     }
     free(renewal);
@@ -223,6 +247,7 @@ static void renew(struct lease_keeper *keeper)
 
     if (!renewal)
         return;
+    keeper->renew_at = clock_now_ms() + RENEW_INTERVAL_MS - SOON_MS / 2;
     renewal->keeper = keeper;
     renewal->number = lease_sent(keeper->count, clock_now_ms());
     renewal->lease = keeper->lease;
@@ -241,6 +266,7 @@ static void on_taken(void *arg, int rc, int64_t lease)
     if (!keeper->stopped && keeper->state == KEEPER_TAKING) {
         if (rc == 0) {
             keeper->lease = lease;
+            keeper->epoch_known = false;
             extend(keeper, renewal->number);
             begin_sync(keeper);
         } else {
@@ -257,18 +283,20 @@ static void take(struct lease_keeper *keeper)
     json_t *row;
     char name[80];
 
-    if (!mirror_ready(node->mirror))
-        return;
     if (!keeper->tried_old && recall(keeper)) {
         keeper->tried_old = true;
-        keeper->state = KEEPER_TAKING;
+        keeper->epoch_known = true;
         renew(keeper);
+        begin_sync(keeper);
         return;
     }
+    keeper->tried_old = true;
+    if (!mirror_ready(node->mirror) || clock_now_ms() < keeper->take_at)
+        return;
     renewal = calloc(1, sizeof(*renewal));
     if (!renewal)
         return;
-    keeper->tried_old = true;
+    keeper->take_at = clock_now_ms() + RENEW_INTERVAL_MS;
     keeper->epoch = epoch_now(keeper);
     lease_name(node, name, sizeof(name));
     row = json_pack("{s:s, s:I, s:s}", "id", name, "epoch", (json_int_t)keeper->epoch, "boot",
@@ -281,6 +309,18 @@ static void take(struct lease_keeper *keeper)
     json_decref(row);
 }
 
+static void step(struct lease_keeper *keeper)
+{
+    if (keeper->state >= KEEPER_SYNCING) {
+        if (keeper->in_flight < 4 && clock_now_ms() >= keeper->renew_at)
+            renew(keeper);
+        if (keeper->state == KEEPER_SYNCING)
+            sync_rows(keeper);
+    } else if (keeper->state == KEEPER_IDLE && keeper->in_flight == 0) {
+        take(keeper);
+    }
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct lease_keeper *keeper = timer->data;
@@ -288,12 +328,10 @@ static void on_timer(uv_timer_t *timer)
     guard_alive(keeper->node->guard);
     if (keeper->state == KEEPER_CLEANING)
         clean(keeper);
-    if (keeper->state >= KEEPER_SYNCING) {
-        if (keeper->in_flight < 4)
-            renew(keeper);
-    } else if (keeper->state == KEEPER_IDLE && keeper->in_flight == 0) {
-        take(keeper);
-    }
+    if (guard_running(keeper->node->guard))
+        step(keeper);
+    uv_timer_start(timer, on_timer, keeper->state < KEEPER_CLEANING ? SOON_MS : RENEW_INTERVAL_MS,
+                   0);
 }
 
 struct lease_keeper *lease_keeper_start(struct node *node)
@@ -310,7 +348,7 @@ struct lease_keeper *lease_keeper_start(struct node *node)
     }
     uv_timer_init(node->loop, &keeper->timer);
     keeper->timer.data = keeper;
-    uv_timer_start(&keeper->timer, on_timer, 10, RENEW_INTERVAL_MS);
+    uv_timer_start(&keeper->timer, on_timer, 0, 0);
     return keeper;
 }
 

@@ -1,4 +1,5 @@
 #include "node/node.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/id.h"
 #include "base/json.h"
@@ -19,7 +20,9 @@
 #include <unistd.h>
 
 #define TICK_MS 250
+#define GUARD_PROGRAM "/proc/self/exe"
 #define SETTLED_TICKS 40
+#define GUARD_TELL_TICKS 40
 #define BOOTSTRAP_RETRY_TICKS 8
 #define TRIM_TICKS 64
 
@@ -229,7 +232,7 @@ static int open_guard(struct node *node, struct err *err)
     struct guard_address address = {0};
     char vip[80];
 
-    node->guard = guard_start(node->config.run_dir, "/proc/self/exe", err);
+    node->guard = guard_start(node->config.run_dir, GUARD_PROGRAM, err);
     if (!node->guard)
         return -EIO;
     config_vip_address(&node->config, vip, sizeof(vip));
@@ -263,7 +266,9 @@ static int open_peers(struct node *node, struct err *err)
 
 /* ---- the tick: what must be looked at again and again ---- */
 
-/* The guard must outlive everything; if it was killed all the same there is a new one soon. */
+/* The guard must outlive everything; if it was killed or hangs all the same there is a new one at
+ * once, whether the store answers or not. Should none start, vlingd stops the guests itself, early
+ * enough for its slower look. */
 static void guard_check(struct node *node)
 {
     struct err err;
@@ -271,26 +276,34 @@ static void guard_check(struct node *node)
 
     if (guard_running(node->guard))
         return;
-    log_error("the guard of this host's guests is gone: starting another one");
-    guard_close(node->guard);
-    node->guard = NULL;
-    if (open_guard(node, &err) < 0)
+    if (node->guard_failures == 0)
+        log_error("the guard of this host's guests is gone: starting another one");
+    if (guard_ensure(node->guard, GUARD_PROGRAM, &err) == 0) {
+        node->guard_failures = 0;
+        return;
+    }
+    if (node->guard_failures++ % GUARD_TELL_TICKS == 0)
         log_error("%s", err_line(&err, line, sizeof(line)));
+    guard_stand_in(node->guard, clock_now_ms() + 2 * TICK_MS);
 }
 
 static void on_tick(uv_timer_t *timer)
 {
     struct node *node = timer->data;
+    bool write_row;
 
+    guard_check(node);
     if (!mirror_ready(node->mirror))
         return;
     controllers_check(node);
+    write_row = links_changed(node);
     if (node->ticks++ % BOOTSTRAP_RETRY_TICKS == 0) {
-        guard_check(node);
         if (node->controller)
             bootstrap_check(node);
-        bootstrap_host_row(node);
+        write_row = true;
     }
+    if (write_row)
+        bootstrap_host_row(node);
     /* What a burst of work took is given back; the daemon shares its machine with guests. */
     if (node->ticks % TRIM_TICKS == 0)
         malloc_trim(0);
@@ -410,9 +423,7 @@ static int open_all(struct node *node, struct err *err)
 static void close_all(struct node *node)
 {
     uv_timer_stop(&node->tick);
-    if (node->vip_held)
-        node->network_ops->address_remove(node->network, node->config.api_dev,
-                                          node->config.api_vip);
+    vip_drop(node);
     duties_stop(node->duties);
     agent_stop(node->agent);
     lease_keeper_stop(node->lease);

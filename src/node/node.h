@@ -23,6 +23,7 @@
 
 #define NODE_PEER_PORT 7700
 #define NODE_JOIN_PORT 7701
+#define NODE_LINKS 2 /* tenant, external */
 
 struct agent;
 struct duties;
@@ -72,8 +73,9 @@ struct node {
     struct reads *reads;     /* reads.h; on controllers of etcd */
     struct restore *restore; /* backup.c; NULL: none under way */
 
-    bool vip_held;
     unsigned ticks;
+    unsigned links_down[NODE_LINKS]; /* links.c: looks in a row at which each was down */
+    unsigned guard_failures;         /* to start one, in a row */
     uv_timer_t tick;
     bool stopping;
     bool restart; /* the program is to start again in this process */
@@ -132,6 +134,14 @@ void watchman_stop(struct node *node);
 /* ---- vip.c ---- */
 /* Holds the API's virtual IP exactly while this controller is the master of module api-vip. */
 void vip_check(struct node *node);
+/* The daemon ends in order: another controller takes it. */
+void vip_drop(struct node *node);
+
+/* ---- links.c ---- */
+/* Looks at the tenant's and the external link; true when the row of this host is to be written. */
+bool links_changed(struct node *node);
+/* Writes what was seen into this host's row, with events of what changed. */
+void links_fill(struct node *node, json_t *row, struct store_txn *txn);
 
 /* ---- duties.c ---- */
 struct duties *duties_start(struct node *node);

@@ -76,6 +76,23 @@ static size_t list_peers(struct node *node, struct heartbeat_peer *peers)
     return n;
 }
 
+/* The planes on which a host is to be heard here. Planes that share an address are one: frames go
+ * through the first one's socket only. And on a plane that this host does not have it hears nobody.
+ */
+static unsigned planes_of(const struct config *c, const json_t *host)
+{
+    const char *mgmt = json_str(host, "mgmt_ip", ""), *tenant = json_str(host, "tenant_ip", ""),
+               *storage = json_str(host, "storage_ip", "");
+    unsigned planes = PLANE_BIT(PLANE_MGMT);
+
+    if (*storage && own_address(c, PLANE_STORAGE) && strcmp(storage, mgmt) != 0)
+        planes |= PLANE_BIT(PLANE_STORAGE);
+    if (*tenant && own_address(c, PLANE_TENANT) && strcmp(tenant, mgmt) != 0 &&
+        strcmp(tenant, storage) != 0)
+        planes |= PLANE_BIT(PLANE_TENANT);
+    return planes;
+}
+
 static void update_hosts(struct node *node)
 {
     json_t *hosts = mirror_select(node->mirror, "host", "", ""), *host;
@@ -83,14 +100,8 @@ static void update_hosts(struct node *node)
 
     json_array_foreach(hosts, i, host)
     {
-        unsigned planes = PLANE_BIT(PLANE_MGMT);
-
-        if (*json_str(host, "tenant_ip", ""))
-            planes |= PLANE_BIT(PLANE_TENANT);
-        if (*json_str(host, "storage_ip", ""))
-            planes |= PLANE_BIT(PLANE_STORAGE);
         liveness_add_host(node->liveness, json_str(host, "id", ""), json_str(host, "cabinet", ""),
-                          planes, true, clock_now_ms());
+                          planes_of(&node->config, host), true, clock_now_ms());
     }
     json_decref(hosts);
 }

@@ -382,6 +382,82 @@ static void test_a_full_disk_leaves_nothing_half_done(void **state)
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
+/* ---- many at a time ---- */
+
+#define COPIES 8
+
+static int finished;
+
+static void on_finished(void *arg, int rc, const struct err *err)
+{
+    finished++;
+}
+
+static void work_nothing(uv_work_t *work)
+{
+}
+
+static void on_worked(uv_work_t *work, int status)
+{
+    *(bool *)work->data = true;
+}
+
+static void on_stuck(uv_timer_t *timer)
+{
+    uv_stop(&loop);
+}
+
+/* An image that is a pipe without a writer: each copy of it waits, as on a slow disk. */
+static void test_copies_leave_threads_for_others(void **state)
+{
+    static bool worked[2];
+    uv_work_t work[2];
+    static uv_timer_t stuck;
+    char id[16];
+    int fd;
+
+    finished = 0;
+    assert_int_equal(mkfifo(below("images/slow"), 0600), 0);
+    for (int i = 0; i < COPIES; i++) {
+        snprintf(id, sizeof(id), "server%d", i);
+        ops->disk_create(driver, id, "slow", "raw", 0, on_finished, NULL);
+    }
+    uv_timer_init(&loop, &stuck);
+    uv_timer_start(&stuck, on_stuck, 10000, 0);
+    for (int i = 0; i < 2; i++) {
+        worked[i] = false;
+        work[i].data = &worked[i];
+        assert_int_equal(uv_queue_work(&loop, &work[i], work_nothing, on_worked), 0);
+    }
+    while (!(worked[0] && worked[1]) && uv_is_active((uv_handle_t *)&stuck))
+        uv_run(&loop, UV_RUN_ONCE);
+    assert_true(worked[0] && worked[1]);
+    assert_int_equal(finished, 0);
+    /* Those that wait in the pipe read its end; for the others there is no image any more. */
+    fd = open(below("images/slow"), O_RDWR);
+    assert_true(fd >= 0);
+    unlink(below("images/slow"));
+    close(fd);
+    while (finished < COPIES && uv_is_active((uv_handle_t *)&stuck))
+        uv_run(&loop, UV_RUN_ONCE);
+    assert_int_equal(finished, COPIES);
+    uv_close((uv_handle_t *)&stuck, NULL);
+}
+
+static void test_disks_are_listed_when_they_are_old(void **state)
+{
+    json_t *ids;
+
+    assert_int_equal(mkdir(below("disks/11111111-2222-4333-8444-555555555555"), 0700), 0);
+    assert_int_equal(mkdir(below("disks/lost+found"), 0700), 0);
+    ids = ops->disk_list(driver, 3600);
+    assert_int_equal(json_array_size(ids), 0);
+    json_decref(ids);
+    ids = ops->disk_list(driver, 0);
+    assert_int_equal(json_array_size(ids), 1);
+    json_decref(ids);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -396,6 +472,8 @@ int main(void)
         TEST(test_a_damaged_image_is_refused),
         TEST(test_what_cannot_be_made_says_why),
         TEST(test_a_full_disk_leaves_nothing_half_done),
+        TEST(test_copies_leave_threads_for_others),
+        TEST(test_disks_are_listed_when_they_are_old),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -131,11 +131,35 @@ static void one_plane_is_gray(void **state)
     }
     assert_string_equal(text, "b2:-tenant ");
     assert_false(liveness_plane_up(l, "b2", PLANE_TENANT));
+    assert_true(liveness_plane_silent(l, "b2", PLANE_TENANT));
+    assert_false(liveness_plane_silent(l, "b2", PLANE_MGMT));
+    assert_false(liveness_plane_silent(l, "b3", PLANE_TENANT));
     assert_int_equal(liveness_state(l, "b2"), LIVE_ALIVE);
     liveness_heard(l, "b2", PLANE_TENANT, 2500);
     text[0] = '\0';
     liveness_tick(l, 2500, note, text);
     assert_string_equal(text, "b2:+tenant ");
+    liveness_free(l);
+}
+
+/* The observer's own cable, or a cut between cabinets: it hears a third of the hosts on the plane,
+ * and says nothing of the others. */
+static void the_own_plane_is_cut(void **state)
+{
+    struct liveness *l = nine();
+
+    pass(l, 0, 1000, "", NULL, NULL);
+    for (int64_t now = 1200; now <= 2400; now += 200) {
+        for (size_t i = 0; i < 9; i++) {
+            liveness_heard(l, hosts[i], PLANE_MGMT, now);
+            if (i < 3)
+                liveness_heard(l, hosts[i], PLANE_TENANT, now);
+        }
+        liveness_tick(l, now, NULL, NULL);
+    }
+    for (size_t i = 0; i < 9; i++)
+        assert_false(liveness_plane_silent(l, hosts[i], PLANE_TENANT));
+    assert_false(liveness_plane_up(l, "b2", PLANE_TENANT));
     liveness_free(l);
 }
 
@@ -164,6 +188,7 @@ int main(void)
         cmocka_unit_test(a_whole_cabinet),
         cmocka_unit_test(the_one_cut_off_declares_nothing),
         cmocka_unit_test(one_plane_is_gray),
+        cmocka_unit_test(the_own_plane_is_cut),
         cmocka_unit_test(never_heard),
     };
 

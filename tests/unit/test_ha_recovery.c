@@ -90,6 +90,9 @@ static void describe(struct cloud *c, const struct recovery_action *a)
         sprintf(at, "%s=%s,%s,%s/%lld ", a->object, a->master, a->standby, a->backup,
                 (long long)a->generation);
         break;
+    case RECOVERY_PLANES:
+        sprintf(at, "%s-%x ", a->object, a->planes);
+        break;
     case RECOVERY_HOLD:
         sprintf(at, "hold ");
         break;
@@ -247,6 +250,35 @@ static void a_host_dies_step_by_step(void **state)
     assert_string_equal(plan(&c), ""); /* a lease of the old epoch is none */
     c.hosts[1].lease_epoch = 2;
     assert_string_equal(plan(&c), "a2=up/2 ");
+}
+
+/* Its servers go on: they are heard on the planes that are left. */
+static void routers_and_dhcp_leave_a_host_whose_uplink_is_down(void **state)
+{
+    struct cloud c;
+
+    make_cloud(&c);
+    set_server(&c, "s1", "a2");
+    c.routers[0] = (struct recovery_router){.id = "r1", .host = "a2", .generation = 3};
+    c.in.router_count = 1;
+    c.networks[0] =
+        (struct recovery_network){.id = "n1", .dhcp_hosts = {"a2"}, .dhcp_wanted = true};
+    c.in.network_count = 1;
+    assert_string_equal(plan(&c), "");
+    c.hosts[1].silent_now = PLANE_BIT(PLANE_TENANT);
+    assert_string_equal(plan(&c), "a2-4 "); /* into its row first, for all controllers */
+    c.hosts[1].silent = PLANE_BIT(PLANE_TENANT);
+    c.hosts[1].uplink_down = true;
+    plan(&c);
+    assert_non_null(strstr(c.text, "r1:a2>a3/4 "));
+    assert_non_null(strstr(c.text, "n1"));
+    assert_null(strstr(c.text, "s1"));
+    /* With nobody to take them they stay. */
+    for (size_t i = 0; i < 9; i++)
+        c.hosts[i].uplink_down = true;
+    assert_string_equal(plan(&c), "");
+    c.hosts[1].silent_now = 0;
+    assert_string_equal(plan(&c), "a2-0 ");
 }
 
 static void a_fenced_host_that_took_its_lease_keeps_its_servers(void **state)
@@ -451,6 +483,7 @@ int main(void)
         cmocka_unit_test(order_and_capacity),
         cmocka_unit_test(dhcp_goes_to_two_cabinets),
         cmocka_unit_test(the_order_of_rows_does_not_matter),
+        cmocka_unit_test(routers_and_dhcp_leave_a_host_whose_uplink_is_down),
         cmocka_unit_test(placement_table),
         cmocka_unit_test(survivability),
     };

@@ -128,6 +128,49 @@ static void strangers_are_left_alone(void **state)
     end(stranger);
 }
 
+/* As a writer that is killed in the middle leaves it: the older copy is half overwritten. */
+static void tear(struct guard_page *page, int64_t deadline_ms)
+{
+    struct guard_copy *older = &page->copies[page->copies[0].ended > page->copies[1].ended];
+
+    older->begun = page->copies[older == &page->copies[0]].ended + 1;
+    older->ended = 0;
+    older->wanted.deadline_ms = deadline_ms;
+}
+
+/* ... and the next vlingd does not begin with nothing. */
+static void a_torn_state_leaves_the_last_one(void **state)
+{
+    struct guard_page *page;
+    struct guard_wanted wanted = {.deadline_ms = 10000, .epoch = 7, .external = "br-ext"};
+    struct guard_wanted read;
+    struct guard_status status;
+    struct guard *guard;
+    struct err err;
+
+    assert_int_equal(guard_page_open(dir, &page), 0);
+    assert_false(guard_page_read(page, &read));
+    for (int i = 0; i < 5; i++) {
+        wanted.deadline_ms = 4000000000000 + i;
+        guard_page_write(page, &wanted);
+        tear(page, 1);
+        assert_true(guard_page_read(page, &read));
+        assert_true(read.deadline_ms == wanted.deadline_ms);
+        guard = guard_start(dir, program, &err);
+        assert_non_null(guard);
+        assert_int_equal(guard_status(guard, &status), 0);
+        assert_true(status.deadline_ms == wanted.deadline_ms);
+        assert_int_equal(status.epoch, 7);
+        guard_alive(guard);
+        assert_int_equal(guard_status(guard, &status), 0);
+        assert_true(status.deadline_ms == wanted.deadline_ms);
+        guard_close(guard);
+    }
+    guard = guard_start(dir, program, &err);
+    guard_release(guard);
+    guard_close(guard);
+}
+
 static void a_torn_state_is_not_acted_on(void **state)
 {
     struct guard_page *page;
@@ -141,8 +184,7 @@ static void a_torn_state_is_not_acted_on(void **state)
     guard_process_look(process, 1000);
     assert_int_equal(page->report.phase, GUARD_WATCHING);
     /* The writer died in the middle: a far deadline is half there. */
-    page->sequence |= 1;
-    page->wanted.deadline_ms = 99999999;
+    tear(page, 99999999);
     guard_process_look(process, 9800);
     assert_int_equal(page->report.phase, GUARD_WATCHING);
     guard_process_look(process, 10000);
@@ -223,6 +265,204 @@ static bool phase_is(struct guard *guard, enum guard_phase phase, int ms)
     return false;
 }
 
+/* Without a file of its own: the children keep the command line, which names them all. */
+static int play_guests(char **ids)
+{
+    for (; *ids; ids++) {
+        char path[256];
+        pid_t pid;
+        FILE *file;
+
+        snprintf(path, sizeof(path), "%s/%s", dir, *ids);
+        mkdir(path, 0700);
+        strcat(path, "/pid");
+        pid = fork();
+        if (pid == 0) {
+            for (;;)
+                pause();
+        }
+        file = fopen(path, "w");
+        fprintf(file, "%d\n", (int)pid);
+        fclose(file);
+    }
+    pause();
+    return 0;
+}
+
+#define MANY 520
+
+/* More guests than a look once had room for: none is skipped. */
+static void every_guest_is_stopped(void **state)
+{
+    struct guard_page *page;
+    struct guard_process *process;
+    struct guard_wanted wanted = {.deadline_ms = 1000, .epoch = 1};
+    static char guests[96], ids[MANY][40], last[160];
+    static char *argv[MANY + 4] = {"guests", "--guests", guests};
+    pid_t keeper;
+    int rc;
+
+    snprintf(guests, sizeof(guests), "%s/guests", dir);
+    mkdir(guests, 0700);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(ids[i], sizeof(ids[i]), "0a57f1b2-7c55-4b5e-9d1a-%012d", i);
+        argv[3 + i] = ids[i];
+    }
+    snprintf(last, sizeof(last), "%s/%s/pid", guests, ids[MANY - 1]);
+    keeper = fork();
+    if (keeper == 0) {
+        setpgid(0, 0);
+        execv("/proc/self/exe", argv);
+        _exit(127);
+    }
+    for (int i = 0; i < 6000 && access(last, F_OK) < 0; i++)
+        rest(10);
+    rest(100);
+    assert_int_equal(guard_page_open(dir, &page), 0);
+    process = guard_process_new(dir, &rc);
+    guard_page_write(page, &wanted);
+    assert_true(guard_process_look(process, 5000));
+    assert_int_equal(page->report.stops, MANY);
+    wanted.order = GUARD_ORDER_DESTROY;
+    guard_page_write(page, &wanted);
+    guard_process_look(process, 5000);
+    assert_int_equal(page->report.kills, MANY);
+    guard_process_free(process);
+    kill(-keeper, SIGKILL);
+    end(keeper);
+}
+
+static bool has_address(void)
+{
+    return system("ip -o addr show dev mgmt0 | grep -q 10.10.0.100/24") == 0;
+}
+
+/* vlingd may add it again after the guard's first look: it has not noticed yet. */
+static void addresses_are_removed_at_every_look(void **state)
+{
+    struct guard_page *page;
+    struct guard_process *process;
+    struct guard_wanted wanted = {.deadline_ms = 10000,
+                                  .epoch = 1,
+                                  .address_count = 1,
+                                  .addresses = {{.dev = "mgmt0", .ip = "10.10.0.100"}}};
+    int rc;
+
+    assert_int_equal(unshare(CLONE_NEWNET), 0);
+    assert_int_equal(system("ip link add mgmt0 type bridge && ip link set mgmt0 up && "
+                            "ip addr add 10.10.0.100/24 dev mgmt0"),
+                     0);
+    assert_int_equal(guard_page_open(dir, &page), 0);
+    process = guard_process_new(dir, &rc);
+    guard_page_write(page, &wanted);
+    guard_process_look(process, 1000);
+    assert_true(has_address());
+    for (int i = 0; i < 3; i++) {
+        guard_process_look(process, 9900 + 25 * i);
+        assert_false(has_address());
+        assert_int_equal(system("ip addr add 10.10.0.100/24 dev mgmt0"), 0);
+    }
+    guard_process_free(process);
+}
+
+/* A guard that hangs holds its lock, and looks at nothing. */
+static void a_hung_guard_is_replaced(void **state)
+{
+    pid_t guest = start_guest(ID, ID);
+    struct guard *guard = start();
+    struct guard_status status, again;
+    struct err err;
+
+    guard_update(guard, clock_now_ms() + 60000, 3);
+    assert_true(phase_is(guard, GUARD_WATCHING, 500));
+    guard_status(guard, &status);
+    assert_int_equal(kill(status.pid, SIGSTOP), 0);
+    assert_true(becomes(status.pid, 'T', 500));
+    rest(1200);
+    assert_false(guard_running(guard));
+    assert_int_equal(guard_ensure(guard, program, &err), 0);
+    assert_true(guard_running(guard));
+    guard_status(guard, &again);
+    assert_int_not_equal(again.pid, status.pid);
+    assert_true(strchr("-Z", state_of(status.pid)) != NULL);
+    /* It knows what the old one knew. */
+    assert_int_equal(again.epoch, 3);
+    assert_int_equal(again.deadline_ms, status.deadline_ms);
+    /* A restarted vlingd does the same. */
+    assert_int_equal(kill(again.pid, SIGSTOP), 0);
+    assert_true(becomes(again.pid, 'T', 500));
+    rest(1200);
+    guard_close(guard);
+    guard = start();
+    assert_true(guard_running(guard));
+    guard_update(guard, clock_now_ms() + 200, 3);
+    assert_true(becomes(guest, 'T', 2000));
+    end(guest);
+    guard_release(guard);
+    guard_close(guard);
+}
+
+/* Killed, it is missed at once; and vlingd looks itself should no new one start. */
+static void somebody_looks_without_a_guard(void **state)
+{
+    pid_t guest = start_guest(ID, ID);
+    struct guard *guard = start();
+    struct guard_status status;
+    struct err err;
+
+    guard_update(guard, clock_now_ms() + 60000, 3);
+    assert_true(phase_is(guard, GUARD_WATCHING, 500));
+    guard_status(guard, &status);
+    kill(status.pid, SIGKILL);
+    for (int i = 0; i < 30 && guard_running(guard); i++)
+        rest(10);
+    /* Where nobody reaps orphans it is a zombie for a while, and only its silence tells. */
+    if (state_of(status.pid) == '-')
+        assert_false(guard_running(guard));
+    rest(1100);
+    assert_int_not_equal(guard_ensure(guard, "/nonexistent", &err), 0);
+    guard_stand_in(guard, status.deadline_ms - 10000);
+    assert_int_not_equal(state_of(guest), 'T');
+    guard_stand_in(guard, status.deadline_ms);
+    assert_true(becomes(guest, 'T', 500));
+    assert_false(guard_running(guard)); /* vlingd is no guard: it may be killed */
+    guard_update(guard, clock_now_ms() + 60000, 3);
+    assert_int_equal(guard_ensure(guard, program, &err), 0);
+    assert_true(becomes(guest, 'S', 1000));
+    end(guest);
+    guard_release(guard);
+    guard_close(guard);
+}
+
+static long oom_score_adj(pid_t pid)
+{
+    char path[64], text[32] = "";
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
+    file = fopen(path, "r");
+    if (!file || !fgets(text, sizeof(text), file))
+        fail();
+    fclose(file);
+    return strtol(text, NULL, 10);
+}
+
+static void it_is_killed_last_when_memory_runs_short(void **state)
+{
+    struct guard *guard = start();
+    struct guard_status status;
+    FILE *own = fopen("/proc/self/oom_score_adj", "w");
+    bool permitted = own && fputs("-1000", own) >= 0 && fflush(own) == 0;
+
+    if (own)
+        fclose(own);
+    assert_int_equal(guard_status(guard, &status), 0);
+    if (permitted)
+        assert_int_equal(oom_score_adj(status.pid), -1000);
+    guard_release(guard);
+    guard_close(guard);
+}
+
 static void the_process_outlives_its_starter(void **state)
 {
     pid_t guest = start_guest(ID, ID);
@@ -262,6 +502,13 @@ int main(int argc, char **argv)
         cmocka_unit_test(self_test),
         cmocka_unit_test_setup_teardown(strangers_are_left_alone, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_torn_state_is_not_acted_on, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(a_torn_state_leaves_the_last_one, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(every_guest_is_stopped, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(a_hung_guard_is_replaced, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(somebody_looks_without_a_guard, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(it_is_killed_last_when_memory_runs_short, make_dir,
+                                        remove_dir),
+        cmocka_unit_test_setup_teardown(addresses_are_removed_at_every_look, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(routers_are_silent_without_a_lease, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(the_process_outlives_its_starter, make_dir, remove_dir),
     };
@@ -269,6 +516,10 @@ int main(int argc, char **argv)
     /* guard_start runs "<program> --guard <run_dir>": this test is that program. */
     if (argc == 3 && strcmp(argv[1], "--guard") == 0)
         return guard_main(argv[2]);
+    if (argc > 3 && strcmp(argv[1], "--guests") == 0) {
+        snprintf(dir, sizeof(dir), "%.63s", argv[2]);
+        return play_guests(argv + 3);
+    }
     snprintf(program, sizeof(program), "/proc/self/exe");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

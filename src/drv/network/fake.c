@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct network_driver {
     uv_loop_t *loop;
+    char address[80]; /* the last one added and not removed */
 };
 
 static struct network_driver *fake_open(uv_loop_t *loop, const json_t *config,
@@ -38,11 +40,19 @@ static void fake_clear(struct network_driver *driver)
 static int fake_address_add(struct network_driver *driver, const char *dev, const char *cidr,
                             struct err *err)
 {
+    snprintf(driver->address, sizeof(driver->address), "%s", cidr);
     return 0;
+}
+
+static bool fake_address_here(struct network_driver *driver, const char *dev, const char *cidr)
+{
+    return strcmp(driver->address, cidr) == 0;
 }
 
 static int fake_address_remove(struct network_driver *driver, const char *dev, const char *cidr)
 {
+    if (fake_address_here(driver, dev, cidr))
+        driver->address[0] = '\0';
     return 0;
 }
 
@@ -64,6 +74,7 @@ const struct network_ops network_fake = {
     .clear = fake_clear,
     .address_add = fake_address_add,
     .address_remove = fake_address_remove,
+    .address_here = fake_address_here,
     .link_up = fake_link_up,
     .tap_name = fake_tap_name,
 };

@@ -479,6 +479,30 @@ static int address_remove(struct network_driver *driver, const char *dev, const 
     return rc == -EADDRNOTAVAIL ? 0 : rc;
 }
 
+struct address_search {
+    struct netlink_addr wanted;
+    bool found;
+};
+
+static void compare_address(void *arg, const struct netlink_addr *addr)
+{
+    struct address_search *search = arg;
+
+    if (addr->family == search->wanted.family &&
+        memcmp(addr->bytes, search->wanted.bytes, addr->family == AF_INET ? 4 : 16) == 0)
+        search->found = true;
+}
+
+static bool address_here(struct network_driver *driver, const char *dev, const char *cidr)
+{
+    struct address_search search = {.found = false};
+    struct netlink_link link;
+
+    return netlink_addr_parse(cidr, &search.wanted) == 0 &&
+           netlink_link_get(driver->nl, dev, &link) == 0 &&
+           netlink_addrs(driver->nl, link.index, compare_address, &search) == 0 && search.found;
+}
+
 static bool link_up(struct network_driver *driver, const char *dev)
 {
     struct netlink_link link;
@@ -494,6 +518,7 @@ const struct network_ops network_linux = {
     .clear = driver_clear,
     .address_add = address_add,
     .address_remove = address_remove,
+    .address_here = address_here,
     .link_up = link_up,
     .tap_name = tap_name,
 };

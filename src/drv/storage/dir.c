@@ -50,7 +50,7 @@ bool storage_dir_safe_name(const char *name)
     return true;
 }
 
-static bool is_of_age(const char *path, int64_t age)
+bool storage_dir_is_of_age(const char *path, int64_t age)
 {
     struct stat st;
 
@@ -67,7 +67,7 @@ void storage_dir_sweep(const char *folder, const char *prefix, int age)
         if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
             continue;
         snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-        if (is_of_age(path, age))
+        if (storage_dir_is_of_age(path, age))
             unlink(path);
     }
     if (dir)
@@ -110,6 +110,7 @@ static struct storage_driver *dir_open(uv_loop_t *loop, const json_t *config, st
         return NULL;
     }
     d->loop = loop;
+    d->last = &d->first;
     n = snprintf(d->path, sizeof(d->path), "%s",
                  json_is_string(place) ? json_string_value(place) : "/srv/vling");
     snprintf(path, sizeof(path), "%s/images", d->path);
@@ -127,9 +128,12 @@ static struct storage_driver *dir_open(uv_loop_t *loop, const json_t *config, st
     return d;
 }
 
+/* Disks that are being made are finished first. */
 static void dir_close(struct storage_driver *d)
 {
-    free(d);
+    d->closed = true;
+    if (d->copying == 0)
+        free(d);
 }
 
 /* ---- uploads ---- */
@@ -307,7 +311,8 @@ static json_t *image_list(struct storage_driver *d, int64_t age)
 
         snprintf(id, sizeof(id), "%.*s", size < sizeof(id) ? (int)size : 0, name);
         snprintf(path, sizeof(path), "%s/%s", folder, name);
-        if (id_is_uuid(id) && (!end || strcmp(end, ".sum") == 0) && is_of_age(path, age))
+        if (id_is_uuid(id) && (!end || strcmp(end, ".sum") == 0) &&
+            storage_dir_is_of_age(path, age))
             json_array_append_new(ids, json_string(id));
     }
     if (dir)
@@ -341,5 +346,6 @@ const struct storage_ops storage_dir = {
     .disk_create = storage_dir_disk_create,
     .disk_locate = storage_dir_disk_locate,
     .disk_delete = storage_dir_disk_delete,
+    .disk_list = storage_dir_disk_list,
     .space = dir_space,
 };

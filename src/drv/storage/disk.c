@@ -15,12 +15,15 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define COPY_CHUNK (1024 * 1024)
 
 struct disk_job {
     uv_work_t work;
+    struct storage_driver *driver;
+    struct disk_job *next;
     char image[PATH_MAX], sum[PATH_MAX], disks[PATH_MAX], folder[PATH_MAX], temp[PATH_MAX];
     char target[PATH_MAX];
     bool qcow2;
@@ -311,14 +314,36 @@ static void run(uv_work_t *work)
         storage_dir_sweep(job->folder, ".root.", 0);
 }
 
+static void begin(struct disk_job *job);
+
 static void after(uv_work_t *work, int status)
 {
-    struct disk_job *job = work->data;
+    struct disk_job *job = work->data, *next;
+    struct storage_driver *d = job->driver;
 
     if (status < 0 && job->rc == 0)
         job->rc = err_set(&job->err, status, "cannot make the disk", NULL, NULL);
+    d->copying--;
+    next = d->first;
+    if (next) {
+        d->first = next->next;
+        if (!d->first)
+            d->last = &d->first;
+        begin(next);
+    }
     job->done(job->arg, job->rc, job->rc < 0 ? &job->err : NULL);
     free(job);
+    if (d->closed && d->copying == 0)
+        free(d);
+}
+
+static void begin(struct disk_job *job)
+{
+    struct storage_driver *d = job->driver;
+
+    /* Never fails: there is a function to run. */
+    d->copying++;
+    uv_queue_work(d->loop, &job->work, run, after);
 }
 
 void storage_dir_disk_create(struct storage_driver *d, const char *server_id, const char *image_id,
@@ -352,8 +377,13 @@ void storage_dir_disk_create(struct storage_driver *d, const char *server_id, co
     job->done = done;
     job->arg = arg;
     job->work.data = job;
-    if (uv_queue_work(d->loop, &job->work, run, after) < 0)
-        after(&job->work, -EIO);
+    job->driver = d;
+    if (d->copying < STORAGE_DIR_COPIES) {
+        begin(job);
+        return;
+    }
+    *d->last = job;
+    d->last = &job->next;
 }
 
 int storage_dir_disk_locate(struct storage_driver *d, const char *server_id, char *path,
@@ -397,4 +427,44 @@ int storage_dir_disk_delete(struct storage_driver *d, const char *server_id)
     if (rc == 0 && rmdir(folder) < 0)
         rc = -errno;
     return rc;
+}
+
+/* Has nothing in the folder changed for so long? A guest that writes changes its disk's time. */
+static bool is_old(const char *folder, int64_t age)
+{
+    char path[2 * PATH_MAX];
+    struct dirent *entry;
+    DIR *dir = opendir(folder);
+    struct stat st;
+    bool old = dir && fstat(dirfd(dir), &st) == 0 && time(NULL) - st.st_mtime >= age;
+
+    while (old && (entry = readdir(dir))) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+        old = storage_dir_is_of_age(path, age);
+    }
+    if (dir)
+        closedir(dir);
+    return old;
+}
+
+/* Folders of other names are not the driver's. */
+json_t *storage_dir_disk_list(struct storage_driver *d, int64_t age)
+{
+    char folder[PATH_MAX], path[2 * PATH_MAX];
+    json_t *ids = json_array();
+    struct dirent *entry;
+    DIR *dir;
+
+    snprintf(folder, sizeof(folder), "%s/disks", d->path);
+    dir = opendir(folder);
+    while (dir && (entry = readdir(dir))) {
+        snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+        if (id_is_uuid(entry->d_name) && is_old(path, age))
+            json_array_append_new(ids, json_string(entry->d_name));
+    }
+    if (dir)
+        closedir(dir);
+    return ids;
 }

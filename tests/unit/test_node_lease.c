@@ -1,0 +1,254 @@
+/* What a restarted daemon does with the lease of the one before, and what it waits for. */
+#include "base/clock.h"
+#include "base/file.h"
+#include "node/node.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char dir[64];
+static struct node node;
+static struct store *silent; /* never answers */
+static int64_t taken;
+static uv_timer_t timer;
+
+static void on_end(uv_timer_t *ended)
+{
+    uv_stop(ended->loop);
+}
+
+static void spin(uint64_t ms)
+{
+    uv_update_time(node.loop);
+    uv_timer_start(&timer, on_end, ms, 0);
+    uv_run(node.loop, UV_RUN_DEFAULT);
+}
+
+static void on_taken(void *arg, int rc, int64_t lease)
+{
+    assert_int_equal(rc, 0);
+    taken = lease;
+    uv_stop(node.loop);
+}
+
+static int set_up(void **state)
+{
+    struct err err;
+    char path[100];
+
+    memset(&node, 0, sizeof(node));
+    snprintf(dir, sizeof(dir), "/tmp/vling-t-lease.XXXXXX");
+    if (!mkdtemp(dir))
+        return -1;
+    node.loop = uv_default_loop();
+    snprintf(node.config.run_dir, sizeof(node.config.run_dir), "%s", dir);
+    snprintf(node.config.host, sizeof(node.config.host), "h1");
+    snprintf(path, sizeof(path), "%s/store.sqlite", dir);
+    node.store = store_open_sqlite(node.loop, path, &err);
+    /* A mirror that never gets any row, as that of a daemon that has just begun. */
+    silent = store_open_etcd(
+        node.loop,
+        &(struct store_etcd_options){.endpoints = (const char *const[]){"http://127.0.0.1:1", NULL},
+                                     .writer = "h1"},
+        &err);
+    node.mirror = silent ? mirror_open(silent, &err) : NULL;
+    node.guard = guard_start(dir, "/proc/self/exe", &err);
+    return node.store && node.mirror && node.guard ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    char command[128];
+
+    lease_keeper_stop(node.lease);
+    spin(100);
+    guard_release(node.guard);
+    guard_close(node.guard);
+    mirror_close(node.mirror);
+    store_close(silent);
+    store_close(node.store);
+    spin(50);
+    snprintf(command, sizeof(command), "rm -rf '%s'", dir);
+    return system(command) == 0 ? 0 : -1;
+}
+
+/* As the daemon before has left it. */
+static void take_and_remember(int64_t epoch)
+{
+    json_t *row = json_pack("{s:s, s:I}", "id", "host/h1", "epoch", (json_int_t)epoch);
+    char path[100], text[64];
+    int n;
+
+    store_lease_take(node.store, "host/h1", row, 4000, 1500, on_taken, NULL);
+    json_decref(row);
+    uv_run(node.loop, UV_RUN_DEFAULT);
+    n = snprintf(text, sizeof(text), "%lld %lld\n", (long long)taken, (long long)epoch);
+    snprintf(path, sizeof(path), "%s/lease", dir);
+    assert_int_equal(file_write_atomic(path, text, (size_t)n, 0600), 0);
+}
+
+static struct guard_status guard_now(void)
+{
+    struct guard_status status;
+
+    assert_int_equal(guard_status(node.guard, &status), 0);
+    return status;
+}
+
+static void the_old_lease_is_renewed_before_any_row_is_there(void **state)
+{
+    int64_t began, first;
+
+    take_and_remember(5);
+    assert_false(mirror_ready(node.mirror));
+    began = clock_now_ms();
+    node.lease = lease_keeper_start(&node);
+    spin(300);
+    assert_int_equal(guard_now().epoch, 5);
+    first = guard_now().deadline_ms;
+    assert_true(first >= began + 3500);
+    /* And again and again, but nothing may begin: what else happened is not known. */
+    spin(800);
+    assert_true(guard_now().deadline_ms > first);
+    assert_false(lease_keeper_held(node.lease));
+}
+
+/* Somebody may have taken over: the epoch of the file says nothing any more. */
+static void an_ended_lease_extends_nothing(void **state)
+{
+    char path[100];
+
+    snprintf(path, sizeof(path), "%s/lease", dir);
+    assert_int_equal(file_write_atomic(path, "12345 5\n", 8, 0600), 0);
+    node.lease = lease_keeper_start(&node);
+    spin(800);
+    assert_int_equal(guard_now().deadline_ms, 0);
+    assert_false(lease_keeper_held(node.lease));
+}
+
+static void nothing_is_renewed_while_no_guard_looks(void **state)
+{
+    pid_t pid = guard_now().pid;
+
+    take_and_remember(5);
+    kill(pid, SIGSTOP);
+    nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 200000000}, NULL);
+    node.lease = lease_keeper_start(&node);
+    spin(800);
+    assert_int_equal(guard_now().deadline_ms, 0);
+    kill(pid, SIGCONT);
+    spin(800);
+    assert_true(guard_now().deadline_ms > 0);
+}
+
+/* The file is written when the epoch was read after the lease was taken, not before. */
+static void a_new_lease_is_remembered_with_its_epoch(void **state)
+{
+    char path[100], *text = NULL;
+    struct mirror *unready = node.mirror;
+    struct err err;
+    long long lease, epoch;
+
+    snprintf(path, sizeof(path), "%s/lease", dir);
+    node.lease = lease_keeper_start(&node);
+    spin(300);
+    assert_int_equal(guard_now().deadline_ms, 0);
+    assert_int_not_equal(access(path, F_OK), 0);
+    node.mirror = mirror_open(node.store, &err);
+    assert_non_null(node.mirror);
+    spin(800);
+    mirror_close(unready);
+    assert_true(lease_keeper_held(node.lease));
+    assert_true(guard_now().deadline_ms > clock_now_ms());
+    assert_int_equal(file_read(path, 200, &text, NULL), 0);
+    assert_int_equal(sscanf(text, "%lld %lld", &lease, &epoch), 2);
+    assert_int_equal(epoch, 1);
+    free(text);
+}
+
+/* ---- the API's address, which goes with the lease ---- */
+
+#define VIP "10.10.0.100/24"
+
+static void on_committed(void *arg, int rc, int64_t revision)
+{
+    assert_int_equal(rc, 0);
+    uv_stop(node.loop);
+}
+
+static void set_master(const char *host)
+{
+    struct store_txn *txn = store_txn_new();
+    json_t *row = json_pack("{s:s, s:s}", "id", "api-vip", "master", host);
+
+    store_txn_put(txn, "module", "api-vip", row);
+    store_commit(node.store, txn, 1500, on_committed, NULL);
+    json_decref(row);
+    uv_run(node.loop, UV_RUN_DEFAULT);
+    spin(50);
+}
+
+static bool is_here(void)
+{
+    return node.network_ops->address_here(node.network, "mgmt0", VIP);
+}
+
+static void the_address_follows_the_kernel(void **state)
+{
+    struct mirror *unready = node.mirror;
+    struct err err;
+
+    node.controller = true;
+    snprintf(node.config.api_vip, sizeof(node.config.api_vip), VIP);
+    snprintf(node.config.api_dev, sizeof(node.config.api_dev), "mgmt0");
+    node.network_ops = &network_fake;
+    node.network = network_fake.open(node.loop, NULL, NULL, NULL, &err);
+    node.mirror = mirror_open(node.store, &err);
+    /* A daemon that was killed left it here; meanwhile another one holds it. */
+    assert_int_equal(node.network_ops->address_add(node.network, "mgmt0", VIP, &err), 0);
+    set_master("h2");
+    node.lease = lease_keeper_start(&node);
+    spin(500);
+    assert_true(lease_keeper_held(node.lease));
+    assert_false(is_here());
+    set_master("h1");
+    vip_check(&node);
+    assert_true(is_here());
+    /* The guard took it away just before the lease was renewed after all. */
+    node.network_ops->address_remove(node.network, "mgmt0", VIP);
+    vip_check(&node);
+    assert_true(is_here());
+    set_master("h2");
+    vip_check(&node);
+    assert_false(is_here());
+    mirror_close(unready);
+    node.network_ops->close(node.network);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(the_old_lease_is_renewed_before_any_row_is_there, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(an_ended_lease_extends_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nothing_is_renewed_while_no_guard_looks, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_new_lease_is_remembered_with_its_epoch, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(the_address_follows_the_kernel, set_up, tear_down),
+    };
+
+    if (argc == 3 && strcmp(argv[1], "--guard") == 0)
+        return guard_main(argv[2]);
+    uv_timer_init(uv_default_loop(), &timer);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
