@@ -570,6 +570,8 @@ void users_projects(struct api_req *req)
 /* There are no groups of users here, so every list of them is empty. */
 void groups_none(struct api_req *req)
 {
+    if (api_param(req, "id")[0] && !admin_or_self(req))
+        return;
     identity_reply_list(req, "groups", json_array(), NULL);
 }
 
