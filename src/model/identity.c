@@ -253,5 +253,6 @@ const struct resource resource_application_credential = {
     .singular = "application_credential",
     .plural = "application_credentials",
     RESOURCE_FIELDS(application_credential_fields),
+    .form = "With access_rules it is refused: they are not offered.",
     .doc = "Lets a program act for a user on one project without the user's password.",
 };
