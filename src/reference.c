@@ -223,6 +223,23 @@ static void put_page(FILE *out, const struct page *page)
         put_route(out, &service->routes[i]);
 }
 
+static void put_error(FILE *out, const struct api_error *error)
+{
+    const char *between = "";
+    bool all = true;
+
+    for (size_t i = 0; i < PAGES; i++)
+        all = all && api_error_known(pages[i].service->service, error->status);
+    fprintf(out, "| %u | %s", error->status, all ? "all" : "");
+    for (size_t i = 0; i < PAGES && !all; i++) {
+        if (api_error_known(pages[i].service->service, error->status)) {
+            fprintf(out, "%s%s", between, pages[i].service->type);
+            between = ", ";
+        }
+    }
+    fprintf(out, " | %s |\n", error->meaning);
+}
+
 static void put_index(FILE *out)
 {
     fputs("# Reference of the API\n" MADE, out);
@@ -252,18 +269,10 @@ static void put_index(FILE *out)
           "## Statuses\n"
           "Each route answers what its row says when all is well; HEAD is offered where GET is. "
           "Otherwise, in the error form of the service:\n\n"
-          "| status | meaning |\n|---|---|\n"
-          "| 400 | body, query or a field is wrong; the message names it |\n"
-          "| 401 | no valid token |\n"
-          "| 403 | the role, or a limit, forbids it |\n"
-          "| 404 | there is no such path or thing, or it is another project's |\n"
-          "| 405 | the path does not know this method |\n"
-          "| 409 | it is in use, or there already, or others are changing it: try again |\n"
-          "| 413 | the body is too large |\n"
-          "| 503 | the replicated store or another host cannot be reached; the message says "
-          "whether something may have been changed |\n"
-          "| 507 | no space is left |\n",
+          "| status | service | meaning |\n|---|---|---|\n",
           out);
+    for (size_t i = 0; api_errors[i].status; i++)
+        put_error(out, &api_errors[i]);
 }
 
 static void put_visibility(FILE *out, const struct field *field)

@@ -127,6 +127,7 @@ static json_t *tidy(const json_t *body)
     static const char *const numbers[] = {"ram",  "disk", "vcpus", "OS-FLV-EXT-DATA:ephemeral",
                                           "swap", NULL};
     json_t *tidied = json_copy((json_t *)body), *factor = json_object_get(body, "rxtx_factor");
+    const json_t *given = json_object_get(body, "id");
     const char *id = json_str(body, "id", NULL);
     char made[ID_UUID_SIZE], number[24];
     int64_t value;
@@ -141,11 +142,10 @@ static json_t *tidy(const json_t *body)
     if (json_is_string(factor))
         json_object_set_new(tidied, "rxtx_factor",
                             json_real(strtod(json_string_value(factor), NULL)));
-    if (json_is_integer(json_object_get(body, "id"))) {
-        snprintf(number, sizeof(number), "%lld",
-                 (long long)json_integer_value(json_object_get(body, "id")));
+    if (json_is_integer(given)) {
+        snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(given));
         json_put_str(tidied, "id", number);
-    } else if (!id || strcmp(id, "auto") == 0) {
+    } else if (!given || json_is_null(given) || (id && strcmp(id, "auto") == 0)) {
         id_uuid(made);
         json_put_str(tidied, "id", made);
     }

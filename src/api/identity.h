@@ -65,6 +65,19 @@ void identity_reply_list(struct api_req *req, const char *plural, json_t *list,
 /* Creates a row of domain, project, user or role with its name, without asking; for bootstrap. */
 void identity_first_row(struct store_txn *txn, const char *table, json_t *row);
 
+/* ---- identity_projects.c ---- */
+#define IDENTITY_TAGS_SQL_MAX 16384
+
+/* The query's tags, tags-any, not-tags and not-tags-any as a condition and its parameters (added to
+ * `params`); false after answering 400. */
+bool identity_tag_filters(struct api_req *req, struct buf *where, json_t *params);
+
+/* With parents_as_ids and subtree_as_ids in the query: puts the ids of the projects above and below
+ * into the view. */
+void identity_put_family(struct api_req *req, const json_t *project, json_t *view);
+
+extern api_handler tags_list, tags_replace, tags_clear, tag_check, tag_add, tag_remove;
+
 /* ---- identity_credentials.c ---- */
 extern api_handler credentials_list, credentials_create, credentials_show, credentials_delete;
 

@@ -10,8 +10,8 @@
 
 #define PURGE_MAX 50 /* revocations that have run out, removed with each new one */
 
-/* A user that does not exist costs the same time as one who does. */
-#define NOBODY_HASH "$2b$12$abcdefghijklmnopqrstuuFHxCu3WJd2.tYSYYMzDzI2sBRbMPXUW"
+/* A user that does not exist costs the same time as one who does: behind the cost of new hashes. */
+#define NOBODY_HASH "$2b$%02u$abcdefghijklmnopqrstuuFHxCu3WJd2.tYSYYMzDzI2sBRbMPXUW"
 
 static const char refusal[] = "The request you have made requires authentication.";
 
@@ -79,6 +79,7 @@ static int by_password(struct api_req *req, const json_t *method, struct token *
 {
     const json_t *ref = json_object_get(method, "user");
     const char *phrase = json_str(ref, "password", NULL);
+    char nobody[sizeof(NOBODY_HASH) + 8];
     json_t *user;
     int match;
 
@@ -87,7 +88,8 @@ static int by_password(struct api_req *req, const json_t *method, struct token *
         return -EINVAL;
     }
     user = find_named(req->db, "user", ref);
-    match = api_password_check(req, phrase, json_str(user, "password_hash", NOBODY_HASH));
+    snprintf(nobody, sizeof(nobody), NOBODY_HASH, api_get_options(req->api)->password_cost);
+    match = api_password_check(req, phrase, json_str(user, "password_hash", nobody));
     if (match == 1 && claim(token, user)) {
         token->methods |= TOKEN_PASSWORD;
     } else if (match != -EINPROGRESS) {

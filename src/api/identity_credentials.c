@@ -234,6 +234,17 @@ static int put_roles(struct api_req *req, const json_t *body, json_t *row)
     return rc;
 }
 
+/* Rules that limit a credential to some requests are not kept here, so nobody must believe that
+ * they hold. */
+static int check_rules(struct api_req *req, const json_t *body)
+{
+    const json_t *rules = json_object_get(body, "access_rules");
+
+    if (!rules || json_is_null(rules) || (json_is_array(rules) && json_array_size(rules) == 0))
+        return 0;
+    return invalid(req, "'access_rules' are not offered: its tokens could do more than they say.");
+}
+
 static int put_expiry(struct api_req *req, const json_t *body, json_t *row)
 {
     const json_t *given = json_object_get(body, "expires_at");
@@ -292,8 +303,8 @@ static json_t *row_from(struct api_req *req, const json_t *body)
         api_fail_err(req, &err);
         return NULL;
     }
-    if (put_roles(req, body, row) < 0 || put_expiry(req, body, row) < 0 ||
-        take_place(req, row) < 0) {
+    if (check_rules(req, body) < 0 || put_roles(req, body, row) < 0 ||
+        put_expiry(req, body, row) < 0 || take_place(req, row) < 0) {
         json_decref(row);
         return NULL;
     }

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define NEXT_MAX 8192
+#define EXTRA_BYTES_MAX 16384
 
 struct kind {
     const struct resource *resource;
@@ -96,6 +97,7 @@ static json_t *view_of(const struct api_req *req, const struct kind *kind, const
     snprintf(self, sizeof(self), "%s/v3/%s/%s", req->base_url, kind->resource->plural,
              json_str(row, "id", ""));
     json_object_set_new(view, "links", json_pack("{s:s}", "self", self));
+    json_object_update_missing(view, json_object_get(row, "extra"));
     if (kind == &user_kind) {
         drop_null(view, "email");
         drop_null(view, "description");
@@ -192,6 +194,36 @@ json_t *identity_known(const struct resource *resource, const json_t *body, unsi
     return known;
 }
 
+/* Keeps the members of the body that the table does not know; false after answering 400. */
+static bool put_extra(struct api_req *req, const struct kind *kind, const json_t *body, json_t *row)
+{
+    const struct field *field = resource_field(kind->resource, "extra");
+    json_t *extra = json_deep_copy(json_object_get(row, field->name)), *value;
+    const char *key;
+    struct err err = {0};
+    bool good;
+
+    extra = json_is_object(extra) ? extra : json_object();
+    json_object_foreach((json_t *)body, key, value)
+    {
+        if (!resource_field(kind->resource, key) && strcmp(key, "password") != 0 &&
+            strcmp(key, "original_password") != 0 && strcmp(key, "links") != 0)
+            json_object_set(extra, key, value);
+    }
+    good = resource_check(field, extra, &err) == 0;
+    if (!good)
+        api_fail_err(req, &err);
+    else if (json_dumpb(extra, NULL, 0, JSON_COMPACT) > EXTRA_BYTES_MAX) {
+        good = false;
+        api_fail(req, 400, NULL,
+                 "Invalid input: the members that are no attributes of a %s have "
+                 "more than %d bytes.",
+                 kind->title, EXTRA_BYTES_MAX);
+    }
+    json_object_set_new(row, field->name, extra);
+    return good;
+}
+
 /* Refers `key` of the row to an existing row of `table` (or to nothing)? */
 static bool refers(struct api_req *req, const json_t *row, const char *key, const char *table)
 {
@@ -282,8 +314,8 @@ static void create(struct api_req *req, const struct kind *kind)
     }
     id_hex(id);
     json_put_str(row, "id", id);
-    if (references_ok(req, kind, row) && take_name(req, kind, row) &&
-        (kind != &user_kind || put_password(req, body, row) == 0)) {
+    if (put_extra(req, kind, body, row) && references_ok(req, kind, row) &&
+        take_name(req, kind, row) && (kind != &user_kind || put_password(req, body, row) == 0)) {
         store_txn_create(req->txn, kind->resource->table, id, row);
         reply_row(req, 201, kind, row);
     }
@@ -321,6 +353,8 @@ static void update(struct api_req *req, const struct kind *kind)
         api_fail_err(req, &err);
         goto out;
     }
+    if (!put_extra(req, kind, body, row))
+        goto out;
     if (strcmp(json_str(row, "name", ""), json_str(before, "name", "")) != 0) {
         if (!take_name(req, kind, row))
             goto out;
@@ -441,7 +475,14 @@ void projects_create(struct api_req *req)
 
 void projects_list(struct api_req *req)
 {
-    list_rows(req, &project_kind, "", NULL);
+    struct buf where;
+    json_t *params = json_array();
+
+    buf_init(&where, IDENTITY_TAGS_SQL_MAX);
+    if (identity_tag_filters(req, &where, params))
+        list_rows(req, &project_kind, buf_text(&where), params);
+    json_decref(params);
+    buf_free(&where);
 }
 
 static bool has_role_on(struct api_req *req, const char *project_id)
@@ -462,8 +503,12 @@ void projects_show(struct api_req *req)
         return;
     }
     row = row_of(req, &project_kind);
-    if (row)
-        reply_row(req, 200, &project_kind, row);
+    if (row) {
+        json_t *view = view_of(req, &project_kind, row);
+
+        identity_put_family(req, row, view);
+        api_reply(req, 200, json_pack("{s:o}", "project", view));
+    }
     json_decref(row);
 }
 
@@ -570,6 +615,8 @@ void users_projects(struct api_req *req)
 /* There are no groups of users here, so every list of them is empty. */
 void groups_none(struct api_req *req)
 {
+    if (api_param(req, "id")[0] && !admin_or_self(req))
+        return;
     identity_reply_list(req, "groups", json_array(), NULL);
 }
 

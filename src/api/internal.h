@@ -63,6 +63,19 @@ int api_route_find(const struct api_service_ops *service, const char *method, co
 /* What the route can answer when all is well; the number of statuses in `out`. */
 size_t api_route_statuses(const struct api_route *route, unsigned short out[API_STATUSES_MAX]);
 
+/* An error that some of the services answer; what is not in the table no service answers. */
+struct api_error {
+    unsigned short status;
+    unsigned services; /* 1 << API_COMPUTE ... */
+    const char *meaning;
+};
+
+/* The last one has the status 0. */
+extern const struct api_error api_errors[];
+
+/* May the service answer this error? */
+bool api_error_known(enum api_service service, unsigned status);
+
 /* ---- auth.c ---- */
 
 /* Fills `req->auth` from the request's X-Auth-Token as of the mirror; true if the route may be

@@ -126,6 +126,10 @@ static void add_filter(struct query *query, const struct field *field, const cha
         snprintf(query->bad, sizeof(query->bad), "more than %d filters", FILTER_VALUES_MAX);
         return;
     }
+    /* Keystone takes everything for true but these: `enabled` alone, too. */
+    if (field->type == FIELD_BOOL && query->req->service->service == API_IDENTITY &&
+        strcmp(value, "0") != 0 && strcasecmp(value, "false") != 0 && strcasecmp(value, "no") != 0)
+        value = "true";
     json_array_append_new(values, filter_value(field, value));
 }
 

@@ -78,3 +78,33 @@ size_t api_route_statuses(const struct api_route *route, unsigned short out[API_
                                                           : 200;
     return n;
 }
+
+#define EVERY_SERVICE (~0U)
+
+const struct api_error api_errors[] = {
+    {400, EVERY_SERVICE, "body, query or a field is wrong; the message names it"},
+    {401, EVERY_SERVICE, "no valid token"},
+    {403, EVERY_SERVICE, "the role, or a limit, forbids it"},
+    {404, EVERY_SERVICE, "there is no such path or thing, or it is another project's"},
+    {405, EVERY_SERVICE, "the path does not know this method"},
+    {406, 1U << API_COMPUTE, "no such microversion"},
+    {409, EVERY_SERVICE, "it is in use, or there already, or others are changing it: try again"},
+    {413, EVERY_SERVICE, "the body is too large"},
+    {415, 1U << API_IMAGE, "the bytes are not of the type, or of the format, that was said"},
+    {416, 1U << API_IMAGE, "the image has no such range"},
+    {500, 1U << API_IMAGE, "the image's bytes are not those that were uploaded"},
+    {503, EVERY_SERVICE,
+     "the replicated store or another host cannot be reached; the message says whether something "
+     "may have been changed"},
+    {507, EVERY_SERVICE, "no space is left"},
+    {0, 0, NULL},
+};
+
+bool api_error_known(enum api_service service, unsigned status)
+{
+    for (size_t i = 0; api_errors[i].status; i++) {
+        if (api_errors[i].status == status)
+            return api_errors[i].services >> service & 1;
+    }
+    return false;
+}

@@ -2,6 +2,8 @@
 #include "model/tables.h"
 
 #define CU (FIELD_CREATE | FIELD_UPDATE)
+#define IDENTITY_EXTRA_MAX 64
+#define EXTRA "What the table does not know is kept and shown as given, as Keystone does."
 
 static const struct field domain_fields[] = {
     {.name = "id", .type = FIELD_STR},
@@ -31,6 +33,12 @@ static const struct field domain_fields[] = {
      .flags = CU,
      .fallback = "[]",
      .doc = "kept as given"},
+    {.name = "extra",
+     .type = FIELD_OBJECT,
+     .flags = FIELD_INTERNAL,
+     .max = IDENTITY_EXTRA_MAX,
+     .fallback = "{}",
+     .doc = "what else a client gave; merged into the top level of the API's form"},
 };
 
 const struct resource resource_domain = {
@@ -39,7 +47,7 @@ const struct resource resource_domain = {
     .singular = "domain",
     .plural = "domains",
     RESOURCE_FIELDS(domain_fields),
-    .form = "Links are added. What the table does not know is ignored, as Keystone does.",
+    .form = "Links are added. " EXTRA,
     .doc = "A name space of projects and users.",
 };
 
@@ -85,6 +93,12 @@ static const struct field project_fields[] = {
      .max = 80,
      .fallback = "[]",
      .doc = "kept as given"},
+    {.name = "extra",
+     .type = FIELD_OBJECT,
+     .flags = FIELD_INTERNAL,
+     .max = IDENTITY_EXTRA_MAX,
+     .fallback = "{}",
+     .doc = "what else a client gave; merged into the top level of the API's form"},
 };
 
 const struct resource resource_project = {
@@ -93,7 +107,10 @@ const struct resource resource_project = {
     .singular = "project",
     .plural = "projects",
     RESOURCE_FIELDS(project_fields),
-    .form = "Links are added. What the table does not know is ignored, as Keystone does.",
+    .form =
+        "Links are added. " EXTRA
+        " Filters besides: tags, tags-any, not-tags, not-tags-any. Shown with parents_as_ids and "
+        "subtree_as_ids: its place in the tree.",
     .doc = "Owns resources; the unit of isolation and quota.",
 };
 
@@ -129,6 +146,12 @@ static const struct field user_fields[] = {
      .flags = FIELD_INTERNAL,
      .doc = "grows with every change; older tokens are void"},
     {.name = "password_expires_at", .type = FIELD_TIME, .flags = FIELD_NULL, .doc = "always null"},
+    {.name = "extra",
+     .type = FIELD_OBJECT,
+     .flags = FIELD_INTERNAL,
+     .max = IDENTITY_EXTRA_MAX,
+     .fallback = "{}",
+     .doc = "what else a client gave; merged into the top level of the API's form"},
 };
 
 const struct resource resource_user = {
@@ -137,8 +160,8 @@ const struct resource resource_user = {
     .singular = "user",
     .plural = "users",
     RESOURCE_FIELDS(user_fields),
-    .form =
-        "A password is given as password at create and update, and never shown. Links are added.",
+    .form = "A password is given as password at create and update, and never shown. Links are "
+            "added. " EXTRA,
     .doc = "Who can ask for a token.",
 };
 
@@ -155,6 +178,12 @@ static const struct field role_fields[] = {
      .flags = CU,
      .fallback = "{}",
      .doc = "kept as given"},
+    {.name = "extra",
+     .type = FIELD_OBJECT,
+     .flags = FIELD_INTERNAL,
+     .max = IDENTITY_EXTRA_MAX,
+     .fallback = "{}",
+     .doc = "what else a client gave; merged into the top level of the API's form"},
 };
 
 const struct resource resource_role = {
@@ -163,7 +192,7 @@ const struct resource resource_role = {
     .singular = "role",
     .plural = "roles",
     RESOURCE_FIELDS(role_fields),
-    .form = "Links are added. What the table does not know is ignored, as Keystone does.",
+    .form = "Links are added. " EXTRA,
     .doc = "admin, member, reader and whatever the operator adds.",
 };
 
@@ -253,5 +282,6 @@ const struct resource resource_application_credential = {
     .singular = "application_credential",
     .plural = "application_credentials",
     RESOURCE_FIELDS(application_credential_fields),
+    .form = "With access_rules it is refused: they are not offered.",
     .doc = "Lets a program act for a user on one project without the user's password.",
 };

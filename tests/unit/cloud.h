@@ -206,12 +206,11 @@ static inline void answer_clear(struct answer *a)
     memset(a, 0, sizeof(*a));
 }
 
-/* One request; any thread. `path` may be a whole URL. */
-static inline void perform(struct answer *to, enum api_service service, const struct person *who,
-                           const char *method, const char *path, const char *body)
+/* One request by `curl`, which keeps its connection. */
+static inline void perform_by(CURL *curl, struct curl_slist *headers, struct answer *to,
+                              enum api_service service, const char *method, const char *path,
+                              const char *body)
 {
-    CURL *curl = curl_easy_init();
-    struct curl_slist *headers = headers_of(who);
     char url[2048];
 
     answer_clear(to);
@@ -219,6 +218,7 @@ static inline void perform(struct answer *to, enum api_service service, const st
         snprintf(url, sizeof(url), "http://127.0.0.1:%d%s", cloud.ports[service], path);
     else
         snprintf(url, sizeof(url), "%s", path);
+    curl_easy_reset(curl);
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
@@ -234,9 +234,19 @@ static inline void perform(struct answer *to, enum api_service service, const st
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
     if (curl_easy_perform(curl) == CURLE_OK)
         curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &to->status);
+    to->body = to->text ? json_loads(to->text, 0, NULL) : NULL;
+}
+
+/* One request; any thread. `path` may be a whole URL. */
+static inline void perform(struct answer *to, enum api_service service, const struct person *who,
+                           const char *method, const char *path, const char *body)
+{
+    CURL *curl = curl_easy_init();
+    struct curl_slist *headers = headers_of(who);
+
+    perform_by(curl, headers, to, service, method, path, body);
     curl_easy_cleanup(curl);
     curl_slist_free_all(headers);
-    to->body = to->text ? json_loads(to->text, 0, NULL) : NULL;
 }
 
 /* Was the success that of the route table, and hence of the reference? */

@@ -202,6 +202,26 @@ static void test_bad_requests(void **state)
     create(&admin, "\"name\": \"twice\"", id, secret); /* names are each user's own */
 }
 
+/* A credential must not be able to do more than its maker believes. */
+static void test_access_rules_are_refused(void **state)
+{
+    static const char *const rules[] = {
+        "[{\"method\": \"GET\", \"path\": \"/v2.1/servers\", \"service\": \"compute\"}]",
+        "[{\"id\": \"abc\"}]", "{}", "7"};
+    char id[64], secret[129];
+
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
+        ask_id(&alice, "POST", path_of(&alice, ""),
+               fmt("{\"application_credential\": {\"name\": \"ruled\", \"access_rules\": %s}}",
+                   rules[i]),
+               400);
+    assert_non_null(strstr(error_text(), "access_rules"));
+    ask_id(&alice, "GET", path_of(&alice, ""), NULL, 200);
+    assert_int_equal(count("application_credentials"), 0);
+    create(&alice, "\"name\": \"none\", \"access_rules\": []", id, secret);
+    create(&alice, "\"name\": \"null\", \"access_rules\": null", id, secret);
+}
+
 static void test_others_do_not_see_it(void **state)
 {
     char id[64], secret[129];
@@ -469,6 +489,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_chosen_secret_is_hashed_like_a_password, setup),
         cmocka_unit_test_setup(test_who_does_not_get_in, setup),
         cmocka_unit_test_setup(test_bad_requests, setup),
+        cmocka_unit_test_setup(test_access_rules_are_refused, setup),
         cmocka_unit_test_setup(test_others_do_not_see_it, setup),
         cmocka_unit_test_setup(test_fewer_roles, setup),
         cmocka_unit_test_setup(test_restricted_means_no_others, setup),

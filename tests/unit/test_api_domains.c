@@ -163,6 +163,114 @@ static void test_the_default_domain_stays(void **state)
     ask_id(&admin, "GET", "/v3/domains", NULL, 200);
 }
 
+/* ---- what the tables do not know ---- */
+
+static void keeps(const char *kind, const char *members)
+{
+    char id[64];
+
+    ask_id(&admin, "POST", fmt("/v3/%ss", kind),
+           fmt("{\"%s\": {\"name\": \"extra-%s\", \"colour\": \"red\", \"id\": \"mine\", "
+               "\"extra\": 7, \"links\": 7, \"size\": {\"x\": 1}%s}}",
+               kind, kind, members),
+           201);
+    keep(fmt("%s/id", kind), id);
+    assert_string_not_equal(id, "mine");
+    ask_id(&admin, "PATCH", fmt("/v3/%ss/%s", kind, id),
+           fmt("{\"%s\": {\"colour\": \"blue\", \"shape\": null}}", kind), 200);
+    ask_id(&admin, "GET", fmt("/v3/%ss/%s", kind, id), NULL, 200);
+    assert_string_equal(text(fmt("%s/colour", kind)), "blue");
+    assert_string_equal(text(fmt("%s/shape", kind)), "null");
+    assert_int_equal(num(fmt("%s/size/x", kind)), 1);
+    assert_string_equal(text(fmt("%s/extra", kind)), "missing");
+    assert_string_equal(text(fmt("%s/password", kind)), "missing");
+    assert_true(json_is_object(at(fmt("%s/links", kind))));
+    ask_id(&admin, "DELETE", fmt("/v3/%ss/%s", kind, id), NULL, 204);
+}
+
+static void test_other_members_are_kept(void **state)
+{
+    char many[2000] = "";
+
+    keeps("project", "");
+    keeps("user", ", \"password\": \"secret\"");
+    keeps("role", "");
+    keeps("domain", ", \"enabled\": false");
+    for (int i = 0; i < 65; i++)
+        sprintf(many + strlen(many), ", \"k%d\": 1", i);
+    ask_id(&admin, "POST", "/v3/projects", fmt("{\"project\": {\"name\": \"many\"%s}}", many), 400);
+}
+
+/* ---- projects ---- */
+
+static void expect_projects(const char *query, size_t n)
+{
+    ask_id(&admin, "GET", fmt("/v3/projects?domain_id=%s&%s", domain, query), NULL, 200);
+    if (count("projects") != n)
+        fail_msg("%s: %zu instead of %zu: %s", query, count("projects"), n, answer.text);
+}
+
+static void test_tags(void **state)
+{
+    char ab[64], b[64], none[64], path[200];
+
+    make("project",
+         fmt("\"name\": \"ab\", \"domain_id\": \"%s\", \"tags\": [\"a\", \"b\"]", domain), ab);
+    make("project", fmt("\"name\": \"b\", \"domain_id\": \"%s\"", domain), b);
+    make("project", fmt("\"name\": \"none\", \"domain_id\": \"%s\"", domain), none);
+    snprintf(path, sizeof(path), "/v3/projects/%s/tags", b);
+    ask_id(&admin, "PUT", fmt("%s/b", path), NULL, 201);
+    ask_id(&admin, "PUT", fmt("%s/b", path), NULL, 201);
+    ask_id(&admin, "GET", fmt("%s/b", path), NULL, 204);
+    ask_id(&admin, "GET", fmt("%s/a", path), NULL, 404);
+    ask_id(&admin, "GET", path, NULL, 200);
+    assert_int_equal(count("tags"), 1);
+    expect_projects("tags=b", 2);
+    expect_projects("tags=a,b", 1);
+    expect_projects("tags-any=a,b", 2);
+    expect_projects("not-tags=a,b", 2);
+    expect_projects("not-tags-any=a,b", 1);
+    expect_projects("tags=b&not-tags=a", 1);
+    assert_string_equal(text("projects/0/name"), "b");
+    ask_id(&admin, "GET", "/v3/projects?tags=", NULL, 400);
+    ask_id(&alice, "GET", path, NULL, 403);
+    ask_id(&alice, "PUT", fmt("%s/c", path), NULL, 403);
+    ask_id(&admin, "DELETE", fmt("%s/a", path), NULL, 404);
+    ask_id(&admin, "DELETE", fmt("%s/b", path), NULL, 204);
+    ask_id(&admin, "PUT", path, "{\"tags\": [\"x\", \"y\"]}", 200);
+    ask_id(&admin, "PUT", path, "{\"tags\": [7]}", 400);
+    ask_id(&admin, "PUT", path, "{}", 400);
+    expect_projects("tags=x,y", 1);
+    ask_id(&admin, "DELETE", path, NULL, 204);
+    expect_projects("tags-any=x,y,b", 1);
+}
+
+static void test_the_tree_is_shown(void **state)
+{
+    char top[64], middle[64], leaf[64];
+
+    make("project", fmt("\"name\": \"top\", \"domain_id\": \"%s\"", domain), top);
+    make("project",
+         fmt("\"name\": \"middle\", \"domain_id\": \"%s\", \"parent_id\": \"%s\"", domain, top),
+         middle);
+    make("project",
+         fmt("\"name\": \"leaf\", \"domain_id\": \"%s\", \"parent_id\": \"%s\"", domain, middle),
+         leaf);
+    ask_id(&admin, "GET", fmt("/v3/projects/%s?parents_as_ids", leaf), NULL, 200);
+    assert_string_equal(text(fmt("project/parents/%s/%s/%s", middle, top, domain)), "null");
+    assert_null(at("project/subtree"));
+    ask_id(&admin, "GET", fmt("/v3/projects/%s?subtree_as_ids", top), NULL, 200);
+    assert_string_equal(text(fmt("project/subtree/%s/%s", middle, leaf)), "null");
+    assert_null(at("project/parents"));
+}
+
+static void test_other_peoples_groups(void **state)
+{
+    ask_id(&alice, "GET", fmt("/v3/users/%s/groups", alice.user), NULL, 200);
+    ask_id(&admin, "GET", fmt("/v3/users/%s/groups", alice.user), NULL, 200);
+    ask_id(&alice, "GET", fmt("/v3/users/%s/groups", bob.user), NULL, 403);
+}
+
 /* ---- lists ---- */
 
 static void expect_users(const char *query, size_t n)
@@ -186,6 +294,8 @@ static void test_filters(void **state)
     expect_users("name=anton", 1);
     expect_users("enabled=true", 3);
     expect_users("enabled=False", 1);
+    expect_users("enabled", 3); /* without a value it means yes */
+    expect_users("enabled=", 3);
     expect_users("enabled=0&name=anton", 0);
     expect_users("name__contains=an", 2);
     expect_users("name__icontains=AN", 3);
@@ -234,6 +344,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_disabled_domain_lets_nobody_in, setup, teardown),
         cmocka_unit_test_setup_teardown(test_it_takes_everything_with_it, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_default_domain_stays, setup, teardown),
+        cmocka_unit_test(test_other_members_are_kept),
+        cmocka_unit_test_setup_teardown(test_tags, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_tree_is_shown, setup, teardown),
+        cmocka_unit_test(test_other_peoples_groups),
         cmocka_unit_test_setup_teardown(test_filters, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pages, setup, teardown),
     };
