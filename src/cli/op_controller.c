@@ -19,8 +19,10 @@ static const char help[] =
     "usage: vling controller list [-f table|json|value|tsv] [--lab]\n"
     "       vling controller add|remove HOST [--no-wait] [--lab]\n"
     "       vling controller replace OLD NEW [--lab]\n\n"
-    "  list             the controllers: is the host up, does its member of the store run, which\n"
-    "                   one leads it, does its daemon serve as controller\n"
+    "  list             the controllers: is the host up, does its member of the store answer\n"
+    "                   (started; down: it does not; added: it never ran yet), which one leads "
+    "it,\n"
+    "                   does its daemon serve as controller\n"
     "  add HOST         makes a host of the cloud a controller as well\n"
     "  remove HOST      makes it an ordinary host again, also when it is dead for ever\n"
     "  replace OLD NEW  both, in the order that keeps a majority; OLD may be dead\n\n"
@@ -189,8 +191,8 @@ static int check_new(struct cli_daemon *daemon, const char *new, struct err *err
     return rc;
 }
 
-/* With OLD alive the new one comes first, so that the number never falls. With OLD dead one more
- * member would need a majority that is not there, so OLD goes first. */
+/* With OLD's member alive the new one comes first, so that the number never falls. With OLD dead
+ * one more member would need a majority that is not there, so OLD goes first. */
 static int replace(struct cli_daemon *daemon, const char *old, const char *new, struct err *err)
 {
     json_t *answer = NULL;
@@ -201,7 +203,7 @@ static int replace(struct cli_daemon *daemon, const char *old, const char *new, 
     if (rc < 0)
         return rc;
     row = find(answer, old);
-    up = strcmp(json_str(row, "state", ""), "up") == 0;
+    up = strcmp(json_str(row, "member", ""), "started") == 0;
     if (!row)
         rc = err_set(err, -ENOENT, "this host is no controller", old, "see: vling controller list");
     else if (find(answer, new))

@@ -3,7 +3,6 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "node/pki.h"
-#include "store/etcd_server.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -15,7 +14,6 @@
 #define CALL_TIMEOUT_MS 3000
 #define CHECKS_A_SECOND 4
 #define STEP_CHECKS (4 * CHECKS_A_SECOND) /* between two controllers that start again */
-#define RETIRE_CHECKS (15 * CHECKS_A_SECOND)
 
 /* ---- the saved list ---- */
 
@@ -226,6 +224,28 @@ static int index_in(const json_t *value, const char *host)
     return -1;
 }
 
+static void on_others_list(void *arg, const json_t *members)
+{
+    struct node *node = arg;
+
+    node->follow.asking = false;
+    if (members && strcmp(controllers_member_state(members, node->config.mgmt_ip), "none") == 0)
+        node->follow.removed_serial = node->follow.serial;
+}
+
+/* Do the controllers of `value` say that this host's member is gone? As long as it is one of etcd's
+ * it may be needed, be it for its own removal. */
+static bool is_removed(struct node *node, const json_t *value)
+{
+    if (node->config.sqlite || node->follow.removed_serial == node->follow.serial)
+        return true;
+    if (!node->follow.asking && node->follow.checks % CHECKS_A_SECOND == 0) {
+        node->follow.asking = true;
+        controllers_members(node, value, node->config.host, on_others_list, node);
+    }
+    return false;
+}
+
 /* Is it this host's turn to start again with `value`? */
 static bool is_due(struct node *node, const json_t *value)
 {
@@ -238,9 +258,8 @@ static bool is_due(struct node *node, const json_t *value)
         ask_authority(node);
         return false;
     }
-    /* While its member is in, etcd may need it to agree to its own removal. */
     if (index < 0 && node->controller)
-        return checks >= RETIRE_CHECKS || etcd_server_pid(node->etcd) == 0;
+        return is_removed(node, value);
     return checks >= CHECKS_A_SECOND + (index > 0 ? (unsigned)index * STEP_CHECKS : 0);
 }
 

@@ -8,7 +8,8 @@
  *              controllers one after the other: everything that depends on the list is read at the
  *              start, and guests and networking do not notice a restart. A host that is to become
  *              a controller fetches the authority's key from another one first. One that ceases to
- *              be waits until the others have removed its etcd member.
+ *              be waits until the others say that its etcd member was removed, however long that
+ *              takes: until then its member may be needed for the majority.
  * etcd.        A new controller adds itself (store/etcd_heal.h). Members that are not in the list
  *              are removed by the controllers: they ask for the members first and for the list
  *              after that, so one that was just added is never taken for a removed one.
@@ -41,12 +42,26 @@ void controllers_check(struct node *node);
  * (for hosts in the list only). */
 bool controllers_serve(struct node *node, struct http_request *request);
 
+/* ---- controllers_rules.c: decisions only ---- */
+
+/* What is known of the member at `ip`: "started" (it answers and has a leader), "down" (it ran once
+ * and does not answer), "added" (it never ran) or "none". `members` as below. */
+const char *controllers_member_state(const json_t *members, const char *ip);
+/* May `host` (its row; NULL: there is none) become a controller, or `name` cease to be one? True:
+ * no, and `why` says why. Both changes need a majority that works, before and after. */
+bool controllers_refuse_add(const json_t *value, const json_t *members, const char *name,
+                            const json_t *host, char *why, size_t size);
+bool controllers_refuse_remove(const json_t *value, const json_t *members, const char *name,
+                               char *why, size_t size);
+
 /* ---- controllers_etcd.c ---- */
 
-/* The members of etcd as it lists them, each with a boolean "leader"; NULL: nobody answered. Asks
- * the controllers one after the other. */
+/* The members of etcd as it lists them, each with the booleans "leader" and "healthy" (asked
+ * itself, it answered and has a leader); NULL: nobody answered. Asks the controllers of `value`
+ * other than `except` (may be NULL) one after the other for the list. */
 typedef void controllers_members_cb(void *arg, const json_t *members);
-void controllers_members(struct node *node, controllers_members_cb *cb, void *arg);
+void controllers_members(struct node *node, const json_t *value, const char *except,
+                         controllers_members_cb *cb, void *arg);
 /* Removes members that the list does not name; on controllers, now and then. */
 void controllers_tidy(struct node *node);
 

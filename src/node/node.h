@@ -75,7 +75,8 @@ struct node {
     bool stopping;
     bool restart; /* the program is to start again in this process */
     struct {
-        int64_t serial; /* of the list that is being followed */
+        int64_t serial;         /* of the list that is being followed */
+        int64_t removed_serial; /* of the list as whose follower this host is no member any more */
         unsigned checks, asked;
         bool asking, tidying;
     } follow; /* controllers.c */
