@@ -257,6 +257,8 @@ static int read_answer(const char *path, long status, const struct buf *answer, 
         text = json_str(json, "message", "");
     if (status == 404)
         rc = err_why(err, -ENOENT, "the daemon does not know that", "%s %s", path, text);
+    else if (status == 403)
+        rc = err_why(err, -EPERM, "this host may not do that", "%s", text);
     else if (status >= 400 || status < 200)
         rc = err_why(err, -EREMOTEIO, "the daemon refused", "HTTP %ld on %s: %s", status, path,
                      text[0] ? text : buf_text(answer));

@@ -26,7 +26,8 @@ static const char help[] =
     "  add HOST         makes a host of the cloud a controller as well\n"
     "  remove HOST      makes it an ordinary host again, also when it is dead for ever\n"
     "  replace OLD NEW  both, in the order that keeps a majority; OLD may be dead\n\n"
-    "The daemons start again one after the other; guests and networking do not notice. It is\n"
+    "Changes are made on a controller. The daemons start again one after the other; guests and "
+    "networking do not notice. It is\n"
     "refused where a majority would be lost. Keep an odd number, in different cabinets: three\n"
     "survive the loss of one, five of two.\n";
 
@@ -123,7 +124,8 @@ static int ask_change(struct cli_daemon *daemon, const char *host, bool add, boo
             *ret = after;
             rc = 0;
         }
-        if (rc == 0 || rc == -ENOENT || (rc == -EREMOTEIO && !patient) || clock_now_ms() >= end)
+        if (rc == 0 || rc == -ENOENT || rc == -EPERM || (rc == -EREMOTEIO && !patient) ||
+            clock_now_ms() >= end)
             break;
         if (!said)
             fprintf(stderr, "trying again: %s\n", err_line(err, line, sizeof(line)));

@@ -3,10 +3,10 @@
  *
  *   GET  /v1/status            what this controller or host knows of the cloud
  *   GET  /v1/rows?table=T      all rows of a table (secrets left out)
- *   GET  /v1/backup           all rows with their secrets: controllers only hold them too
+ *   GET  /v1/backup            all rows with their secrets; for controllers only
  *   GET  /v1/events?after=ID&limit=N
  *   GET  /v1/console/<server>?max=BYTES
- *   GET, POST /v1/controllers, GET /v1/authority: see controllers.h
+ *   GET, POST /v1/controllers, GET /v1/authority: see controllers.h; changes by controllers only
  *   POST /v1/host/<name>       {"disabled": bool, "draining": bool (false if missing)}
  */
 #include "base/clock.h"
@@ -365,9 +365,10 @@ static void handle(void *arg, struct http_request *request)
         read_then(node, request, answer_status);
     else if (get && strcmp(path, "/v1/rows") == 0)
         read_then(node, request, answer_rows);
-    else if (get && strcmp(path, "/v1/backup") == 0)
-        read_then(node, request, answer_backup);
-    else if (get && strcmp(path, "/v1/events") == 0)
+    else if (get && strcmp(path, "/v1/backup") == 0) {
+        if (controllers_only(node, request))
+            read_then(node, request, answer_backup);
+    } else if (get && strcmp(path, "/v1/events") == 0)
         read_then(node, request, answer_events);
     else if (get && strncmp(path, "/v1/console/", 12) == 0)
         answer_console(node, request, path + 12);

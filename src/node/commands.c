@@ -21,17 +21,6 @@ static int fail(const struct err *err)
     return 1;
 }
 
-/* The host's own addresses, for its certificate. */
-static void own_ips(const struct config *config, const char *ret[4])
-{
-    size_t n = 0;
-
-    ret[n++] = config->mgmt_ip;
-    if (config->storage_ip[0] && strcmp(config->storage_ip, config->mgmt_ip) != 0)
-        ret[n++] = config->storage_ip;
-    ret[n] = NULL;
-}
-
 static int keep_password(const struct config *config, const char *from, struct err *err)
 {
     char path[400], *password = NULL, hex[ID_HEX_SIZE];
@@ -64,7 +53,7 @@ int command_init(const char *config_path, const char *password_file)
 {
     struct config config;
     struct err err;
-    const char *ips[4];
+    const char *ips[3];
     char token[JOIN_TOKEN_SIZE];
     int rc = config_load(config_path, &config, &err);
 
@@ -76,7 +65,7 @@ int command_init(const char *config_path, const char *password_file)
     if (rc == 0 && (rc = file_mkdirs(config.state_dir, 0755)) < 0)
         err_why(&err, rc, "cannot make the state folder", "%s: %s", config.state_dir,
                 strerror(-rc));
-    own_ips(&config, ips);
+    config_own_ips(&config, ips);
     if (rc == 0)
         rc = pki_create_cluster(config.state_dir, &err);
     if (rc == 0 && !pki_present(config.state_dir))
@@ -98,7 +87,7 @@ int command_join(const char *config_path, const char *token)
 {
     struct config config;
     struct err err;
-    const char *ips[4], *endpoints[CONFIG_CONTROLLERS_MAX + 1];
+    const char *ips[3], *endpoints[CONFIG_CONTROLLERS_MAX + 1];
     size_t n = 0;
     int rc;
 
@@ -110,7 +99,7 @@ int command_join(const char *config_path, const char *token)
     rc = config_load(config_path, &config, &err);
     if (rc < 0)
         return fail(&err);
-    own_ips(&config, ips);
+    config_own_ips(&config, ips);
     for (size_t i = 0; i < config.controller_count; i++) {
         if (strcmp(config.controllers[i].host, config.host) != 0)
             endpoints[n++] = config.controllers[i].ip;

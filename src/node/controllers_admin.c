@@ -62,6 +62,7 @@ static void on_members(void *arg, const json_t *members)
         json_decref(host);
         put_member(row, members);
     }
+    json_object_del(p->value, "seal");
     json_object_set_new(p->value, "members", json_integer((json_int_t)json_array_size(members)));
     json_object_set_new(p->value, "sqlite", json_boolean(p->node->config.sqlite));
     admin_reply(p->request, 200, json_incref(p->value));
@@ -111,13 +112,12 @@ static void apply(struct pending *p, const json_t *host)
     }
 }
 
-static void commit(struct pending *p, const json_t *host, int64_t rev)
+static void commit(struct pending *p, int64_t rev)
 {
     struct node *node = p->node;
     struct store_txn *txn = store_txn_new();
     json_t *row;
 
-    apply(p, host);
     row = json_pack("{s:s, s:O}", "id", CONTROLLERS_ROW, "value", p->value);
     store_txn_expect(txn, "setting", CONTROLLERS_ROW, rev);
     store_txn_put(txn, "setting", CONTROLLERS_ROW, row);
@@ -145,11 +145,17 @@ static void on_asked(void *arg, const json_t *members)
         refused = controllers_refuse_add(p->value, members, p->host, host, why, sizeof(why));
     else if (members)
         refused = controllers_refuse_remove(p->value, members, p->host, why, sizeof(why));
+    if (!refused) {
+        apply(p, host);
+        refused = controllers_seal(node->config.state_dir, p->value) < 0;
+        if (refused)
+            snprintf(why, sizeof(why), "this host is no controller: ask one of them");
+    }
     if (refused) {
         admin_error(p->request, !members ? 503 : p->add && !host ? 404 : 409, why);
         pending_free(p);
     } else {
-        commit(p, host, rev);
+        commit(p, rev);
     }
     json_decref(host);
 }
@@ -212,6 +218,33 @@ static void serve_change(struct node *node, struct http_request *request)
     json_decref(body);
 }
 
+/* ---- who may ask ---- */
+
+/* A host's certificate proves which host it is; what is for operators is asked from a controller.
+ */
+bool controllers_only(struct node *node, struct http_request *request)
+{
+    const char *who = http_client_name(request);
+    json_t *value = controllers_value(node, NULL), *item;
+    bool ok = who && controllers_listed(value, who);
+    char text[600];
+    size_t i, len;
+
+    if (!ok) {
+        len = (size_t)snprintf(text, sizeof(text),
+                               "%.63s is no controller: run it on one:", who ? who : "this");
+        json_array_foreach(json_object_get(value, "controllers"), i, item)
+        {
+            if (len < sizeof(text))
+                len += (size_t)snprintf(text + len, sizeof(text) - len, "%s %.63s", i ? "," : "",
+                                        json_str(item, "host", ""));
+        }
+        admin_error(request, 403, text);
+    }
+    json_decref(value);
+    return ok;
+}
+
 /* ---- the authority's key, for a host that is to be a controller ---- */
 
 static bool put_secret(struct node *node, json_t *answer, const char *key, const char *name)
@@ -233,6 +266,7 @@ static void serve_authority(struct node *node, struct http_request *request)
     const char *who = http_client_name(request);
     json_t *value = controllers_value(node, NULL), *answer = json_object();
 
+    json_put_bool(answer, "members_only", pki_members_only(node->config.state_dir));
     if (!node->controller || !who || !controllers_listed(value, who)) {
         admin_error(request, 403, "only controllers get this, and only from controllers");
     } else if (put_secret(node, answer, "ca_key", "ca.key") &&
@@ -258,9 +292,10 @@ bool controllers_serve(struct node *node, struct http_request *request)
     }
     if (strcmp(path, "/v1/controllers") != 0)
         return false;
-    if (!get)
-        serve_change(node, request);
-    else if ((p = pending_new(node, request)))
+    if (!get) {
+        if (controllers_only(node, request))
+            serve_change(node, request);
+    } else if ((p = pending_new(node, request)))
         mirror_barrier(node->mirror, READ_TIMEOUT_MS, on_read, p);
     return true;
 }

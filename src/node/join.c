@@ -335,6 +335,7 @@ static json_t *make_answer(struct join_server *server, const char *host, const c
 
     json_put_str(answer, "certificate", certificate);
     json_put_bool(answer, "founded", is_founded(server));
+    json_put_bool(answer, "members_only", pki_members_only(server->state_dir));
     put_list(server, answer);
     complete = put_file(server, answer, "ca", "ca.crt") && put_cluster_key(server, answer);
     if (complete && is_controller(server, host))

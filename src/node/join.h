@@ -5,12 +5,11 @@
  *          <state_dir>/pki/join.token (one token a line).
  * Server.  HTTPS on the management address, port 7701, without client certificates: POST /join
  *          {host, secret, csr, ips} -> {certificate, ca, cluster_key (base64), founded,
- *          controllers (the list, if it ever changed: controllers.h), ca_key and tokens (for hosts
- *          in the list only)}.
- * Names.   A name that was issued before may be issued again to whoever holds a valid token (a
- *          reinstalled host); the caller's `issued` hook may refuse it. Secrets are compared in
- *          constant time, and wrong ones are answered after a delay.
- * Client.  Synchronous: tries the controllers in turn until one answers or the time is over.
+ *          members_only (pki.h), controllers (the list, if it ever changed: controllers.h), ca_key
+ * and tokens (for hosts in the list only)}. Names.   A name that was issued before may be issued
+ * again to whoever holds a valid token (a reinstalled host); the caller's `issued` hook may refuse
+ * it. Secrets are compared in constant time, and wrong ones are answered after a delay. Client.
+ * Synchronous: tries the controllers in turn until one answers or the time is over.
  */
 #ifndef VLING_NODE_JOIN_H
 #define VLING_NODE_JOIN_H

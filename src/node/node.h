@@ -77,6 +77,7 @@ struct node {
     struct {
         int64_t serial;         /* of the list that is being followed */
         int64_t removed_serial; /* of the list as whose follower this host is no member any more */
+        int64_t forged_rev;     /* revision of a list that no controller wrote */
         unsigned checks, asked;
         bool asking, tidying;
     } follow; /* controllers.c */

@@ -25,6 +25,18 @@ check "all members run" [ "$(field c1h1 member)$(field c2h1 member)$(field c3h1 
 check "one leads" [ "$("$vling" controller list --lab -f json | grep -c '"leader": true')" = 1 ]
 check "a write before" cloud_write before
 
+# What an ordinary host's certificate is not good for.
+check_not "an ordinary host gets no backup" "$vling" lab exec c1h2 "$PWD/build/vling" backup /run/b
+check_not "nor makes itself a controller" \
+    "$vling" lab exec c1h2 "$PWD/build/vling" controller add c1h2
+as_peer() {
+    "$vling" lab exec "$1" curl -s -o /run/peer --cacert /var/lib/vling/pki/ca.crt \
+        --cert "/var/lib/vling/pki/$2.crt" --key "/var/lib/vling/pki/$2.key" \
+        https://10.10.2.1:2380/version
+}
+check "members of the store talk to each other" as_peer c1h1 etcd-peer
+check_not "nor is it one of them" as_peer c1h2 host
+
 # A member of the store that does not answer, on a host that is up: without another one there would
 # be no majority.
 "$vling" lab exec c2h1 pkill -STOP -x etcd
