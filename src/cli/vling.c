@@ -12,6 +12,7 @@ static const char usage[] =
     "  host       list, show, enable, disable, drain\n"
     "  cabinet    list, show\n"
     "  controller list, add, remove, replace\n"
+    "  token      list, create, withdraw: what hosts join with\n"
     "  backup     all that the cloud knows into a file\n"
     "  console    the serial console of a server\n"
     "\n"
@@ -28,7 +29,8 @@ int main(int argc, char **argv)
     } commands[] = {
         {"status", cmd_status},         {"events", cmd_events},   {"host", cmd_host},
         {"controller", cmd_controller}, {"cabinet", cmd_cabinet}, {"console", cmd_console},
-        {"backup", cmd_backup},         {"lab", cmd_lab},         {"lab-init", lab_init_main},
+        {"backup", cmd_backup},         {"token", cmd_token},     {"lab", cmd_lab},
+        {"lab-init", lab_init_main},
     };
 
     if (argc < 2 || cli_is_help(argv[1])) {

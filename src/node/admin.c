@@ -7,6 +7,8 @@
  *   GET  /v1/events?after=ID&limit=N
  *   GET  /v1/console/<server>?max=BYTES
  *   GET, POST /v1/controllers, GET /v1/authority: see controllers.h; changes by controllers only
+ *   GET, POST /v1/tokens: see tokens.h; for controllers only
+ *   POST /v1/certificate: see certificate.h
  *   POST /v1/host/<name>       {"disabled": bool, "draining": bool (false if missing)}
  */
 #include "base/clock.h"
@@ -16,10 +18,12 @@
 #include "model/server.h"
 #include "model/tables.h"
 #include "node/backup.h"
+#include "node/certificate.h"
 #include "node/controllers.h"
 #include "node/duties_rows.h"
 #include "node/node.h"
 #include "node/pki.h"
+#include "node/tokens.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -359,7 +363,8 @@ static void handle(void *arg, struct http_request *request)
 
     if (http_body_error(request) < 0)
         admin_error(request, 413, "the body is too large");
-    else if (controllers_serve(node, request))
+    else if (controllers_serve(node, request) || tokens_serve(node, request) ||
+             certificate_serve(node, request))
         return;
     else if (get && strcmp(path, "/v1/status") == 0)
         read_then(node, request, answer_status);

@@ -27,11 +27,11 @@ struct restore {
 
 /* ---- making ---- */
 
-/* What hosts say of themselves. */
+/* What hosts say of themselves, and tokens, which are of one authority. */
 static bool is_of_hosts(const char *table)
 {
     return strcmp(table, "host") == 0 || strcmp(table, "lease") == 0 ||
-           strcmp(table, "module") == 0;
+           strcmp(table, "module") == 0 || strcmp(table, "join_token") == 0;
 }
 
 static void add_table(struct mirror *db, json_t *rows, const char *table)

@@ -4,9 +4,11 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "node/certificate.h"
 #include "node/controllers.h"
 #include "node/join.h"
 #include "node/pki.h"
+#include "node/tokens.h"
 #include "store/etcd_server.h"
 
 #include <errno.h>
@@ -40,7 +42,7 @@ static int open_folders(struct node *node, struct err *err)
         return err_set(err, -ENOENT, "this host has no certificate of the cluster", path,
                        "run 'vlingd init' on the first controller, then 'vlingd join --token "
                        "TOKEN' here");
-    return 0;
+    return certificate_look(node, err);
 }
 
 static int open_drivers(struct node *node, struct err *err)
@@ -208,6 +210,9 @@ static int join_serve(struct node *node, struct err *err)
                           &(struct join_server_options){.state_dir = node->config.state_dir,
                                                         .address = node->config.mgmt_ip,
                                                         .port = JOIN_PORT,
+                                                        .settle = tokens_settle,
+                                                        .judge = tokens_judge,
+                                                        .arg = node,
                                                         .controllers = names},
                           err);
     return node->join ? 0 : -EIO;
@@ -279,6 +284,7 @@ static void on_tick(uv_timer_t *timer)
         if (node->controller)
             bootstrap_check(node);
         bootstrap_host_row(node);
+        certificate_check(node);
     }
     /* What a burst of work took is given back; the daemon shares its machine with guests. */
     if (node->ticks % TRIM_TICKS == 0)

@@ -52,6 +52,12 @@ struct node {
     struct http_client *peer_client;
     struct http_server *peer_server;
     struct join_server *join;
+    json_t *joined;  /* host -> key_id of who joined in this life of the daemon; tokens.c */
+    char key_id[65]; /* of this host's certificate, and when it ends: certificate.c */
+    char certificate_ends[32];
+    int64_t renewal_ms; /* when to look at it next */
+    unsigned renewals;
+    bool renewing;
     struct api *api;
 
     const struct compute_ops *compute_ops;

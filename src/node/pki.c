@@ -19,7 +19,6 @@
 #define DAY_SECONDS ((time_t)86400)
 #define CA_DAYS 3652
 #define HOST_DAYS 731
-#define RENEW_DAYS 90
 /* Clocks of hosts that boot for the first time may be a little off. */
 #define BACKDATE_SECONDS 3600
 #define SERIAL_SIZE 16
@@ -740,7 +739,7 @@ bool pki_is_due(time_t begin, time_t end, time_t now)
 {
     time_t third = (end - begin) / 3;
 
-    return end - now < (third < RENEW_DAYS * DAY_SECONDS ? third : RENEW_DAYS * DAY_SECONDS);
+    return end - now < (third < PKI_RENEW_SECONDS ? third : PKI_RENEW_SECONDS);
 }
 
 int pki_key_id(const char *pem, bool is_request, char ret[PKI_FINGERPRINT_SIZE])

@@ -27,6 +27,7 @@
 #define PKI_PEM_MAX 16384
 #define PKI_IPS_MAX 8
 #define PKI_MEMBER_NAME "vling-etcd-peer"
+#define PKI_RENEW_SECONDS ((time_t)90 * 86400)
 #define PKI_SEAL_SIZE 128 /* base64 and zero */
 
 /* "<state_dir>/pki/<name>" into `ret`. */
