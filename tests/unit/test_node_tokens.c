@@ -89,7 +89,9 @@ static int tear_down(void **state)
 
     json_decref(controller.joined);
     mirror_close(db);
-    uv_run(&loop, UV_RUN_NOWAIT);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    if (uv_loop_close(&loop) != 0)
+        return -1;
     snprintf(command, sizeof(command), "rm -rf '%s'", dir);
     return system(command) == 0 ? 0 : -1;
 }
