@@ -21,7 +21,7 @@ static const char usage[] =
     "  vlingd init [--config FILE] [--admin-password-file FILE]\n"
     "      Once, on the first controller: makes the cluster's certificate authority, this host's\n"
     "      certificate and the password of user admin, and prints the token that other hosts join\n"
-    "      with. The password is read from --admin-password-file or the configuration's\n"
+    "      with. It has no end: withdraw it when all have joined (vling token). The password is read from --admin-password-file or the configuration's\n"
     "      \"admin_password_file\", else a random one is made and kept in\n"
     "      <state_dir>/admin-password.\n"
     "  vlingd join --token TOKEN [--config FILE]\n"

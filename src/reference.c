@@ -140,12 +140,11 @@ static void put_field(FILE *out, const struct field *field)
     put_default(out, field);
     fputs(" | ", out);
     put_access(out, field);
-    if (filters)
-        fputs((field->flags & (FIELD_INDEX | FIELD_FILTER) && !(field->flags & FIELD_FORMED)) ||
-                      strcmp(field->name, "id") == 0
-                  ? " | filter"
-                  : " |",
-              out);
+    fputs((field->flags & (FIELD_INDEX | FIELD_FILTER) && !(field->flags & FIELD_FORMED)) ||
+                  strcmp(field->name, "id") == 0
+              ? " | filter"
+              : " |",
+          out);
     fputs(" | ", out);
     put_cell(out, field->doc);
     fputs(" |\n", out);

@@ -37,6 +37,9 @@ void cli_cell(const json_t *value, char *ret, size_t size);
 /* "3s", "12m", "5h" ... since `ms`. */
 void cli_age(int64_t ms, char *ret, size_t size);
 
+/* Should an operator look after the certificate of `host` (a row)? Then `ret` says why. */
+bool cli_certificate_alert(const json_t *host, int64_t now_ms, char *ret, size_t size);
+
 /* Prints the failure; the exit status. */
 int cli_failed(int rc, const struct err *err);
 
@@ -82,6 +85,7 @@ int cmd_controller(int argc, char **argv);
 int cmd_cabinet(int argc, char **argv);
 int cmd_backup(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
+int cmd_token(int argc, char **argv);
 int cmd_console(int argc, char **argv);
 
 #endif

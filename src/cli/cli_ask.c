@@ -89,23 +89,61 @@ static int take_target(const char *path, const char *pki, struct cli_daemon *dae
     return daemon->count ? 0 : -EINVAL;
 }
 
+/* The newest list of controllers that a host of the lab saved; NULL: it never changed. */
+static json_t *lab_controllers(const struct lab *lab)
+{
+    json_t *newest = NULL;
+
+    for (size_t i = 0; i < lab->count; i++) {
+        char pki[PATH_MAX];
+        json_t *saved;
+
+        snprintf(pki, sizeof(pki), LAB_DIR "/hosts/%s/lib/pki", lab->host[i].name);
+        saved = saved_controllers(pki);
+        if (json_int(saved, "serial", 0) > json_int(newest, "serial", 0)) {
+            json_decref(newest);
+            newest = json_incref(saved);
+        }
+        json_decref(saved);
+    }
+    return newest;
+}
+
+static bool in_list(const json_t *value, const char *host)
+{
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach(json_object_get(value, "controllers"), i, one)
+    {
+        if (strcmp(json_str(one, "host", ""), host) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A controller: not every host is let do everything. */
 static int lab_targets(struct cli_daemon *daemon, struct err *err)
 {
     struct lab lab;
     char path[PATH_MAX], pki[PATH_MAX];
+    json_t *list;
     int rc = lab_load(&lab, err);
 
     if (rc < 0)
         return rc;
+    list = lab_controllers(&lab);
     for (size_t i = 0; i < lab.count && daemon->count == 0; i++) {
         const struct lab_host *host = &lab.host[i];
 
-        if (!lab_host_alive(host) || !lab_is_controller(&lab, host))
+        if (!lab_host_alive(host) ||
+            !(list ? in_list(list, host->name) : lab_is_controller(&lab, host)))
             continue;
         snprintf(path, sizeof(path), LAB_DIR "/hosts/%s/etc/vlingd.json", host->name);
         snprintf(pki, sizeof(pki), LAB_DIR "/hosts/%s/lib/pki", host->name);
         take_target(path, pki, daemon);
     }
+    json_decref(list);
     lab_close(&lab);
     if (daemon->count == 0)
         return err_set(err, -ENOENT, "no controller of the lab is running", "all are powered off",
@@ -233,6 +271,8 @@ static int read_answer(const char *path, long status, const struct buf *answer, 
         text = json_str(json, "message", "");
     if (status == 404)
         rc = err_why(err, -ENOENT, "the daemon does not know that", "%s %s", path, text);
+    else if (status == 403)
+        rc = err_why(err, -EPERM, "this host may not do that", "%s", text);
     else if (status >= 400 || status < 200)
         rc = err_why(err, -EREMOTEIO, "the daemon refused", "HTTP %ld on %s: %s", status, path,
                      text[0] ? text : buf_text(answer));

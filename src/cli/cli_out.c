@@ -1,4 +1,5 @@
 #include "base/clock.h"
+#include "base/json.h"
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -259,6 +260,23 @@ void cli_print_object(enum cli_format format, const json_t *object)
         json_array_append_new(rows, json_pack("{s:s, s:O}", "field", key, "value", value));
     cli_print_rows(format, rows, format == CLI_VALUE ? value_only : columns);
     json_decref(rows);
+}
+
+/* They are renewed 60 to 90 days before their end; later than this something is wrong. */
+#define CERTIFICATE_ALERT_MS ((int64_t)30 * 86400 * 1000)
+
+bool cli_certificate_alert(const json_t *host, int64_t now_ms, char *ret, size_t size)
+{
+    const char *text = json_str(host, "certificate_ends", "");
+    int64_t end = text[0] ? clock_parse_iso(text) : 0;
+
+    if (end <= 0 || end - now_ms >= CERTIFICATE_ALERT_MS)
+        return false;
+    snprintf(ret, size,
+             "%s: its certificate %s at %s and was not renewed: vlingd asks the controllers for a "
+             "new one, its log says why it gets none",
+             json_str(host, "id", "?"), end < now_ms ? "ended" : "ends", text);
+    return true;
 }
 
 int cli_failed(int rc, const struct err *err)

@@ -14,7 +14,8 @@ static const char help[] =
     "usage: vling backup FILE [--lab]\n\n"
     "Writes everything that the cloud knows (users, networks, servers, images' records ...) into\n"
     "FILE. It holds secrets and is readable by root only. The bytes of images and disks are not\n"
-    "in it: they are in the storage. Into a new cloud with: vling restore FILE\n";
+    "in it: they are in the storage. Run it on a controller. Into a new cloud with: vling restore "
+    "FILE\n";
 
 static const char restore_help[] =
     "usage: vling restore FILE [--config FILE]\n\n"

@@ -19,12 +19,15 @@ static const char help[] =
     "usage: vling controller list [-f table|json|value|tsv] [--lab]\n"
     "       vling controller add|remove HOST [--no-wait] [--lab]\n"
     "       vling controller replace OLD NEW [--lab]\n\n"
-    "  list             the controllers: is the host up, does its member of the store run, which\n"
-    "                   one leads it, does its daemon serve as controller\n"
+    "  list             the controllers: is the host up, does its member of the store answer\n"
+    "                   (started; down: it does not; added: it never ran yet), which one leads "
+    "it,\n"
+    "                   does its daemon serve as controller\n"
     "  add HOST         makes a host of the cloud a controller as well\n"
     "  remove HOST      makes it an ordinary host again, also when it is dead for ever\n"
     "  replace OLD NEW  both, in the order that keeps a majority; OLD may be dead\n\n"
-    "The daemons start again one after the other; guests and networking do not notice. It is\n"
+    "Changes are made on a controller. The daemons start again one after the other; guests and "
+    "networking do not notice. It is\n"
     "refused where a majority would be lost. Keep an odd number, in different cabinets: three\n"
     "survive the loss of one, five of two.\n";
 
@@ -121,7 +124,8 @@ static int ask_change(struct cli_daemon *daemon, const char *host, bool add, boo
             *ret = after;
             rc = 0;
         }
-        if (rc == 0 || rc == -ENOENT || (rc == -EREMOTEIO && !patient) || clock_now_ms() >= end)
+        if (rc == 0 || rc == -ENOENT || rc == -EPERM || (rc == -EREMOTEIO && !patient) ||
+            clock_now_ms() >= end)
             break;
         if (!said)
             fprintf(stderr, "trying again: %s\n", err_line(err, line, sizeof(line)));
@@ -189,8 +193,8 @@ static int check_new(struct cli_daemon *daemon, const char *new, struct err *err
     return rc;
 }
 
-/* With OLD alive the new one comes first, so that the number never falls. With OLD dead one more
- * member would need a majority that is not there, so OLD goes first. */
+/* With OLD's member alive the new one comes first, so that the number never falls. With OLD dead
+ * one more member would need a majority that is not there, so OLD goes first. */
 static int replace(struct cli_daemon *daemon, const char *old, const char *new, struct err *err)
 {
     json_t *answer = NULL;
@@ -201,7 +205,7 @@ static int replace(struct cli_daemon *daemon, const char *old, const char *new, 
     if (rc < 0)
         return rc;
     row = find(answer, old);
-    up = strcmp(json_str(row, "state", ""), "up") == 0;
+    up = strcmp(json_str(row, "member", ""), "started") == 0;
     if (!row)
         rc = err_set(err, -ENOENT, "this host is no controller", old, "see: vling controller list");
     else if (find(answer, new))

@@ -120,16 +120,19 @@ static void print_losses(const json_t *losses)
     json_decref(shown);
 }
 
-/* What the hosts themselves complain of. */
+/* What the hosts themselves complain of, and what they should. */
 static void print_alerts(const json_t *hosts)
 {
     const json_t *host;
+    char text[300];
     size_t i;
 
     json_array_foreach(hosts, i, host)
     {
         if (json_str(host, "alert", NULL))
             printf("%s: %s\n", json_str(host, "id", "?"), json_str(host, "alert", ""));
+        if (cli_certificate_alert(host, clock_wall_ms(), text, sizeof(text)))
+            printf("%s\n", text);
     }
 }
 

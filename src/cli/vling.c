@@ -12,6 +12,7 @@ static const char usage[] =
     "  host       list, show, enable, disable, drain\n"
     "  cabinet    list, show, enable, disable, drain\n"
     "  controller list, add, remove, replace\n"
+    "  token      list, create, withdraw: what hosts join with\n"
     "  backup     all that the cloud knows into a file\n"
     "  restore    a cloud out of such a file; one machine to three controllers\n"
     "  console    the serial console of a server\n"
@@ -28,9 +29,11 @@ int main(int argc, char **argv)
         const char *name;
         int (*run)(int argc, char **argv);
     } commands[] = {
-        {"status", cmd_status},         {"events", cmd_events},   {"host", cmd_host},
-        {"controller", cmd_controller}, {"cabinet", cmd_cabinet}, {"console", cmd_console},
-        {"backup", cmd_backup},         {"restore", cmd_restore}, {"lab", cmd_lab},
+        {"status", cmd_status},      {"events", cmd_events},
+        {"host", cmd_host},          {"controller", cmd_controller},
+        {"cabinet", cmd_cabinet},    {"console", cmd_console},
+        {"backup", cmd_backup},      {"restore", cmd_restore},
+        {"token", cmd_token},        {"lab", cmd_lab},
         {"lab-init", lab_init_main},
     };
 

@@ -12,7 +12,7 @@
 bool backup_leaves_out(const char *table)
 {
     return strcmp(table, "host") == 0 || strcmp(table, "lease") == 0 ||
-           strcmp(table, "module") == 0;
+           strcmp(table, "module") == 0 || strcmp(table, "join_token") == 0;
 }
 
 static int add_to_sum(const char *text, size_t size, void *arg)

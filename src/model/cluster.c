@@ -72,6 +72,10 @@ static const struct field host_fields[] = {
      .type = FIELD_LIST,
      .of = FIELD_STR,
      .doc = "planes on which the controllers do not hear it, though they do on others"},
+    {.name = "key_id",
+     .type = FIELD_STR,
+     .doc = "hash of its public key: certificates of its name are for this one only"},
+    {.name = "certificate_ends", .type = FIELD_TIME, .doc = "when, unless it is renewed before"},
 };
 
 const struct resource resource_host = {
@@ -161,4 +165,25 @@ const struct resource resource_lease = {
     .plural = "leases",
     RESOURCE_FIELDS(lease_fields),
     .doc = "Vanishes when its holder stops renewing.",
+};
+
+static const struct field join_token_fields[] = {
+    {.name = "id", .type = FIELD_STR, .flags = FIELD_LISTED, .doc = "the hash's first 12 digits"},
+    {.name = "host",
+     .type = FIELD_STR,
+     .flags = FIELD_NULL | FIELD_LISTED,
+     .doc = "that may join with it, also with a new key; null: any new one"},
+    {.name = "expires_at", .type = FIELD_TIME, .flags = FIELD_NULL | FIELD_LISTED},
+    {.name = "created_at", .type = FIELD_TIME, .flags = FIELD_NULL | FIELD_LISTED},
+    {.name = "made_by", .type = FIELD_STR, .flags = FIELD_LISTED, .doc = "host"},
+    {.name = "hash", .type = FIELD_STR, .doc = "SHA-256 of the secret"},
+    {.name = "withdrawn", .type = FIELD_BOOL, .doc = "the mark of a token that is no row"},
+};
+
+const struct resource resource_join_token = {
+    .table = "join_token",
+    .singular = "join_token",
+    .plural = "join_tokens",
+    RESOURCE_FIELDS(join_token_fields),
+    .doc = "Lets hosts join the cloud.",
 };

@@ -12,7 +12,7 @@
 /* clang-format off */
 #define TABLES(X)                                                                                  \
     /* cluster.c */                                                                                \
-    X(host) X(module) X(event) X(setting) X(lease)                                                 \
+    X(host) X(module) X(event) X(setting) X(lease) X(join_token)                                                 \
     /* identity.c */                                                                               \
     X(domain) X(project) X(user) X(role) X(assignment) X(revocation) X(taken_name)                 \
     X(application_credential)                                                                      \

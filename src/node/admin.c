@@ -3,12 +3,14 @@
  *
  *   GET  /v1/status            what this controller or host knows of the cloud
  *   GET  /v1/rows?table=T      all rows of a table (secrets left out)
- *   GET  /v1/backup           all rows with their secrets: controllers only hold them too
+ *   GET  /v1/backup            all rows with their secrets; for controllers only
  *   GET  /v1/events?after=REVISION&limit=N   the next in the order of their commits; without
  *                              `after` the last
  *   GET  /v1/console/<server>?max=BYTES
  *   GET  /v1/uptime            of the machine
- *   GET, POST /v1/controllers, GET /v1/authority: see controllers.h
+ *   GET, POST /v1/controllers, GET /v1/authority: see controllers.h; changes by controllers only
+ *   GET, POST /v1/tokens: see tokens.h; for controllers only
+ *   POST /v1/certificate: see certificate.h
  *   POST /v1/host/<name>, /v1/cabinet/<name>  {"disabled": bool, "draining": bool (false if
  *                              missing)}: one host, or all of a cabinet in one transaction
  */
@@ -19,11 +21,13 @@
 #include "model/server.h"
 #include "model/tables.h"
 #include "node/backup.h"
+#include "node/certificate.h"
 #include "node/controllers.h"
 #include "node/duties_rows.h"
 #include "node/node.h"
 #include "node/pki.h"
 #include "node/reads.h"
+#include "node/tokens.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -488,15 +492,17 @@ static void handle(void *arg, struct http_request *request)
 
     if (http_body_error(request) < 0)
         admin_error(request, 413, "the body is too large");
-    else if (controllers_serve(node, request))
+    else if (controllers_serve(node, request) || tokens_serve(node, request) ||
+             certificate_serve(node, request))
         return;
     else if (get && strcmp(path, "/v1/status") == 0)
         read_then(node, request, answer_status);
     else if (get && strcmp(path, "/v1/rows") == 0)
         read_then(node, request, answer_rows);
-    else if (get && strcmp(path, "/v1/backup") == 0)
-        read_then(node, request, answer_backup);
-    else if (get && strcmp(path, "/v1/events") == 0)
+    else if (get && strcmp(path, "/v1/backup") == 0) {
+        if (controllers_only(node, request))
+            read_then(node, request, answer_backup);
+    } else if (get && strcmp(path, "/v1/events") == 0)
         read_then(node, request, answer_events);
     else if (get && strncmp(path, "/v1/console/", 12) == 0)
         answer_console(node, request, path + 12);

@@ -146,6 +146,8 @@ static void fill(struct node *node, json_t *row)
     if (node->compute)
         json_put_str(row, "accel", node->compute_ops->accel(node->compute));
     json_put_str(row, "version", VLING_VERSION);
+    json_put_str(row, "key_id", node->key_id);
+    json_put_str(row, "certificate_ends", node->certificate_ends);
 }
 
 void bootstrap_host_row(struct node *node)

@@ -21,17 +21,6 @@ static int fail(const struct err *err)
     return 1;
 }
 
-/* The host's own addresses, for its certificate. */
-static void own_ips(const struct config *config, const char *ret[4])
-{
-    size_t n = 0;
-
-    ret[n++] = config->mgmt_ip;
-    if (config->storage_ip[0] && strcmp(config->storage_ip, config->mgmt_ip) != 0)
-        ret[n++] = config->storage_ip;
-    ret[n] = NULL;
-}
-
 static int keep_password(const struct config *config, const char *from, struct err *err)
 {
     char path[400], *password = NULL, hex[ID_HEX_SIZE];
@@ -63,7 +52,7 @@ static int keep_password(const struct config *config, const char *from, struct e
 /* This host's certificate and, where there is none yet, the cluster's authority. */
 static int enrol_here(const struct config *config, char token[JOIN_TOKEN_SIZE], struct err *err)
 {
-    const char *ips[4];
+    const char *ips[3];
     int rc = 0;
 
     if (config_controller_index(config, config->host) < 0)
@@ -72,7 +61,7 @@ static int enrol_here(const struct config *config, char token[JOIN_TOKEN_SIZE], 
     if ((rc = file_mkdirs(config->state_dir, 0755)) < 0)
         return err_why(err, rc, "cannot make the state folder", "%s: %s", config->state_dir,
                        strerror(-rc));
-    own_ips(config, ips);
+    config_own_ips(config, ips);
     rc = pki_create_cluster(config->state_dir, err);
     if (rc == 0 && !pki_present(config->state_dir))
         rc = pki_issue_self(config->state_dir, config->host, ips, err);
@@ -104,7 +93,7 @@ int command_join(const char *config_path, const char *token)
 {
     struct config config;
     struct err err;
-    const char *ips[4], *endpoints[CONFIG_CONTROLLERS_MAX + 1];
+    const char *ips[3], *endpoints[CONFIG_CONTROLLERS_MAX + 1];
     size_t n = 0;
     int rc;
 
@@ -116,7 +105,7 @@ int command_join(const char *config_path, const char *token)
     rc = config_load(config_path, &config, &err);
     if (rc < 0)
         return fail(&err);
-    own_ips(&config, ips);
+    config_own_ips(&config, ips);
     for (size_t i = 0; i < config.controller_count; i++) {
         if (strcmp(config.controllers[i].host, config.host) != 0)
             endpoints[n++] = config.controllers[i].ip;

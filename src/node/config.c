@@ -320,6 +320,16 @@ int config_controller_index(const struct config *config, const char *host)
     return -1;
 }
 
+void config_own_ips(const struct config *config, const char *ret[3])
+{
+    size_t n = 0;
+
+    ret[n++] = config->mgmt_ip;
+    if (config->storage_ip[0] && strcmp(config->storage_ip, config->mgmt_ip) != 0)
+        ret[n++] = config->storage_ip;
+    ret[n] = NULL;
+}
+
 void config_vip_address(const struct config *config, char *ret, size_t size)
 {
     char *slash;

@@ -43,6 +43,8 @@ void config_free(struct config *config);
 bool config_has_role(const struct config *config, const char *role);
 /* Index of `host` among the controllers, or -1. */
 int config_controller_index(const struct config *config, const char *host);
+/* The host's own addresses, for its certificates; ends with NULL. */
+void config_own_ips(const struct config *config, const char *ret[3]);
 /* The virtual IP without its prefix length into `ret`; "" if none. */
 void config_vip_address(const struct config *config, char *ret, size_t size);
 

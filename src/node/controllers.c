@@ -3,7 +3,6 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "node/pki.h"
-#include "store/etcd_server.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -13,9 +12,10 @@
 
 #define FILE_MAX 65536
 #define CALL_TIMEOUT_MS 3000
+#define COMMIT_TIMEOUT_MS 5000
+#define RESEAL_TICKS 20
 #define CHECKS_A_SECOND 4
 #define STEP_CHECKS (4 * CHECKS_A_SECOND) /* between two controllers that start again */
-#define RETIRE_CHECKS (15 * CHECKS_A_SECOND)
 
 /* ---- the saved list ---- */
 
@@ -120,23 +120,67 @@ bool controllers_listed(const json_t *value, const char *host)
     return false;
 }
 
-json_t *controllers_value(struct node *node, int64_t *ret_rev)
+/* What is sealed: everything else, in one form, and what it is. */
+static char *sealed_text(const json_t *value)
 {
-    const struct config *c = &node->config;
-    json_t *row = mirror_get(node->mirror, "setting", CONTROLLERS_ROW, ret_rev), *list, *value;
+    json_t *bare = json_copy((json_t *)value);
+    char *text, *ret = NULL;
 
-    value = json_incref(json_object_get(row, "value"));
-    json_decref(row);
-    if (value)
-        return value;
-    list = json_array();
+    json_object_del(bare, "seal");
+    text = json_dumps(bare, JSON_COMPACT | JSON_SORT_KEYS);
+    if (text && asprintf(&ret, "vling controllers %s", text) < 0)
+        ret = NULL;
+    free(text);
+    json_decref(bare);
+    return ret;
+}
+
+int controllers_seal(const char *state_dir, json_t *value)
+{
+    char *text = sealed_text(value), seal[PKI_SEAL_SIZE];
+    int rc = text ? pki_seal(state_dir, text, seal) : -ENOMEM;
+
+    if (rc == 0)
+        json_put_str(value, "seal", seal);
+    free(text);
+    return rc;
+}
+
+bool controllers_sealed(const char *state_dir, const json_t *value)
+{
+    const char *seal = json_str(value, "seal", NULL);
+    char *text = seal ? sealed_text(value) : NULL;
+    bool ok = text && pki_seal_ok(state_dir, text, seal);
+
+    free(text);
+    return ok;
+}
+
+/* The list that this host follows. */
+static json_t *followed(const struct config *c)
+{
+    json_t *list = json_array();
+
     for (size_t i = 0; i < c->controller_count; i++) {
         const struct config_controller *one = &c->controllers[i];
 
         json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "host", one->host, "cabinet",
                                               one->cabinet, "ip", one->ip));
     }
-    return json_pack("{s:i, s:o}", "serial", 0, "controllers", list);
+    return json_pack("{s:I, s:o}", "serial", (json_int_t)c->controllers_serial, "controllers",
+                     list);
+}
+
+json_t *controllers_value(struct node *node, int64_t *ret_rev)
+{
+    json_t *row = mirror_get(node->mirror, "setting", CONTROLLERS_ROW, ret_rev), *value;
+
+    value = json_incref(json_object_get(row, "value"));
+    json_decref(row);
+    if (value && controllers_sealed(node->config.state_dir, value))
+        return value;
+    json_decref(value);
+    return followed(&node->config);
 }
 
 /* ---- becoming a controller: the authority's key ---- */
@@ -183,6 +227,8 @@ static void on_authority(void *arg, const struct http_answer *answer)
         rc = keep(node, "join.token", json_str(body, "tokens", NULL));
     if (body && rc == 0)
         rc = note_founded(node);
+    if (body && rc == 0 && json_bool(body, "members_only", false))
+        rc = pki_set_members_only(node->config.state_dir);
     if (body && rc == 0)
         rc = keep(node, "ca.key", json_str(body, "ca_key", NULL));
     if (rc < 0)
@@ -226,6 +272,28 @@ static int index_in(const json_t *value, const char *host)
     return -1;
 }
 
+static void on_others_list(void *arg, const json_t *members)
+{
+    struct node *node = arg;
+
+    node->follow.asking = false;
+    if (members && strcmp(controllers_member_state(members, node->config.mgmt_ip), "none") == 0)
+        node->follow.removed_serial = node->follow.serial;
+}
+
+/* Do the controllers of `value` say that this host's member is gone? As long as it is one of etcd's
+ * it may be needed, be it for its own removal. */
+static bool is_removed(struct node *node, const json_t *value)
+{
+    if (node->config.sqlite || node->follow.removed_serial == node->follow.serial)
+        return true;
+    if (!node->follow.asking && node->follow.checks % CHECKS_A_SECOND == 0) {
+        node->follow.asking = true;
+        controllers_members(node, value, node->config.host, on_others_list, node);
+    }
+    return false;
+}
+
 /* Is it this host's turn to start again with `value`? */
 static bool is_due(struct node *node, const json_t *value)
 {
@@ -238,35 +306,72 @@ static bool is_due(struct node *node, const json_t *value)
         ask_authority(node);
         return false;
     }
-    /* While its member is in, etcd may need it to agree to its own removal. */
     if (index < 0 && node->controller)
-        return checks >= RETIRE_CHECKS || etcd_server_pid(node->etcd) == 0;
+        return is_removed(node, value);
     return checks >= CHECKS_A_SECOND + (index > 0 ? (unsigned)index * STEP_CHECKS : 0);
+}
+
+static void on_resealed(void *arg, int rc, int64_t revision)
+{
+    if (rc < 0 && rc != -EAGAIN)
+        log_debug("the list of controllers is not sealed yet: %s", strerror(-rc));
+}
+
+/* A list from before there were seals: a controller that follows it seals it. */
+static void reseal(struct node *node, json_t *row, int64_t rev)
+{
+    json_t *value = json_object_get(row, "value"), *own;
+    struct store_txn *txn;
+
+    if (!node->controller || !value || json_str(value, "seal", NULL) ||
+        node->ticks % RESEAL_TICKS != 0)
+        return;
+    own = followed(&node->config);
+    if (json_equal(own, value) && controllers_seal(node->config.state_dir, value) == 0) {
+        txn = store_txn_new();
+        store_txn_expect(txn, "setting", CONTROLLERS_ROW, rev);
+        store_txn_put(txn, "setting", CONTROLLERS_ROW, row);
+        store_commit(node->store, txn, COMMIT_TIMEOUT_MS, on_resealed, NULL);
+    }
+    json_decref(own);
+}
+
+static void follow(struct node *node, const json_t *value)
+{
+    struct err err;
+    char line[700];
+
+    if (!is_due(node, value))
+        return;
+    if (controllers_save(node->config.state_dir, value, &err) == 0) {
+        log_info("the controllers changed: starting again");
+        node->restart = true;
+        uv_stop(node->loop);
+    } else {
+        log_error("%s", err_line(&err, line, sizeof(line)));
+    }
 }
 
 void controllers_check(struct node *node)
 {
-    json_t *row = mirror_get(node->mirror, "setting", CONTROLLERS_ROW, NULL);
+    int64_t rev;
+    json_t *row = mirror_get(node->mirror, "setting", CONTROLLERS_ROW, &rev);
     const json_t *value = json_object_get(row, "value");
     int64_t serial = json_int(value, "serial", 0);
-    struct err err;
-    char line[700];
 
     if (serial <= node->config.controllers_serial) {
         controllers_tidy(node);
-    } else {
+        reseal(node, row, rev);
+    } else if (rev != node->follow.forged_rev) {
         if (serial != node->follow.serial) {
             node->follow.serial = serial;
             node->follow.checks = 0;
         }
-        if (is_due(node, value)) {
-            if (controllers_save(node->config.state_dir, value, &err) == 0) {
-                log_info("the controllers changed: starting again");
-                node->restart = true;
-                uv_stop(node->loop);
-            } else {
-                log_error("%s", err_line(&err, line, sizeof(line)));
-            }
+        if (controllers_sealed(node->config.state_dir, value)) {
+            follow(node, value);
+        } else {
+            log_error("the list of controllers was written by none of them: it is not followed");
+            node->follow.forged_rev = rev;
         }
     }
     json_decref(row);

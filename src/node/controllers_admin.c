@@ -28,18 +28,9 @@ static void pending_free(struct pending *p)
     free(p);
 }
 
-static bool is_up(struct node *node, const char *host)
-{
-    json_t *row = mirror_get(node->mirror, "host", host, NULL);
-    bool up = strcmp(json_str(row, "state", ""), "up") == 0;
-
-    json_decref(row);
-    return up;
-}
-
 /* ---- the list ---- */
 
-/* "member": does etcd's member of that host run, or is it only expected. */
+/* "member": what etcd's member of that host does (controllers_member_state). */
 static void put_member(json_t *row, const json_t *members)
 {
     const json_t *member;
@@ -47,16 +38,12 @@ static void put_member(json_t *row, const json_t *members)
     size_t i;
 
     snprintf(url, sizeof(url), "https://%s:2380", json_str(row, "ip", ""));
-    json_put_str(row, "member", "none");
+    json_put_str(row, "member", controllers_member_state(members, json_str(row, "ip", "")));
     json_put_bool(row, "leader", false);
     json_array_foreach(members, i, member)
     {
-        if (!json_has_str(member, "peerURLs", url))
-            continue;
-        json_put_str(row, "member",
-                     json_array_size(json_object_get(member, "clientURLs")) > 0 ? "started"
-                                                                                : "added");
-        json_put_bool(row, "leader", json_bool(member, "leader", false));
+        if (json_has_str(member, "peerURLs", url))
+            json_put_bool(row, "leader", json_bool(member, "leader", false));
     }
 }
 
@@ -75,6 +62,7 @@ static void on_members(void *arg, const json_t *members)
         json_decref(host);
         put_member(row, members);
     }
+    json_object_del(p->value, "seal");
     json_object_set_new(p->value, "members", json_integer((json_int_t)json_array_size(members)));
     json_object_set_new(p->value, "sqlite", json_boolean(p->node->config.sqlite));
     admin_reply(p->request, 200, json_incref(p->value));
@@ -87,60 +75,10 @@ static void list(struct pending *p)
 
     p->value = json_deep_copy(value);
     json_decref(value);
-    controllers_members(p->node, on_members, p);
+    controllers_members(p->node, p->value, NULL, on_members, p);
 }
 
 /* ---- changing it ---- */
-
-static int refuse_add(const struct pending *p, json_t *host, char *why, size_t size)
-{
-    json_t *list = json_object_get(p->value, "controllers"), *item;
-    size_t i;
-
-    if (controllers_listed(p->value, p->host))
-        return snprintf(why, size, "%s is a controller already", p->host);
-    if (!host)
-        return snprintf(why, size, "there is no host %s: see vling host list", p->host);
-    if (strcmp(json_str(host, "state", ""), "up") != 0)
-        return snprintf(why, size, "%s is not up", p->host);
-    if (json_array_size(list) >= CONFIG_CONTROLLERS_MAX)
-        return snprintf(why, size, "there are %d controllers already", CONFIG_CONTROLLERS_MAX);
-    json_array_foreach(list, i, item)
-    {
-        const char *other = json_str(item, "host", "");
-
-        if (!is_up(p->node, other))
-            return snprintf(why, size,
-                            "controller %s is not up, and one more would raise the majority that "
-                            "is needed: remove or replace it first",
-                            other);
-    }
-    return 0;
-}
-
-/* The change itself needs a majority, and so does what remains. */
-static int refuse_remove(const struct pending *p, char *why, size_t size)
-{
-    json_t *list = json_object_get(p->value, "controllers"), *item;
-    size_t i, n = json_array_size(list), others_up = 0;
-
-    if (!controllers_listed(p->value, p->host))
-        return snprintf(why, size, "%s is no controller: see vling controller list", p->host);
-    if (n == 1)
-        return snprintf(why, size, "%s is the only controller", p->host);
-    json_array_foreach(list, i, item)
-    {
-        const char *other = json_str(item, "host", "");
-
-        others_up += strcmp(other, p->host) != 0 && is_up(p->node, other);
-    }
-    if ((others_up + is_up(p->node, p->host)) * 2 <= n || others_up * 2 <= n - 1)
-        return snprintf(why, size,
-                        "only %zu of the %zu other controllers are up: without %s there would be "
-                        "no majority",
-                        others_up, n - 1, p->host);
-    return 0;
-}
 
 static void on_committed(void *arg, int rc, int64_t revision)
 {
@@ -174,27 +112,13 @@ static void apply(struct pending *p, const json_t *host)
     }
 }
 
-static void change(struct pending *p)
+static void commit(struct pending *p, int64_t rev)
 {
     struct node *node = p->node;
-    json_t *host = mirror_get(node->mirror, "host", p->host, NULL), *value, *row;
-    struct store_txn *txn;
-    char why[200];
-    int64_t rev;
+    struct store_txn *txn = store_txn_new();
+    json_t *row;
 
-    value = controllers_value(node, &rev);
-    p->value = json_deep_copy(value);
-    json_decref(value);
-    if ((p->add ? refuse_add(p, host, why, sizeof(why)) : refuse_remove(p, why, sizeof(why))) > 0) {
-        admin_error(p->request, p->add && !host ? 404 : 409, why);
-        json_decref(host);
-        pending_free(p);
-        return;
-    }
-    apply(p, host);
-    json_decref(host);
     row = json_pack("{s:s, s:O}", "id", CONTROLLERS_ROW, "value", p->value);
-    txn = store_txn_new();
     store_txn_expect(txn, "setting", CONTROLLERS_ROW, rev);
     store_txn_put(txn, "setting", CONTROLLERS_ROW, row);
     event_add(txn, &node->config, "warning", p->add ? "controller.added" : "controller.removed",
@@ -202,6 +126,46 @@ static void change(struct pending *p)
               json_array_size(json_object_get(p->value, "controllers")));
     json_decref(row);
     store_commit(node->store, txn, COMMIT_TIMEOUT_MS, on_committed, p);
+}
+
+/* The row is read after the members were asked: what changed meanwhile is judged as it is now. */
+static void on_asked(void *arg, const json_t *members)
+{
+    struct pending *p = arg;
+    struct node *node = p->node;
+    json_t *host = mirror_get(node->mirror, "host", p->host, NULL), *value;
+    char why[300] = "no member of the store answers";
+    bool refused = !members;
+    int64_t rev;
+
+    value = controllers_value(node, &rev);
+    p->value = json_deep_copy(value);
+    json_decref(value);
+    if (members && p->add)
+        refused = controllers_refuse_add(p->value, members, p->host, host, why, sizeof(why));
+    else if (members)
+        refused = controllers_refuse_remove(p->value, members, p->host, why, sizeof(why));
+    if (!refused) {
+        apply(p, host);
+        refused = controllers_seal(node->config.state_dir, p->value) < 0;
+        if (refused)
+            snprintf(why, sizeof(why), "this host is no controller: ask one of them");
+    }
+    if (refused) {
+        admin_error(p->request, !members ? 503 : p->add && !host ? 404 : 409, why);
+        pending_free(p);
+    } else {
+        commit(p, rev);
+    }
+    json_decref(host);
+}
+
+static void change(struct pending *p)
+{
+    json_t *value = controllers_value(p->node, NULL);
+
+    controllers_members(p->node, value, NULL, on_asked, p);
+    json_decref(value);
 }
 
 static void on_read(void *arg, int rc)
@@ -254,6 +218,33 @@ static void serve_change(struct node *node, struct http_request *request)
     json_decref(body);
 }
 
+/* ---- who may ask ---- */
+
+/* A host's certificate proves which host it is; what is for operators is asked from a controller.
+ */
+bool controllers_only(struct node *node, struct http_request *request)
+{
+    const char *who = http_client_name(request);
+    json_t *value = controllers_value(node, NULL), *item;
+    bool ok = who && controllers_listed(value, who);
+    char text[600];
+    size_t i, len;
+
+    if (!ok) {
+        len = (size_t)snprintf(text, sizeof(text),
+                               "%.63s is no controller: run it on one:", who ? who : "this");
+        json_array_foreach(json_object_get(value, "controllers"), i, item)
+        {
+            if (len < sizeof(text))
+                len += (size_t)snprintf(text + len, sizeof(text) - len, "%s %.63s", i ? "," : "",
+                                        json_str(item, "host", ""));
+        }
+        admin_error(request, 403, text);
+    }
+    json_decref(value);
+    return ok;
+}
+
 /* ---- the authority's key, for a host that is to be a controller ---- */
 
 static bool put_secret(struct node *node, json_t *answer, const char *key, const char *name)
@@ -275,6 +266,7 @@ static void serve_authority(struct node *node, struct http_request *request)
     const char *who = http_client_name(request);
     json_t *value = controllers_value(node, NULL), *answer = json_object();
 
+    json_put_bool(answer, "members_only", pki_members_only(node->config.state_dir));
     if (!node->controller || !who || !controllers_listed(value, who)) {
         admin_error(request, 403, "only controllers get this, and only from controllers");
     } else if (put_secret(node, answer, "ca_key", "ca.key") &&
@@ -300,9 +292,10 @@ bool controllers_serve(struct node *node, struct http_request *request)
     }
     if (strcmp(path, "/v1/controllers") != 0)
         return false;
-    if (!get)
-        serve_change(node, request);
-    else if ((p = pending_new(node, request)))
+    if (!get) {
+        if (controllers_only(node, request))
+            serve_change(node, request);
+    } else if ((p = pending_new(node, request)))
         mirror_barrier(node->mirror, READ_TIMEOUT_MS, on_read, p);
     return true;
 }

@@ -14,18 +14,25 @@
 
 struct question {
     struct node *node;
-    size_t at; /* which controller is asked */
+    json_t *urls; /* of those that are asked for the list, one after the other */
+    size_t at, waiting;
     json_t *members;
     controllers_members_cb *cb;
     void *arg;
 };
 
-static bool post(struct node *node, size_t at, const char *path, const char *body,
+/* One of the members, asked for its own state. */
+struct probe {
+    struct question *question;
+    json_t *member;
+};
+
+static bool post(struct node *node, const char *base, const char *path, const char *body,
                  http_answer_cb *done, void *arg)
 {
-    char url[160];
+    char url[300];
 
-    snprintf(url, sizeof(url), "https://%s:2379/v3/%s", node->config.controllers[at].ip, path);
+    snprintf(url, sizeof(url), "%s/v3/%s", base, path);
     return http_call(node->peer_client, &(struct http_call_options){.method = "POST",
                                                                     .url = url,
                                                                     .body = body,
@@ -46,22 +53,55 @@ static void answer(struct question *q)
 {
     q->cb(q->arg, q->members);
     json_decref(q->members);
+    json_decref(q->urls);
     free(q);
 }
 
 static void ask(struct question *q);
 
+/* A member without a leader answers, too: alone it is of no use. */
 static void on_status(void *arg, const struct http_answer *http)
 {
-    struct question *q = arg;
-    json_t *body = body_of(http), *member;
+    struct probe *probe = arg;
+    struct question *q = probe->question;
+    json_t *body = body_of(http);
     const char *leader = json_str(body, "leader", "");
+
+    if (leader[0] && strcmp(leader, "0") != 0) {
+        json_put_bool(probe->member, "healthy", true);
+        json_put_bool(probe->member, "leader",
+                      strcmp(json_str(probe->member, "ID", "-"), leader) == 0);
+    }
+    json_decref(body);
+    free(probe);
+    if (--q->waiting == 0)
+        answer(q);
+}
+
+static void ask_each(struct question *q)
+{
+    json_t *member;
     size_t i;
 
+    q->waiting = 1;
     json_array_foreach(q->members, i, member)
-        json_put_bool(member, "leader", strcmp(json_str(member, "ID", "-"), leader) == 0);
-    json_decref(body);
-    answer(q);
+    {
+        const char *url =
+            json_string_value(json_array_get(json_object_get(member, "clientURLs"), 0));
+        struct probe *probe = url ? malloc(sizeof(*probe)) : NULL;
+
+        json_put_bool(member, "healthy", false);
+        json_put_bool(member, "leader", false);
+        if (!probe)
+            continue;
+        *probe = (struct probe){q, member};
+        if (post(q->node, url, "maintenance/status", "{}", on_status, probe))
+            q->waiting++;
+        else
+            free(probe);
+    }
+    if (--q->waiting == 0)
+        answer(q);
 }
 
 static void on_list(void *arg, const struct http_answer *http)
@@ -69,25 +109,31 @@ static void on_list(void *arg, const struct http_answer *http)
     struct question *q = arg;
     json_t *body = http->rc == -ECANCELED ? NULL : body_of(http);
 
-    if (!body && http->rc != -ECANCELED && ++q->at < q->node->config.controller_count) {
+    q->at++;
+    if (!body && http->rc != -ECANCELED) {
         ask(q);
         return;
     }
     q->members = json_incref(json_object_get(body, "members"));
     json_decref(body);
-    if (!q->members || !post(q->node, q->at, "maintenance/status", "{}", on_status, q))
-        answer(q);
+    ask_each(q);
 }
 
 static void ask(struct question *q)
 {
-    if (!post(q->node, q->at, "cluster/member/list", "{}", on_list, q))
+    const char *url = json_string_value(json_array_get(q->urls, q->at));
+
+    if (!url || !post(q->node, url, "cluster/member/list", "{}", on_list, q))
         answer(q);
 }
 
-void controllers_members(struct node *node, controllers_members_cb *cb, void *arg)
+void controllers_members(struct node *node, const json_t *value, const char *except,
+                         controllers_members_cb *cb, void *arg)
 {
     struct question *q = calloc(1, sizeof(*q));
+    const json_t *item;
+    char url[100];
+    size_t i;
 
     if (!q) {
         cb(arg, NULL);
@@ -96,10 +142,14 @@ void controllers_members(struct node *node, controllers_members_cb *cb, void *ar
     q->node = node;
     q->cb = cb;
     q->arg = arg;
-    if (node->config.sqlite)
-        answer(q);
-    else
-        ask(q);
+    q->urls = json_array();
+    json_array_foreach(json_object_get(value, "controllers"), i, item)
+    {
+        snprintf(url, sizeof(url), "https://%s:2379", json_str(item, "ip", ""));
+        if (!node->config.sqlite && (!except || strcmp(json_str(item, "host", ""), except) != 0))
+            json_array_append_new(q->urls, json_string(url));
+    }
+    ask(q);
 }
 
 /* ---- tidying up ---- */
@@ -140,9 +190,8 @@ static bool is_listed(const json_t *member, const json_t *value)
 /* One at a time: each removal changes what the next one needs. */
 static void remove_one(struct node *node, const json_t *members, const json_t *value)
 {
-    int self = config_controller_index(&node->config, node->config.host);
     const json_t *member;
-    char body[64];
+    char body[64], own[100];
     size_t i;
 
     json_array_foreach(members, i, member)
@@ -150,8 +199,8 @@ static void remove_one(struct node *node, const json_t *members, const json_t *v
         if (is_listed(member, value))
             continue;
         snprintf(body, sizeof(body), "{\"ID\": \"%s\"}", json_str(member, "ID", ""));
-        node->follow.tidying =
-            post(node, (size_t)self, "cluster/member/remove", body, on_removed, node);
+        snprintf(own, sizeof(own), "https://%s:2379", node->config.mgmt_ip);
+        node->follow.tidying = post(node, own, "cluster/member/remove", body, on_removed, node);
         return;
     }
 }
@@ -189,6 +238,7 @@ static void on_members(void *arg, const json_t *members)
 void controllers_tidy(struct node *node)
 {
     struct tidy *tidy;
+    json_t *value;
 
     if (!node->controller || node->config.sqlite || node->config.controllers_serial == 0 ||
         node->follow.tidying || node->follow.checks++ % TIDY_CHECKS != 0)
@@ -198,5 +248,7 @@ void controllers_tidy(struct node *node)
         return;
     tidy->node = node;
     node->follow.tidying = true;
-    controllers_members(node, on_members, tidy);
+    value = controllers_value(node, NULL);
+    controllers_members(node, value, NULL, on_members, tidy);
+    json_decref(value);
 }

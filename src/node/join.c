@@ -14,7 +14,6 @@
 #include <string.h>
 
 #define TOKEN_PREFIX "vling1."
-#define TOKENS_MAX 16
 #define TOKENS_FILE_MAX 8192
 #define BODY_MAX 32768
 #define CONNECTIONS_MAX 64
@@ -75,8 +74,15 @@ void join_token_format(const struct join_token *token, char ret[JOIN_TOKEN_SIZE]
     snprintf(ret, JOIN_TOKEN_SIZE, TOKEN_PREFIX "%s.%s", secret, token->fingerprint);
 }
 
-/* Returns how many, or -errno. */
-static int read_tokens(const char *state_dir, struct join_token *ret, size_t max)
+void join_token_hash(const uint8_t secret[JOIN_SECRET_SIZE], char ret[JOIN_HASH_SIZE])
+{
+    unsigned char digest[crypto_hash_sha256_BYTES];
+
+    crypto_hash_sha256(digest, secret, JOIN_SECRET_SIZE);
+    sodium_bin2hex(ret, JOIN_HASH_SIZE, digest, sizeof(digest));
+}
+
+int join_tokens_read(const char *state_dir, struct join_token *ret, size_t max)
 {
     char path[PATH_SIZE], *text = NULL, *rest, *line;
     size_t size = 0, count = 0;
@@ -98,11 +104,11 @@ static int read_tokens(const char *state_dir, struct join_token *ret, size_t max
 
 static int write_tokens(const char *state_dir, const struct join_token *tokens, size_t count)
 {
-    char path[PATH_SIZE], text[TOKENS_MAX * (JOIN_TOKEN_SIZE + 1)] = "";
+    char path[PATH_SIZE], text[JOIN_TOKENS_MAX * (JOIN_TOKEN_SIZE + 1)] = "";
     size_t len = 0;
     int rc = pki_path(state_dir, "join.token", path, sizeof(path));
 
-    for (size_t i = 0; i < count && i < TOKENS_MAX; i++) {
+    for (size_t i = 0; i < count && i < JOIN_TOKENS_MAX; i++) {
         char line[JOIN_TOKEN_SIZE];
 
         join_token_format(&tokens[i], line);
@@ -116,8 +122,8 @@ static int write_tokens(const char *state_dir, const struct join_token *tokens, 
 
 static int add_token(const char *state_dir, const struct join_token *token)
 {
-    struct join_token tokens[TOKENS_MAX];
-    int count = read_tokens(state_dir, tokens, TOKENS_MAX);
+    struct join_token tokens[JOIN_TOKENS_MAX];
+    int count = join_tokens_read(state_dir, tokens, JOIN_TOKENS_MAX);
 
     if (count < 0)
         return count;
@@ -125,7 +131,7 @@ static int add_token(const char *state_dir, const struct join_token *token)
         if (sodium_memcmp(tokens[i].secret, token->secret, sizeof(token->secret)) == 0)
             return 0;
     }
-    if (count == TOKENS_MAX)
+    if (count == JOIN_TOKENS_MAX)
         return -ENOSPC;
     tokens[count] = *token;
     return write_tokens(state_dir, tokens, (size_t)count + 1);
@@ -138,7 +144,7 @@ int join_token_get(const char *state_dir, char ret[JOIN_TOKEN_SIZE], struct err 
 
     if (sodium_init() < 0)
         return err_why(err, -EIO, "cannot make a join token", "libsodium does not start");
-    count = read_tokens(state_dir, &token, 1);
+    count = join_tokens_read(state_dir, &token, 1);
     if (count == 0) {
         rc = pki_ca_fingerprint(state_dir, token.fingerprint, err);
         if (rc < 0)
@@ -178,7 +184,8 @@ struct join_server {
     struct http_server *http;
     char state_dir[PATH_SIZE];
     const char *const *controllers;
-    int (*issued)(void *arg, const char *host, const char *key_id);
+    void (*settle)(void *arg, void (*go_on)(void *go_arg, int rc), void *go_arg);
+    enum join_verdict (*judge)(void *arg, const struct join_candidate *candidate);
     void *arg;
 };
 
@@ -225,23 +232,27 @@ static void refuse_later(struct join_server *server, struct http_request *reques
     uv_timer_start(&refusal->timer, on_refuse, REFUSE_DELAY_MS, 0);
 }
 
-static bool secret_ok(struct join_server *server, const char *text)
+/* `ret_hash` of the secret that was shown; is it one of the file? -EINVAL: it is none at all. */
+static int look_at_secret(struct join_server *server, const char *text, bool *ret_in_file,
+                          char ret_hash[JOIN_HASH_SIZE])
 {
-    struct join_token tokens[TOKENS_MAX];
+    struct join_token tokens[JOIN_TOKENS_MAX];
     uint8_t secret[JOIN_SECRET_SIZE] = {0};
     size_t size = 0;
-    bool ok = false;
-    int count = read_tokens(server->state_dir, tokens, TOKENS_MAX);
+    int count;
 
     if (sodium_base642bin(secret, sizeof(secret), text, strlen(text), NULL, &size, NULL,
                           sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
         size != sizeof(secret))
-        return false;
+        return -EINVAL;
+    *ret_in_file = false;
+    count = join_tokens_read(server->state_dir, tokens, JOIN_TOKENS_MAX);
     /* All are compared, whichever matches. */
     for (int i = 0; i < count; i++)
-        ok |= sodium_memcmp(tokens[i].secret, secret, sizeof(secret)) == 0;
+        *ret_in_file |= sodium_memcmp(tokens[i].secret, secret, sizeof(secret)) == 0;
     sodium_memzero(tokens, sizeof(tokens));
-    return ok;
+    join_token_hash(secret, ret_hash);
+    return 0;
 }
 
 static int read_ips(const json_t *body, const char *ret[PKI_IPS_MAX + 1])
@@ -335,6 +346,7 @@ static json_t *make_answer(struct join_server *server, const char *host, const c
 
     json_put_str(answer, "certificate", certificate);
     json_put_bool(answer, "founded", is_founded(server));
+    json_put_bool(answer, "members_only", pki_members_only(server->state_dir));
     put_list(server, answer);
     complete = put_file(server, answer, "ca", "ca.crt") && put_cluster_key(server, answer);
     if (complete && is_controller(server, host))
@@ -346,22 +358,27 @@ static json_t *make_answer(struct join_server *server, const char *host, const c
     return NULL;
 }
 
-static void let_in(struct join_server *server, struct http_request *request, const json_t *body)
+static enum join_verdict judge(struct join_server *server, const json_t *body, const char *key_id)
+{
+    char hash[JOIN_HASH_SIZE];
+    struct join_candidate candidate = {
+        .host = json_str(body, "host", ""), .key_id = key_id, .token_hash = hash};
+
+    if (look_at_secret(server, json_str(body, "secret", ""), &candidate.in_file, hash) < 0)
+        return JOIN_BAD_TOKEN;
+    if (server->judge)
+        return server->judge(server->arg, &candidate);
+    return candidate.in_file ? JOIN_ADMIT : JOIN_BAD_TOKEN;
+}
+
+static void sign_for(struct join_server *server, struct http_request *request, const json_t *body,
+                     const char *const *ips)
 {
     const char *host = json_str(body, "host", ""), *csr = json_str(body, "csr", "");
-    const char *ips[PKI_IPS_MAX + 1];
-    char *certificate = NULL, *text = NULL, key_id[PKI_FINGERPRINT_SIZE];
+    char *certificate = NULL, *text = NULL;
     json_t *answer = NULL;
     struct err err = {0};
 
-    if (read_ips(body, ips) < 0 || pki_key_id(csr, true, key_id) < 0) {
-        reply_error(request, 400, "host, csr and ips are needed, ips at most 8 addresses");
-        return;
-    }
-    if (server->issued && server->issued(server->arg, host, key_id) < 0) {
-        reply_error(request, 409, "a host of this name is a member already");
-        return;
-    }
     if (pki_sign(server->state_dir, csr, host, ips, &certificate, &err) < 0) {
         reply_error(request, err.code == -EPERM || err.code == -EINVAL ? 400 : 500, err.why);
         return;
@@ -381,11 +398,59 @@ static void let_in(struct join_server *server, struct http_request *request, con
     free(certificate);
 }
 
+/* A request that waits for what it is judged by. */
+struct asking {
+    struct join_server *server;
+    struct http_request *request;
+    json_t *body;
+};
+
+static void let_in(struct join_server *server, struct http_request *request, const json_t *body)
+{
+    const char *ips[PKI_IPS_MAX + 1];
+    char key_id[PKI_FINGERPRINT_SIZE] = "";
+    bool sound =
+        read_ips(body, ips) == 0 && pki_key_id(json_str(body, "csr", ""), true, key_id) == 0;
+
+    switch (judge(server, body, key_id)) {
+    case JOIN_BAD_TOKEN:
+        log_warn("a host at %s tried to join with a wrong token", http_client_ip(request));
+        refuse_later(server, request);
+        break;
+    case JOIN_NAME_TAKEN:
+        log_warn("a host at %s tried to join by the name %.63s of another one",
+                 http_client_ip(request), json_str(body, "host", ""));
+        reply_error(request, 409,
+                    "a host of this name is a member already, with another key: if it was "
+                    "installed anew, run on a controller: vling token create --host NAME");
+        break;
+    case JOIN_ADMIT:
+        if (sound)
+            sign_for(server, request, body, ips);
+        else
+            reply_error(request, 400, "host, csr and ips are needed, ips at most 8 addresses");
+        break;
+    }
+}
+
+static void on_settled(void *arg, int rc)
+{
+    struct asking *asking = arg;
+
+    if (rc < 0)
+        reply_error(asking->request, 503, "the store cannot be reached: try again");
+    else
+        let_in(asking->server, asking->request, asking->body);
+    json_decref(asking->body);
+    free(asking);
+}
+
 static void on_request(void *arg, struct http_request *request)
 {
     struct join_server *server = arg;
     size_t size = 0;
     const char *text = http_body(request, &size);
+    struct asking *asking;
     json_t *body;
 
     if (strcmp(http_path(request), "/join") != 0) {
@@ -397,15 +462,17 @@ static void on_request(void *arg, struct http_request *request)
         return;
     }
     body = http_body_error(request) == 0 && text ? json_parse(text, size, NULL, 0) : NULL;
-    if (!json_is_object(body)) {
+    asking = json_is_object(body) ? malloc(sizeof(*asking)) : NULL;
+    if (!asking) {
         reply_error(request, 400, "a JSON object is expected");
-    } else if (!secret_ok(server, json_str(body, "secret", ""))) {
-        log_warn("a host at %s tried to join with a wrong token", http_client_ip(request));
-        refuse_later(server, request);
-    } else {
-        let_in(server, request, body);
+        json_decref(body);
+        return;
     }
-    json_decref(body);
+    *asking = (struct asking){server, request, body};
+    if (server->settle)
+        server->settle(server->arg, on_settled, asking);
+    else
+        on_settled(asking, 0);
 }
 
 /* The joining host does not have the authority's certificate yet: the server must show it too. */
@@ -462,7 +529,8 @@ struct join_server *join_server_start(uv_loop_t *loop, const struct join_server_
     server->loop = loop;
     snprintf(server->state_dir, sizeof(server->state_dir), "%s", options->state_dir);
     server->controllers = options->controllers;
-    server->issued = options->issued;
+    server->settle = options->settle;
+    server->judge = options->judge;
     server->arg = options->arg;
     server->http = http_server_start(loop, &http, err);
     if (!server->http) {

@@ -1,15 +1,15 @@
 /* How a host becomes a member.
  *
  * Token.   "vling1.<base64url of a secret of 16 bytes>.<hex SHA-256 of the CA certificate's DER>":
- *          lets a host in and tells it whom to trust. The secret is kept on every controller in
- *          <state_dir>/pki/join.token (one token a line).
+ *          lets a host in and tells it whom to trust. That of `vlingd init` is kept on every
+ *          controller in <state_dir>/pki/join.token (one token a line); others the caller's hooks
+ *          know (tokens.h).
  * Server.  HTTPS on the management address, port 7701, without client certificates: POST /join
  *          {host, secret, csr, ips} -> {certificate, ca, cluster_key (base64), founded,
- *          controllers (the list, if it ever changed: controllers.h), ca_key and tokens (for hosts
- *          in the list only)}.
- * Names.   A name that was issued before may be issued again to whoever holds a valid token (a
- *          reinstalled host); the caller's `issued` hook may refuse it. Secrets are compared in
- *          constant time, and wrong ones are answered after a delay.
+ *          members_only (pki.h), controllers (the list, if it ever changed: controllers.h), ca_key
+ *          and tokens (for hosts in the list only)}.
+ * Names.   Who gets which name by which token is the caller's `judge`. Wrong secrets are answered
+ *          after a delay.
  * Client.  Synchronous: tries the controllers in turn until one answers or the time is over.
  */
 #ifndef VLING_NODE_JOIN_H
@@ -24,6 +24,8 @@
 #define JOIN_PORT 7701
 #define JOIN_TOKEN_SIZE 128
 #define JOIN_SECRET_SIZE 16
+#define JOIN_HASH_SIZE 65  /* hex SHA-256 of a secret, and zero */
+#define JOIN_TOKENS_MAX 16 /* in the file */
 
 struct join_token {
     uint8_t secret[JOIN_SECRET_SIZE];
@@ -33,11 +35,24 @@ struct join_token {
 int join_token_parse(const char *text, struct join_token *ret);
 void join_token_format(const struct join_token *token, char ret[JOIN_TOKEN_SIZE]);
 
+void join_token_hash(const uint8_t secret[JOIN_SECRET_SIZE], char ret[JOIN_HASH_SIZE]);
+/* Those of the file: how many, or -errno. */
+int join_tokens_read(const char *state_dir, struct join_token *ret, size_t max);
+
 /* The (first) token of this controller, made if there is none. */
 int join_token_get(const char *state_dir, char ret[JOIN_TOKEN_SIZE], struct err *err);
 /* Adopts a token given from outside (`vlingd init --token`): its fingerprint part may be empty
  * ("vling1.<secret>"), it is filled in with the CA's. */
 int join_token_adopt(const char *state_dir, const char *text, struct err *err);
+
+/* Who wants in. */
+struct join_candidate {
+    const char *host, *key_id; /* pki_key_id of the request */
+    const char *token_hash;    /* join_token_hash of the secret that was shown */
+    bool in_file;              /* it is one of join.token */
+};
+
+enum join_verdict { JOIN_ADMIT, JOIN_BAD_TOKEN, JOIN_NAME_TAKEN };
 
 struct join_server_options {
     const char *state_dir;
@@ -45,9 +60,11 @@ struct join_server_options {
     uint16_t port;       /* JOIN_PORT; 0: any */
     const char *const
         *controllers; /* names that get the CA key, NULL-terminated; kept by the caller */
-    /* May `host` get a certificate for the key `key_id`? NULL: always. 0 or -errno (answered 409).
-     */
-    int (*issued)(void *arg, const char *host, const char *key_id);
+    /* Brings up to date what `judge` goes by, then calls `go_on` once (rc < 0: it could not; the
+     * host is told to try again). NULL: nothing to wait for. */
+    void (*settle)(void *arg, void (*go_on)(void *go_arg, int rc), void *go_arg);
+    /* NULL: the tokens of the file are good for every name. */
+    enum join_verdict (*judge)(void *arg, const struct join_candidate *candidate);
     void *arg;
 };
 

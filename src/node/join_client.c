@@ -278,6 +278,11 @@ static int install(const struct join_request *request, const char *pinned, const
         if (rc < 0)
             return err_why(err, rc, what, "%s", strerror(-rc));
     }
+    if (ca_key && json_bool(body, "members_only", false)) {
+        rc = pki_set_members_only(request->state_dir);
+        if (rc < 0)
+            return err_why(err, rc, what, "%s", strerror(-rc));
+    }
     rc = pki_install(request->state_dir, json_str(body, "certificate", ""), pinned, ca_key, key,
                      err);
     sodium_memzero(key, sizeof(key));

@@ -5,10 +5,12 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "node/certificate.h"
 #include "node/controllers.h"
 #include "node/join.h"
 #include "node/pki.h"
 #include "node/reads.h"
+#include "node/tokens.h"
 #include "store/etcd_server.h"
 
 #include <dirent.h>
@@ -45,7 +47,7 @@ static int open_folders(struct node *node, struct err *err)
         return err_set(err, -ENOENT, "this host has no certificate of the cluster", path,
                        "run 'vlingd init' on the first controller, then 'vlingd join --token "
                        "TOKEN' here");
-    return 0;
+    return certificate_look(node, err);
 }
 
 static int open_drivers(struct node *node, struct err *err)
@@ -113,11 +115,11 @@ static int open_compute(struct node *node, struct err *err)
 /* What only a controller has. */
 static void retire(const struct config *c, const char *data, const char *pid)
 {
-    static const char *const secrets[] = {"ca.key", "join.token"};
+    static const char *const secrets[] = {"ca.key", "join.token", "etcd-peer.key", "etcd-peer.crt"};
     char path[300];
 
     etcd_server_retire(data, pid);
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++) {
         if (pki_path(c->state_dir, secrets[i], path, sizeof(path)) == 0)
             unlink(path);
     }
@@ -128,6 +130,8 @@ static int open_etcd(struct node *node, struct err *err)
     struct config *c = &node->config;
     struct etcd_server_peer peers[CONFIG_CONTROLLERS_MAX];
     char data[300], log[300], pid[300], cert[300], key[300], ca[300];
+    char peer_cert[300], peer_key[300];
+    const char *ips[3];
 
     if (c->sqlite)
         return 0;
@@ -142,24 +146,33 @@ static int open_etcd(struct node *node, struct err *err)
         peers[i].name = c->controllers[i].host;
         peers[i].ip = c->controllers[i].ip;
     }
+    config_own_ips(c, ips);
+    if (pki_issue_member(c->state_dir, c->host, ips, err) < 0)
+        return -EIO;
     snprintf(log, sizeof(log), "%s/etcd.log", c->state_dir);
+    pki_path(c->state_dir, "etcd-peer.crt", peer_cert, sizeof(peer_cert));
+    pki_path(c->state_dir, "etcd-peer.key", peer_key, sizeof(peer_key));
     pki_path(c->state_dir, "host.crt", cert, sizeof(cert));
     pki_path(c->state_dir, "host.key", key, sizeof(key));
     pki_path(c->state_dir, "ca.crt", ca, sizeof(ca));
     node->etcd =
         etcd_server_start(node->loop,
-                          &(struct etcd_server_options){.name = c->host,
-                                                        .data_dir = data,
-                                                        .pid_file = pid,
-                                                        .log_file = log,
-                                                        .listen_ip = c->mgmt_ip,
-                                                        .peers = peers,
-                                                        .peer_count = (int)c->controller_count,
-                                                        .ca_file = ca,
-                                                        .cert_file = cert,
-                                                        .key_file = key,
-                                                        .tell = event_store,
-                                                        .tell_arg = node},
+                          &(struct etcd_server_options){
+                              .name = c->host,
+                              .data_dir = data,
+                              .pid_file = pid,
+                              .log_file = log,
+                              .listen_ip = c->mgmt_ip,
+                              .peers = peers,
+                              .peer_count = (int)c->controller_count,
+                              .ca_file = ca,
+                              .cert_file = cert,
+                              .key_file = key,
+                              .peer_cert_file = peer_cert,
+                              .peer_key_file = peer_key,
+                              .peer_cn = pki_members_only(c->state_dir) ? PKI_MEMBER_NAME : NULL,
+                              .tell = event_store,
+                              .tell_arg = node},
                           err);
     return node->etcd ? 0 : -EIO;
 }
@@ -222,6 +235,9 @@ static int join_serve(struct node *node, struct err *err)
                           &(struct join_server_options){.state_dir = node->config.state_dir,
                                                         .address = node->config.mgmt_ip,
                                                         .port = JOIN_PORT,
+                                                        .settle = tokens_settle,
+                                                        .judge = tokens_judge,
+                                                        .arg = node,
                                                         .controllers = names},
                           err);
     return node->join ? 0 : -EIO;
@@ -300,6 +316,7 @@ static void on_tick(uv_timer_t *timer)
     if (node->ticks++ % BOOTSTRAP_RETRY_TICKS == 0) {
         if (node->controller)
             bootstrap_check(node);
+        certificate_check(node);
         write_row = true;
     }
     if (write_row)

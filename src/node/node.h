@@ -55,6 +55,12 @@ struct node {
     struct http_client *peer_client;
     struct http_server *peer_server;
     struct join_server *join;
+    json_t *joined;  /* host -> key_id of who joined in this life of the daemon; tokens.c */
+    char key_id[65]; /* of this host's certificate, and when it ends: certificate.c */
+    char certificate_ends[32];
+    int64_t renewal_ms; /* when to look at it next */
+    unsigned renewals;
+    bool renewing;
     struct api *api;
 
     const struct compute_ops *compute_ops;
@@ -80,7 +86,9 @@ struct node {
     bool stopping;
     bool restart; /* the program is to start again in this process */
     struct {
-        int64_t serial; /* of the list that is being followed */
+        int64_t serial;         /* of the list that is being followed */
+        int64_t removed_serial; /* of the list as whose follower this host is no member any more */
+        int64_t forged_rev;     /* revision of a list that no controller wrote */
         unsigned checks, asked;
         bool asking, tidying;
     } follow; /* controllers.c */

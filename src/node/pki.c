@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <gnutls/abstract.h>
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
@@ -238,13 +239,14 @@ static int add_ip(gnutls_x509_crt_t crt, const char *text)
                                                 family == AF_INET ? 4 : 16, GNUTLS_FSAN_APPEND);
 }
 
-static int set_names(gnutls_x509_crt_t crt, const char *host, const char *const *ips)
+static int set_names(gnutls_x509_crt_t crt, const char *name, const char *host,
+                     const char *const *ips)
 {
     static const char *const local[] = {"127.0.0.1", "::1", NULL};
     int rc;
 
-    rc = gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, host,
-                                       (unsigned)strlen(host));
+    rc = gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, name,
+                                       (unsigned)strlen(name));
     if (rc >= 0)
         rc = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_DNSNAME, host,
                                                   (unsigned)strlen(host), GNUTLS_FSAN_SET);
@@ -260,9 +262,9 @@ static int set_names(gnutls_x509_crt_t crt, const char *host, const char *const 
     return rc;
 }
 
-/* Everything of a host's certificate but its key, then the signature. */
-static int finish_host(const char *state_dir, gnutls_x509_crt_t crt, const char *host,
-                       const char *const *ips, gnutls_datum_t *ret_pem)
+/* Everything of a certificate but its key, then the signature. `name` is the CN. */
+static int finish_host(const char *state_dir, gnutls_x509_crt_t crt, const char *name,
+                       const char *host, const char *const *ips, gnutls_datum_t *ret_pem)
 {
     gnutls_x509_privkey_t ca_key;
     gnutls_x509_crt_t ca;
@@ -277,7 +279,7 @@ static int finish_host(const char *state_dir, gnutls_x509_crt_t crt, const char 
     }
     rc = set_times(crt, HOST_DAYS);
     if (rc >= 0)
-        rc = set_names(crt, host, ips);
+        rc = set_names(crt, name, host, ips);
     if (rc >= 0)
         rc = gnutls_x509_crt_set_basic_constraints(crt, 0, -1);
     if (rc >= 0)
@@ -333,7 +335,9 @@ int pki_create_cluster(const char *state_dir, struct err *err)
     if (rc < 0)
         return fail(err, rc, "cannot create the folder for keys", 0);
     if (!have(state_dir, "ca.crt")) {
-        rc = create_ca(state_dir, err);
+        rc = pki_set_members_only(state_dir);
+        rc = rc < 0 ? fail(err, rc, "cannot write to the folder for keys", 0)
+                    : create_ca(state_dir, err);
         if (rc < 0)
             return rc;
     }
@@ -349,7 +353,7 @@ static bool host_name_ok(const char *host)
 {
     size_t len = strlen(host);
 
-    if (len == 0 || len > HOST_NAME_MAX_LEN)
+    if (len == 0 || len > HOST_NAME_MAX_LEN || strcmp(host, PKI_MEMBER_NAME) == 0)
         return false;
     return strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == len;
 }
@@ -389,6 +393,123 @@ bool pki_has_ca_key(const char *state_dir)
     return have(state_dir, "ca.key");
 }
 
+/* ---- members of the store ---- */
+
+static int make_member(const char *state_dir, const char *host, const char *const *ips,
+                       gnutls_x509_privkey_t key, gnutls_datum_t *ret_pem)
+{
+    gnutls_x509_crt_t crt;
+    int rc = gnutls_x509_crt_init(&crt);
+
+    if (rc < 0)
+        return rc;
+    rc = gnutls_x509_crt_set_key(crt, key);
+    if (rc >= 0)
+        rc = finish_host(state_dir, crt, PKI_MEMBER_NAME, host, ips, ret_pem);
+    gnutls_x509_crt_deinit(crt);
+    return rc;
+}
+
+int pki_issue_member(const char *state_dir, const char *host, const char *const *ips,
+                     struct err *err)
+{
+    static const char what[] = "cannot make the certificate of the store's member";
+    gnutls_x509_privkey_t key;
+    gnutls_datum_t pem = {0};
+    time_t begin, end;
+    int rc = 0, tls;
+
+    if (have(state_dir, "etcd-peer.key") &&
+        pki_times(state_dir, "etcd-peer.crt", &begin, &end) == 0 &&
+        !pki_is_due(begin, end, time(NULL)))
+        return 0;
+    /* The same key again: etcd may read the two files at any moment. */
+    tls = key_load(state_dir, "etcd-peer.key", &key);
+    if (tls < 0) {
+        tls = key_new(&key);
+        if (tls < 0)
+            return fail(err, -EIO, what, tls);
+        rc = key_save(state_dir, "etcd-peer.key", key);
+    }
+    if (rc == 0) {
+        tls = make_member(state_dir, host, ips, key, &pem);
+        rc = tls < 0 ? -EIO : save(state_dir, "etcd-peer.crt", pem.data, pem.size);
+    }
+    gnutls_x509_privkey_deinit(key);
+    gnutls_free(pem.data);
+    return rc < 0 ? fail(err, rc, what, tls) : 0;
+}
+
+bool pki_members_only(const char *state_dir)
+{
+    return have(state_dir, "etcd-peer.only");
+}
+
+int pki_set_members_only(const char *state_dir)
+{
+    return save(state_dir, "etcd-peer.only", "1\n", 2);
+}
+
+/* ---- seals ---- */
+
+static int sign_text(gnutls_x509_privkey_t x509, const gnutls_datum_t *text, gnutls_datum_t *ret)
+{
+    gnutls_privkey_t key;
+    int rc = gnutls_privkey_init(&key);
+
+    if (rc < 0)
+        return rc;
+    rc = gnutls_privkey_import_x509(key, x509, 0);
+    if (rc >= 0)
+        rc = gnutls_privkey_sign_data2(key, GNUTLS_SIGN_ECDSA_SHA256, 0, text, ret);
+    gnutls_privkey_deinit(key);
+    return rc;
+}
+
+int pki_seal(const char *state_dir, const char *text, char ret[PKI_SEAL_SIZE])
+{
+    gnutls_datum_t data = {(unsigned char *)(uintptr_t)text, (unsigned)strlen(text)};
+    gnutls_datum_t seal = {0};
+    gnutls_x509_privkey_t key;
+    int rc = key_load(state_dir, "ca.key", &key);
+
+    if (rc < 0)
+        return -ENOENT;
+    rc = sign_text(key, &data, &seal) < 0 ? -EIO : 0;
+    gnutls_x509_privkey_deinit(key);
+    if (rc == 0 && sodium_base64_ENCODED_LEN(seal.size, sodium_base64_VARIANT_ORIGINAL) >
+                       (size_t)PKI_SEAL_SIZE)
+        rc = -EMSGSIZE;
+    if (rc == 0)
+        sodium_bin2base64(ret, PKI_SEAL_SIZE, seal.data, seal.size, sodium_base64_VARIANT_ORIGINAL);
+    gnutls_free(seal.data);
+    return rc;
+}
+
+bool pki_seal_ok(const char *state_dir, const char *text, const char *seal)
+{
+    gnutls_datum_t data = {(unsigned char *)(uintptr_t)text, (unsigned)strlen(text)};
+    unsigned char bytes[PKI_SEAL_SIZE];
+    gnutls_datum_t signature = {.data = bytes};
+    gnutls_x509_crt_t ca;
+    gnutls_pubkey_t key;
+    size_t size = 0;
+    bool ok = false;
+
+    if (sodium_base642bin(bytes, sizeof(bytes), seal, strlen(seal), NULL, &size, NULL,
+                          sodium_base64_VARIANT_ORIGINAL) != 0 ||
+        crt_load(state_dir, "ca.crt", &ca) < 0)
+        return false;
+    signature.size = (unsigned)size;
+    if (gnutls_pubkey_init(&key) >= 0) {
+        ok = gnutls_pubkey_import_x509(key, ca, 0) >= 0 &&
+             gnutls_pubkey_verify_data2(key, GNUTLS_SIGN_ECDSA_SHA256, 0, &data, &signature) >= 0;
+        gnutls_pubkey_deinit(key);
+    }
+    gnutls_x509_crt_deinit(ca);
+    return ok;
+}
+
 /* ---- request, signature, installation ---- */
 
 static int make_csr(gnutls_x509_privkey_t key, const char *host, gnutls_datum_t *ret_pem)
@@ -424,7 +545,13 @@ int pki_request(const char *state_dir, const char *host, char **ret_csr, struct 
     rc = make_folder(state_dir);
     if (rc < 0)
         return fail(err, rc, what, 0);
-    tls = key_new(&key);
+    /* An attempt whose answer was lost, or an earlier certificate: the same key again, because the
+     * cloud knows the host by it. */
+    tls = key_load(state_dir, "host.key.new", &key);
+    if (tls < 0)
+        tls = key_load(state_dir, "host.key", &key);
+    if (tls < 0)
+        tls = key_new(&key);
     if (tls < 0)
         return fail(err, -EIO, what, tls);
     tls = make_csr(key, host, &pem);
@@ -469,7 +596,7 @@ int pki_sign(const char *state_dir, const char *csr, const char *host, const cha
     if (tls >= 0) {
         tls = gnutls_x509_crt_set_crq(crt, crq);
         if (tls >= 0)
-            tls = finish_host(state_dir, crt, host, ips, &pem);
+            tls = finish_host(state_dir, crt, host, host, ips, &pem);
         gnutls_x509_crt_deinit(crt);
     }
     gnutls_x509_crq_deinit(crq);
@@ -591,19 +718,28 @@ int pki_ca_fingerprint(const char *state_dir, char ret[PKI_FINGERPRINT_SIZE], st
     return rc < 0 ? fail(err, rc, "cannot read the authority's certificate", 0) : 0;
 }
 
-int pki_host_days_left(const char *state_dir, int *ret_days)
+int pki_times(const char *state_dir, const char *name, time_t *ret_begin, time_t *ret_end)
 {
     gnutls_x509_crt_t crt;
-    time_t end;
+    time_t begin, end;
 
-    if (crt_load(state_dir, "host.crt", &crt) < 0)
+    if (crt_load(state_dir, name, &crt) < 0)
         return -ENOENT;
+    begin = gnutls_x509_crt_get_activation_time(crt);
     end = gnutls_x509_crt_get_expiration_time(crt);
     gnutls_x509_crt_deinit(crt);
-    if (end == (time_t)-1)
+    if (begin == (time_t)-1 || end == (time_t)-1)
         return -EINVAL;
-    *ret_days = (int)((end - time(NULL)) / DAY_SECONDS);
+    *ret_begin = begin;
+    *ret_end = end;
     return 0;
+}
+
+bool pki_is_due(time_t begin, time_t end, time_t now)
+{
+    time_t third = (end - begin) / 3;
+
+    return end - now < (third < PKI_RENEW_SECONDS ? third : PKI_RENEW_SECONDS);
 }
 
 int pki_key_id(const char *pem, bool is_request, char ret[PKI_FINGERPRINT_SIZE])

@@ -96,8 +96,11 @@ static void add_tls(struct etcd_server *s, const struct etcd_server_options *opt
     arg(s, "--key-file", options->key_file);
     arg(s, "--peer-client-cert-auth", NULL);
     arg(s, "--peer-trusted-ca-file", options->ca_file);
-    arg(s, "--peer-cert-file", options->cert_file);
-    arg(s, "--peer-key-file", options->key_file);
+    arg(s, "--peer-cert-file",
+        options->peer_cert_file ? options->peer_cert_file : options->cert_file);
+    arg(s, "--peer-key-file", options->peer_key_file ? options->peer_key_file : options->key_file);
+    if (options->peer_cn)
+        arg(s, "--peer-cert-allowed-cn", options->peer_cn);
 }
 
 static void add_urls(struct etcd_server *s, const struct etcd_server_options *options)

@@ -38,6 +38,9 @@ struct etcd_server_options {
     int peer_count;
     const char *token;                          /* the cluster's, NULL: "vling" */
     const char *ca_file, *cert_file, *key_file; /* for clients and peers; all NULL: plain (tests) */
+    /* Between members, in place of the above; NULL: the above. Members whose certificate has
+     * another CN than `peer_cn` (NULL: any) are refused. */
+    const char *peer_cert_file, *peer_key_file, *peer_cn;
     const char *pid_file, *log_file;
     int64_t quota_bytes; /* of its file; 0: 2 GiB */
     int care_ms;         /* how often its space is looked at (etcd_care.h); 0: every minute */

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "cli/cli.h"
 #include <errno.h>
@@ -155,6 +156,25 @@ static void test_many_and_long(void **state)
     assert_int_equal(lines, 101);
     assert_non_null(strstr(out.text, "\n49  y\n50  xxx"));
     json_decref(rows);
+}
+
+/* ---- what an operator should look after ---- */
+
+static void test_certificates(void **state)
+{
+    json_t *host =
+        json_pack("{s:s, s:s}", "id", "c1h1", "certificate_ends", "2026-12-31T00:00:00Z");
+    int64_t end = clock_parse_iso("2026-12-31T00:00:00Z"), day = (int64_t)86400 * 1000;
+    char text[300] = "";
+
+    assert_false(cli_certificate_alert(host, end - 31 * day, text, sizeof(text)));
+    assert_true(cli_certificate_alert(host, end - 29 * day, text, sizeof(text)));
+    assert_non_null(strstr(text, "c1h1: its certificate ends at 2026-12-31"));
+    assert_true(cli_certificate_alert(host, end + day, text, sizeof(text)));
+    assert_non_null(strstr(text, "ended"));
+    json_object_del(host, "certificate_ends"); /* of an older daemon */
+    assert_false(cli_certificate_alert(host, end + day, text, sizeof(text)));
+    json_decref(host);
 }
 
 /* ---- one object ---- */
@@ -396,6 +416,7 @@ int main(void)
         cmocka_unit_test(test_ages),
         cmocka_unit_test(test_take_format),
         cmocka_unit_test(test_take_flag),
+        cmocka_unit_test(test_certificates),
         cmocka_unit_test(test_failures),
     };
 

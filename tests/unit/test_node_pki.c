@@ -1,6 +1,7 @@
 /* Certificates, and joining over real TLS on the loopback: the server on a loop in a child process,
  * the (synchronous) client here. */
 #include "base/file.h"
+#include "node/controllers.h"
 #include "node/join.h"
 #include "node/pki.h"
 
@@ -75,7 +76,7 @@ static void makes_a_cluster_once(void **state)
     char before[PKI_FINGERPRINT_SIZE], after[PKI_FINGERPRINT_SIZE], path[256], command[400];
     struct err err = {0};
     struct stat info;
-    int days;
+    time_t begin, end;
 
     assert_false(pki_present(first));
     make_first();
@@ -85,8 +86,8 @@ static void makes_a_cluster_once(void **state)
     must(pki_create_cluster(first, &err), &err);
     must(pki_ca_fingerprint(first, after, &err), &err);
     assert_string_equal(before, after);
-    assert_int_equal(pki_host_days_left(first, &days), 0);
-    assert_in_range(days, 729, 731);
+    assert_int_equal(pki_times(first, "host.crt", &begin, &end), 0);
+    assert_in_range((end - time(NULL)) / 86400, 729, 731);
     pki_path(first, "host.key", path, sizeof(path));
     assert_int_equal(stat(path, &info), 0);
     assert_int_equal(info.st_mode & 0777, 0600);
@@ -124,6 +125,99 @@ static void signs_only_what_was_asked(void **state)
     free(certificate);
     free(ca);
     free(forged);
+}
+
+/* What members of the store show each other is no host's certificate, and no host can get one. */
+static void members_have_their_own(void **state)
+{
+    char *csr = NULL, *certificate = NULL, *before, *after, command[400];
+    struct err err = {0};
+
+    make_first();
+    assert_true(pki_members_only(first));
+    must(pki_issue_member(first, "c1", ips, &err), &err);
+    snprintf(command, sizeof(command),
+             "openssl verify -x509_strict -CAfile %s/pki/ca.crt -purpose sslserver -verify_ip "
+             "10.10.1.1 -verify_hostname c1 %s/pki/etcd-peer.crt >/dev/null 2>&1 && openssl x509 "
+             "-noout -subject -in %s/pki/etcd-peer.crt | grep -q 'CN = vling-etcd-peer'",
+             first, first, first);
+    assert_int_equal(system(command), 0);
+    before = content(first, "etcd-peer.crt");
+    must(pki_issue_member(first, "c1", ips, &err), &err);
+    after = content(first, "etcd-peer.crt");
+    assert_string_equal(before, after);
+    assert_int_equal(pki_request(second, PKI_MEMBER_NAME, &csr, &err), -EINVAL);
+    must(pki_request(second, "h2", &csr, &err), &err);
+    assert_int_equal(pki_sign(first, csr, PKI_MEMBER_NAME, ips, &certificate, &err), -EPERM);
+    assert_int_not_equal(pki_issue_member(second, "h2", ips, &err), 0);
+    free(csr);
+    free(before);
+    free(after);
+}
+
+/* An interrupted attempt and a later one are of the same host. */
+static void a_host_keeps_its_key(void **state)
+{
+    char *csr = NULL, *certificate = NULL, *ca, ids[4][PKI_FINGERPRINT_SIZE];
+    uint8_t key[PKI_CLUSTER_KEY_SIZE] = {1};
+    struct err err = {0};
+
+    make_first();
+    for (int i = 0; i < 3; i++) {
+        must(pki_request(second, "h2", &csr, &err), &err);
+        assert_int_equal(pki_key_id(csr, true, ids[i]), 0);
+        if (i == 1) {
+            must(pki_sign(first, csr, "h2", ips, &certificate, &err), &err);
+            ca = content(first, "ca.crt");
+            must(pki_install(second, certificate, ca, NULL, key, &err), &err);
+            assert_int_equal(pki_key_id(certificate, false, ids[3]), 0);
+            free(certificate);
+            free(ca);
+        }
+        free(csr);
+    }
+    for (int i = 1; i < 4; i++)
+        assert_string_equal(ids[0], ids[i]);
+}
+
+static void seals(void **state)
+{
+    json_t *value = json_pack("{s:i, s:[{s:s, s:s, s:s}]}", "serial", 3, "controllers", "host",
+                              "c1", "cabinet", "a", "ip", "10.10.1.1");
+    char *csr = NULL, *certificate = NULL, *ca;
+    uint8_t key[PKI_CLUSTER_KEY_SIZE] = {1};
+    struct err err = {0};
+
+    make_first();
+    must(pki_request(second, "h2", &csr, &err), &err);
+    must(pki_sign(first, csr, "h2", ips, &certificate, &err), &err);
+    ca = content(first, "ca.crt");
+    must(pki_install(second, certificate, ca, NULL, key, &err), &err);
+    assert_false(controllers_sealed(first, value));
+    assert_int_not_equal(controllers_seal(second, value), 0); /* no controller */
+    assert_int_equal(controllers_seal(first, value), 0);
+    assert_true(controllers_sealed(first, value));
+    assert_true(controllers_sealed(second, value)); /* every host can tell */
+    json_object_set_new(value, "serial", json_integer(4));
+    assert_false(controllers_sealed(second, value));
+    json_object_set_new(value, "seal", json_string("AAAA"));
+    assert_false(controllers_sealed(second, value));
+    json_decref(value);
+    free(csr);
+    free(certificate);
+    free(ca);
+}
+
+/* The last 90 days of two years, the last third of less. */
+static void when_it_is_renewed(void **state)
+{
+    const time_t day = 86400;
+
+    assert_false(pki_is_due(0, 731 * day, 640 * day));
+    assert_true(pki_is_due(0, 731 * day, 642 * day));
+    assert_true(pki_is_due(0, 731 * day, 800 * day));
+    assert_false(pki_is_due(0, 30 * day, 19 * day));
+    assert_true(pki_is_due(0, 30 * day, 21 * day));
 }
 
 static void tokens(void **state)
@@ -251,6 +345,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(makes_a_cluster_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(signs_only_what_was_asked, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(members_have_their_own, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_host_keeps_its_key, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(seals, set_up, tear_down),
+        cmocka_unit_test(when_it_is_renewed),
         cmocka_unit_test_setup_teardown(tokens, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_host_joins, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_tokens, set_up, tear_down),
