@@ -49,7 +49,6 @@ struct etcd_care {
     bool hopeless;      /* that no majority agrees was told */
     int odd, odd_times; /* who differed in the last comparison, how often in a row */
     int agreed_times;   /* all who answered held the same and the alarm was still on */
-    int told_odd;       /* that it is taken out was told; -1: of none */
     struct log_copy *copying;
 };
 
@@ -308,7 +307,6 @@ static void accept_next(struct etcd_care *care)
         disarm(care, "CORRUPT", json_str(alarm, "memberID", ""), on_accepted);
         return;
     }
-    care->told_odd = -1;
     tell(care, "warning",
          "the members of the store that answer hold the same again; it accepts writes");
     care->busy = false;
@@ -319,6 +317,17 @@ static void on_accepted(struct etcd_care *care, const json_t *answer)
     care->busy = false;
     if (answer)
         accept_next(care);
+}
+
+/* Each may ask for it, and one is answered that it is done. */
+static void on_taken_out(struct etcd_care *care, const json_t *answer)
+{
+    look_again_soon(care);
+    if (answer)
+        tell(care, "critical",
+             "%s held other data than the majority of the store's members: they took it out, and "
+             "it gets its data from them again",
+             care->options->peers[care->odd].name);
 }
 
 /* Two comparisons in a row must say so. Then the others forget it; its own supervisor puts its data
@@ -334,20 +343,10 @@ static void take_out(struct etcd_care *care, const struct etcd_compared *c)
         look_again_soon(care);
         return;
     }
-    if (care->told_odd != c->odd && (c->agreed == care->turn || !has_alarm(care, "CORRUPT")))
-        tell(care, "critical",
-             "%s holds other data than the majority of the store's members: they take it out, and "
-             "it gets its data from them again",
-             o->peers[c->odd].name);
-    care->told_odd = c->odd;
     snprintf(url, sizeof(url), "%s://%s:%d", o->ca_file ? "https" : "http", o->peers[c->agreed].ip,
              o->client_port ? o->client_port : 2379);
     call_at(care, url, "cluster/member/remove", json_pack("{s:s}", "ID", c->odd_id),
-            OTHER_TIMEOUT_MS, on_done);
-    if (care->busy) {
-        look_again_soon(care);
-        care->busy = true;
-    }
+            OTHER_TIMEOUT_MS, on_taken_out);
 }
 
 /* Nothing is decided: the operator must know. */
@@ -553,7 +552,7 @@ struct etcd_care *etcd_care_start(uv_loop_t *loop, const struct etcd_server_opti
     care->timer->data = care;
     care->period_ms = period_ms > 0 ? period_ms : PERIOD_MS;
     care->disarms = json_array();
-    care->odd = care->told_odd = -1;
+    care->odd = -1;
     uv_timer_start(care->timer, on_timer, (uint64_t)care->period_ms, (uint64_t)care->period_ms);
     return care;
 }
