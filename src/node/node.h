@@ -64,7 +64,9 @@ struct node {
 
     struct guard *guard;
     struct heartbeat *heartbeat;
-    struct liveness *liveness;
+    struct liveness *liveness;  /* on controllers: all hosts */
+    struct liveness *neighbour; /* on others: those that send here, see ha/neighbours.h */
+    uv_timer_t neighbour_timer;
     struct lease_keeper *lease;
     struct agent *agent;
     struct duties *duties;
