@@ -74,7 +74,7 @@ struct node {
 
     unsigned ticks;
     unsigned links_down[NODE_LINKS]; /* links.c: looks in a row at which each was down */
-    unsigned guard_failures;         /* to start one, in a row */
+    unsigned guard_missed;           /* looks in a row that found none */
     uv_timer_t tick;
     bool stopping;
     bool restart; /* the program is to start again in this process */
