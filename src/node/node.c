@@ -290,15 +290,21 @@ static void guard_check(struct node *node)
     struct err err;
     char line[700];
 
-    if (guard_running(node->guard))
-        return;
-    if (node->guard_failures == 0)
-        log_error("the guard of this host's guests is gone: starting another one");
-    if (guard_ensure(node->guard, GUARD_PROGRAM, &err) == 0) {
-        node->guard_failures = 0;
+    if (guard_running(node->guard)) {
+        node->guard_missed = 0;
         return;
     }
-    if (node->guard_failures++ % GUARD_TELL_TICKS == 0)
+    /* Not at the first look: when the whole host stood still (a frozen machine), the guard is about
+     * to do what it is there for, and a new one would only be later. */
+    if (node->guard_missed++ == 0)
+        return;
+    if (node->guard_missed == 2)
+        log_error("the guard of this host's guests is gone: starting another one");
+    if (guard_ensure(node->guard, GUARD_PROGRAM, &err) == 0) {
+        node->guard_missed = 0;
+        return;
+    }
+    if (node->guard_missed % GUARD_TELL_TICKS == 2)
         log_error("%s", err_line(&err, line, sizeof(line)));
     guard_stand_in(node->guard, clock_now_ms() + 2 * TICK_MS);
 }

@@ -72,7 +72,9 @@ struct node {
 
     struct guard *guard;
     struct heartbeat *heartbeat;
-    struct liveness *liveness;
+    struct liveness *liveness;  /* on controllers: all hosts */
+    struct liveness *neighbour; /* on others: those that send here, see ha/neighbours.h */
+    uv_timer_t neighbour_timer;
     struct lease_keeper *lease;
     struct agent *agent;
     struct duties *duties;
@@ -81,7 +83,7 @@ struct node {
 
     unsigned ticks;
     unsigned links_down[NODE_LINKS]; /* links.c: looks in a row at which each was down */
-    unsigned guard_failures;         /* to start one, in a row */
+    unsigned guard_missed;           /* looks in a row that found none */
     uv_timer_t tick;
     bool stopping;
     bool restart; /* the program is to start again in this process */

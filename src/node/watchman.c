@@ -1,12 +1,17 @@
-/* Heartbeats to the controllers; on controllers also ha/liveness over what arrives. */
+/* Heartbeats to the controllers and a few neighbours; ha/liveness over what arrives. Controllers
+ * give verdicts, the others only tell them whom they hear. */
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "ha/neighbours.h"
 #include "node/node.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#define NEIGHBOUR_TICK_MS 100
 
 static const char *own_address(const struct config *c, enum liveness_plane plane)
 {
@@ -22,8 +27,10 @@ static void on_heard(void *arg, const struct heartbeat_frame *frame)
     struct node *node = arg;
     int64_t now = clock_now_ms();
 
-    if (!node->liveness)
+    if (!node->liveness) {
+        liveness_heard(node->neighbour, frame->sender, frame->plane, now);
         return;
+    }
     liveness_heard(node->liveness, frame->sender, frame->plane, now);
     for (size_t i = 0; i < frame->view_count; i++)
         liveness_observed(node->liveness, frame->sender, frame->views[i].host,
@@ -34,11 +41,9 @@ static size_t fill_views(void *arg, struct heartbeat_view *ret, size_t max)
 {
     struct node *node = arg;
     struct liveness_view views[HEARTBEAT_VIEWS_MAX];
-    size_t n;
+    size_t n = liveness_views(node->liveness ? node->liveness : node->neighbour, views,
+                              HEARTBEAT_VIEWS_MAX);
 
-    if (!node->liveness)
-        return 0;
-    n = liveness_views(node->liveness, views, HEARTBEAT_VIEWS_MAX);
     n = n < HEARTBEAT_VIEWS_MAX ? n : HEARTBEAT_VIEWS_MAX;
     n = n < max ? n : max;
     for (size_t i = 0; i < n; i++) {
@@ -47,6 +52,102 @@ static size_t fill_views(void *arg, struct heartbeat_view *ret, size_t max)
     }
     return n;
 }
+
+/* ---- neighbours ---- */
+
+/* One for each row, with pointers into the rows. To be freed. */
+static struct neighbour_host *read_neighbours(const struct config *c, const json_t *rows)
+{
+    struct neighbour_host *hosts = calloc(json_array_size(rows) + 1, sizeof(*hosts));
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+    {
+        if (!hosts)
+            break;
+        hosts[i].id = json_str(row, "id", "");
+        hosts[i].cabinet = json_str(row, "cabinet", "");
+        hosts[i].controller = config_controller_index(c, hosts[i].id) >= 0;
+    }
+    return hosts;
+}
+
+static size_t add_peer(const struct config *c, struct heartbeat_peer *peers, size_t n,
+                       const char *host, const char *const ips[PLANE_COUNT])
+{
+    for (int plane = 0; plane < PLANE_COUNT; plane++) {
+        if (strcmp(host, c->host) == 0 || !ips[plane] || !*ips[plane] ||
+            !own_address(c, (enum liveness_plane)plane) || n == HEARTBEAT_PEERS_MAX)
+            continue;
+        snprintf(peers[n].host, sizeof(peers[n].host), "%s", host);
+        snprintf(peers[n].ip, sizeof(peers[n].ip), "%s", ips[plane]);
+        peers[n].port = 0;
+        peers[n].plane = (enum liveness_plane)plane;
+        n++;
+    }
+    return n;
+}
+
+static size_t list_neighbours(struct node *node, struct heartbeat_peer *peers, size_t n)
+{
+    json_t *rows = mirror_select(node->mirror, "host", "ORDER BY id", "");
+    struct neighbour_host *hosts = read_neighbours(&node->config, rows);
+    size_t found[NEIGHBOURS_MAX],
+        count = hosts ? neighbours_of(hosts, json_array_size(rows), node->config.host, found) : 0;
+
+    for (size_t i = 0; i < count; i++) {
+        const json_t *row = json_array_get(rows, found[i]);
+        const char *ips[PLANE_COUNT] = {[PLANE_MGMT] = json_str(row, "mgmt_ip", NULL),
+                                        [PLANE_TENANT] = json_str(row, "tenant_ip", NULL),
+                                        [PLANE_STORAGE] = json_str(row, "storage_ip", NULL)};
+
+        n = add_peer(&node->config, peers, n, hosts[found[i]].id, ips);
+    }
+    free(hosts);
+    json_decref(rows);
+    return n;
+}
+
+/* Those that send here, and no others: one that has other neighbours by now would seem silent. */
+static void update_neighbours(struct node *node)
+{
+    json_t *rows = mirror_select(node->mirror, "host", "ORDER BY id", "");
+    struct neighbour_host *hosts = read_neighbours(&node->config, rows);
+    size_t count = hosts ? json_array_size(rows) : 0;
+
+    for (size_t i = 0; i < count; i++) {
+        size_t found[NEIGHBOURS_MAX], n = neighbours_of(hosts, count, hosts[i].id, found);
+        bool here = false;
+
+        for (size_t k = 0; k < n; k++)
+            here = here || strcmp(hosts[found[k]].id, node->config.host) == 0;
+        if (here)
+            liveness_add_host(node->neighbour, hosts[i].id, hosts[i].cabinet, 0, false,
+                              clock_now_ms());
+        else
+            liveness_remove_host(node->neighbour, hosts[i].id);
+    }
+    free(hosts);
+    json_decref(rows);
+}
+
+static void on_neighbour_changed(void *arg, const struct liveness_change *change)
+{
+    struct node *node = arg;
+
+    if (change->kind == LIVENESS_VERDICT)
+        heartbeat_send_now(node->heartbeat);
+}
+
+static void on_neighbour_timer(uv_timer_t *timer)
+{
+    struct node *node = timer->data;
+
+    liveness_tick(node->neighbour, clock_now_ms(), on_neighbour_changed, node);
+}
+
+/* ---- all hosts ---- */
 
 /* The controllers' addresses: of the management plane from the configuration (known before any row
  * is), of the others from the hosts' rows. */
@@ -61,19 +162,10 @@ static size_t list_peers(struct node *node, struct heartbeat_peer *peers)
                                         [PLANE_TENANT] = json_str(row, "tenant_ip", NULL),
                                         [PLANE_STORAGE] = json_str(row, "storage_ip", NULL)};
 
-        for (int plane = 0; plane < PLANE_COUNT; plane++) {
-            if (strcmp(c->controllers[i].host, c->host) == 0 || !ips[plane] || !*ips[plane] ||
-                !own_address(c, (enum liveness_plane)plane) || n == HEARTBEAT_PEERS_MAX)
-                continue;
-            snprintf(peers[n].host, sizeof(peers[n].host), "%s", c->controllers[i].host);
-            snprintf(peers[n].ip, sizeof(peers[n].ip), "%s", ips[plane]);
-            peers[n].port = 0;
-            peers[n].plane = (enum liveness_plane)plane;
-            n++;
-        }
+        n = add_peer(c, peers, n, c->controllers[i].host, ips);
         json_decref(row);
     }
-    return n;
+    return list_neighbours(node, peers, n);
 }
 
 /* The planes on which a host is to be heard here. Planes that share an address are one: frames go
@@ -113,6 +205,8 @@ static void refresh(struct node *node)
     heartbeat_set_peers(node->heartbeat, peers, list_peers(node, peers));
     if (node->liveness)
         update_hosts(node);
+    else
+        update_neighbours(node);
 }
 
 static void on_rows(void *arg, const struct store_change *changes, size_t n)
@@ -130,21 +224,26 @@ int watchman_start(struct node *node, struct err *err)
 {
     struct heartbeat_options options = {
         .self = node->config.host, .heard = on_heard, .views = fill_views, .arg = node};
+    struct liveness *watched;
     int rc = pki_cluster_key(node->config.state_dir, options.key, err);
 
     if (rc < 0)
         return rc;
     for (int plane = 0; plane < PLANE_COUNT; plane++)
         options.addresses[plane] = own_address(&node->config, (enum liveness_plane)plane);
-    if (node->controller) {
-        node->liveness = liveness_new(&(struct liveness_options){
-            .self = node->config.host, .self_domain = node->config.cabinet});
-        if (!node->liveness)
-            return err_set(err, -ENOMEM, "cannot watch the hosts", NULL, NULL);
-    }
+    watched = liveness_new(
+        &(struct liveness_options){.self = node->config.host, .self_domain = node->config.cabinet});
+    if (!watched)
+        return err_set(err, -ENOMEM, "cannot watch the hosts", NULL, NULL);
+    *(node->controller ? &node->liveness : &node->neighbour) = watched;
     node->heartbeat = heartbeat_start(node->loop, &options, err);
     if (!node->heartbeat)
         return -EIO;
+    uv_timer_init(node->loop, &node->neighbour_timer);
+    node->neighbour_timer.data = node;
+    if (node->neighbour)
+        uv_timer_start(&node->neighbour_timer, on_neighbour_timer, NEIGHBOUR_TICK_MS,
+                       NEIGHBOUR_TICK_MS);
     mirror_listen(node->mirror, on_rows, node);
     refresh(node);
     return 0;
@@ -152,6 +251,7 @@ int watchman_start(struct node *node, struct err *err)
 
 void watchman_stop(struct node *node)
 {
+    uv_timer_stop(&node->neighbour_timer);
     if (node->heartbeat)
         heartbeat_stop(node->heartbeat);
     node->heartbeat = NULL;

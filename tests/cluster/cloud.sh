@@ -180,6 +180,21 @@ cloud_processes() {
     done
 }
 
+# cloud_stopped_at HOST PID: prints the moment (seconds, by the clock that all hosts of the lab share)
+# at which the process was stopped by a signal. For the background, before the cut.
+cloud_stopped_at() {
+    # shellcheck disable=SC2016
+    "$vling" lab exec "$1" bash -c 'end=$((SECONDS + 60)) state=
+        until [ "$state" = T ]; do
+            [ "$SECONDS" -lt "$end" ] || exit 1
+            sleep 0.02
+            while read -r key state _; do
+                [ "$key" != State: ] || break
+            done <"/proc/$1/status"
+        done
+        date +%s.%N' cloud_stopped_at "$2"
+}
+
 cloud_runs_elsewhere() {
     cloud_now=$(cloud_host_of "$1")
     [ -n "$cloud_now" ] && [ "$cloud_now" != "$2" ] && [ "$(cloud_status_of "$1")" = ACTIVE ]

@@ -26,7 +26,7 @@ check "the server is ACTIVE and answers" cloud_wait 30 cloud_answers_again
 check "still the same process on the same host" [ "$(cloud_processes "$id")" = "$process" ]
 check "still the same boot of the guest" [ "$(cloud_boot_id "$address")" = "$boot" ]
 
-# The guard, too: it is there again, and knows the lease.
+# The guard, too: it is there again.
 guard() {
     "$vling" lab exec "$host" pgrep -f -- '--guard'
 }
@@ -45,3 +45,33 @@ openstack server start one
 check "it starts" cloud_wait_status one ACTIVE 60
 check "the guest has booted again" cloud_wait 60 cloud_has_booted "$address" 2
 check "the disk was written by one at a time" cloud_wait 30 cloud_disk_is_sane "$address"
+
+# A new guard knows the lease: the host's management cable is cut, and no vlingd is there to tell it
+# anything. Its guests stop before the lease has run out.
+host=$(cloud_host_of one)
+process=$("$vling" lab exec "$host" pgrep -f "^/usr/bin/qemu.*$id")
+old=$("$vling" lab exec "$host" pgrep -f -- '--guard')
+new_guard_there() { new=$("$vling" lab exec "$host" pgrep -f -- '--guard') && [ "$new" != "$old" ]; }
+"$vling" lab exec "$host" kill -9 "$old"
+check "a killed guard is replaced at once" cloud_wait 5 new_guard_there
+sleep 1
+cloud_stopped_at "$host" "$process" >"$work/stopped-at" &
+watcher=$!
+sleep 1
+check "the guest runs" [ ! -s "$work/stopped-at" ]
+began=$(date +%s.%N)
+"$vling" lab link down "$host" mgmt
+"$vling" lab exec "$host" pkill -STOP -f '^vlingd --config'
+wait "$watcher"
+check "the guest is stopped by the new guard" [ -s "$work/stopped-at" ]
+# The lease is of four seconds, and was renewed before the cable was cut.
+check "in time" awk -v began="$began" '{ print "after", $1 - began, "s"; exit $1 - began > 4 }' \
+    "$work/stopped-at"
+"$vling" lab exec "$host" pkill -CONT -f '^vlingd --config'
+"$vling" lab link up "$host" mgmt
+
+# A guard that hangs is as good as none: it is replaced, too.
+hung=$("$vling" lab exec "$host" pgrep -f -- '--guard')
+"$vling" lab exec "$host" kill -STOP "$hung"
+old=$hung
+check "a guard that hangs is replaced" cloud_wait 10 new_guard_there
