@@ -210,7 +210,7 @@ static char *body_text(const json_t *body)
 /* The id in the last answer: of the one thing in it, or of the first one of a list. */
 static const char *id_answered(void)
 {
-    static const char *const names[] = {"id", "alias", "name", "member_id"};
+    static const char *const names[] = {"id", "alias", "name", "member_id", "request_id"};
     const json_t *thing = answer.body,
                  *inner = json_object_iter_value(json_object_iter(answer.body));
 
