@@ -34,7 +34,7 @@ static pid_t start_guest(const char *id, const char *named)
     pid_t pid = fork();
 
     if (pid == 0) {
-        execl("/bin/sh", "sh", "-c", "sleep 60 & wait", named, (char *)NULL);
+        execl("/bin/sh", "sh", "-c", "sleep 60 >/dev/null 2>&1 & wait", named, (char *)NULL);
         _exit(127);
     }
     snprintf(path, sizeof(path), "%s/guests", dir);
