@@ -61,7 +61,13 @@ int guard_page_open(const char *run_dir, struct guard_page **ret)
         return rc;
     /* Never written, or in the form of another version: nothing in it can be believed. */
     if (page->magic != GUARD_MAGIC) {
+        int32_t pid = 0;
+
+        /* A guard of the version before still runs: it is replaced like one that hangs. */
+        if (page->magic == GUARD_MAGIC_OLD)
+            memcpy(&pid, (const char *)page + GUARD_OLD_PID_AT, sizeof(pid));
         memset(page, 0, sizeof(*page));
+        page->report.pid = pid;
         page->magic = GUARD_MAGIC;
     }
     *ret = page;

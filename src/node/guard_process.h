@@ -6,6 +6,9 @@
 #include "node/guard.h"
 
 #define GUARD_MAGIC 0x33475256u
+/* Of the form before the two copies: nothing but the guard's process id is taken from it. */
+#define GUARD_MAGIC_OLD 0x32475256u
+#define GUARD_OLD_PID_AT 552
 #define GUARD_LOOK_MS 25
 #define GUARD_PATH_MAX 512
 

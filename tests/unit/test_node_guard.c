@@ -34,7 +34,7 @@ static pid_t start_guest(const char *id, const char *named)
     pid_t pid = fork();
 
     if (pid == 0) {
-        execl("/bin/sh", "sh", "-c", "sleep 60 & wait", named, (char *)NULL);
+        execl("/bin/sh", "sh", "-c", "sleep 60 >/dev/null 2>&1 & wait", named, (char *)NULL);
         _exit(127);
     }
     snprintf(path, sizeof(path), "%s/guests", dir);
@@ -402,6 +402,33 @@ static void a_hung_guard_is_replaced(void **state)
     guard_close(guard);
 }
 
+/* A guard of the version before this form of the page does not read it: it is replaced. */
+static void an_older_guard_is_replaced(void **state)
+{
+    struct guard *guard = start();
+    struct guard_status status, again;
+    struct guard_page *page;
+    int32_t pid;
+
+    guard_status(guard, &status);
+    guard_close(guard);
+    assert_int_equal(guard_page_open(dir, &page), 0);
+    kill(status.pid, SIGSTOP);
+    assert_true(becomes(status.pid, 'T', 500));
+    pid = status.pid;
+    memset(page, 0, sizeof(*page));
+    page->magic = GUARD_MAGIC_OLD;
+    memcpy((char *)page + GUARD_OLD_PID_AT, &pid, sizeof(pid));
+    guard = start();
+    assert_true(guard_running(guard));
+    assert_int_equal(guard_status(guard, &again), 0);
+    assert_int_not_equal(again.pid, status.pid);
+    assert_int_equal(again.deadline_ms, 0);
+    assert_true(strchr("-Z", state_of(status.pid)) != NULL);
+    guard_release(guard);
+    guard_close(guard);
+}
+
 /* Killed, it is missed at once; and vlingd looks itself should no new one start. */
 static void somebody_looks_without_a_guard(void **state)
 {
@@ -505,6 +532,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_torn_state_leaves_the_last_one, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(every_guest_is_stopped, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_hung_guard_is_replaced, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(an_older_guard_is_replaced, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(somebody_looks_without_a_guard, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(it_is_killed_last_when_memory_runs_short, make_dir,
                                         remove_dir),
