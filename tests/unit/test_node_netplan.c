@@ -255,7 +255,8 @@ static void a_host_without_anything_has_an_empty_plan(void **state)
 }
 
 static const char port1[] =
-    "{'id':'p1','network_id':'n1','mac_address':'fa:16:3e:00:00:01','device_id':'v1',"
+    "{'project_id':'a','id':'p1','network_id':'n1','mac_address':'fa:16:3e:00:00:01','device_id':'"
+    "v1',"
     "'device_owner':'compute:nova','security_groups':['g1'],'admin_state_up':%s,"
     "'allowed_address_pairs':[{'ip_address':'10.0.7.0/24'},{'ip_address':'10.0.0.99'}],"
     "'fixed_ips':[{'subnet_id':'s1','ip_address':'10.0.0.5'}]}";
