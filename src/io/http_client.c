@@ -4,9 +4,12 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define CONNECT_TIMEOUT_MS 300
 #define ANSWER_MAX ((size_t)16 * 1024 * 1024)
@@ -38,16 +41,21 @@ struct http_client {
     uv_timer_t *timer; /* curl's */
     uv_timer_t *kick;  /* ours: starts and cancels */
     struct http_call *calls;
+    struct socket_watch *watches;
     char *ca_file, *cert_file, *key_file;
     bool http2;
     int inside;   /* how deep in curl or in a user's callback */
     bool closing; /* free when `inside` is 0 again */
 };
 
+/* One of curl's sockets on the loop, by a duplicate of our own: curl 7.88 closes the socket of a
+ * connection that failed without a word, and the number is then somebody else's. */
 struct socket_watch {
-    uv_poll_t poll;
+    struct socket_watch *next;
     struct http_client *client;
-    curl_socket_t fd;
+    curl_socket_t fd; /* curl's number of it */
+    int own, events;
+    uv_poll_t *poll; /* on `own`; NULL: none could be made */
 };
 
 static void client_destroy(struct http_client *client);
@@ -122,39 +130,69 @@ static int timer_callback(CURLM *multi, long timeout_ms, void *arg)
     return 0;
 }
 
+static void watch_end(struct socket_watch *watch)
+{
+    if (!watch->poll)
+        return;
+    uv_close((uv_handle_t *)watch->poll, free_handle);
+    close(watch->own);
+    watch->poll = NULL;
+}
+
+static int watch_begin(struct socket_watch *watch)
+{
+    uv_poll_t *poll = calloc(1, sizeof(*poll));
+    int rc;
+
+    watch->own = fcntl(watch->fd, F_DUPFD_CLOEXEC, 0);
+    rc = watch->own < 0 ? -errno
+         : poll         ? uv_poll_init(watch->client->loop, poll, watch->own)
+                        : -ENOMEM;
+    if (rc < 0) {
+        if (watch->own >= 0)
+            close(watch->own);
+        free(poll);
+        return rc;
+    }
+    poll->data = watch;
+    watch->poll = poll;
+    return uv_poll_start(poll, watch->events, on_poll);
+}
+
 static struct socket_watch *watch_new(struct http_client *client, curl_socket_t fd)
 {
     struct socket_watch *watch = calloc(1, sizeof(*watch));
 
     if (!watch)
         return NULL;
-    if (uv_poll_init_socket(client->loop, &watch->poll, fd) < 0) {
-        free(watch);
-        return NULL;
-    }
-    watch->poll.data = watch;
     watch->client = client;
     watch->fd = fd;
+    watch->next = client->watches;
+    client->watches = watch;
     curl_multi_assign(client->multi, fd, watch);
     return watch;
 }
 
-static void free_watch(uv_handle_t *handle)
+static void watch_free(struct socket_watch *watch)
 {
-    free(handle->data);
+    struct socket_watch **at = &watch->client->watches;
+
+    while (*at != watch)
+        at = &(*at)->next;
+    *at = watch->next;
+    watch_end(watch);
+    free(watch);
 }
 
 static int socket_callback(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
     struct http_client *client = arg;
     struct socket_watch *watch = socket_arg;
-    int events = 0;
 
     if (what == CURL_POLL_REMOVE) {
         if (watch) {
             curl_multi_assign(client->multi, fd, NULL);
-            uv_poll_stop(&watch->poll);
-            uv_close((uv_handle_t *)&watch->poll, free_watch);
+            watch_free(watch);
         }
         return 0;
     }
@@ -162,12 +200,27 @@ static int socket_callback(CURL *easy, curl_socket_t fd, int what, void *arg, vo
         watch = watch_new(client, fd);
     if (!watch)
         return -1;
-    if (what & CURL_POLL_IN)
-        events |= UV_READABLE;
-    if (what & CURL_POLL_OUT)
-        events |= UV_WRITABLE;
-    uv_poll_start(&watch->poll, events, on_poll);
-    return 0;
+    watch->events =
+        (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
+    if (!watch->poll)
+        return watch_begin(watch) < 0 ? -1 : 0;
+    return uv_poll_start(watch->poll, watch->events, on_poll) < 0 ? -1 : 0;
+}
+
+/* A socket of a number that curl has not given up yet: it closed the one of before unasked, and
+ * would not say that it is another one now. No program that is started inherits it. */
+static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    struct http_client *client = arg;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+
+    for (struct socket_watch *watch = client->watches; fd >= 0 && watch; watch = watch->next) {
+        if (watch->fd != fd || !watch->poll)
+            continue;
+        watch_end(watch);
+        watch_begin(watch);
+    }
+    return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
 /* ---- calls ---- */
@@ -369,6 +422,8 @@ static void set_options(struct http_call *call, const struct http_call_options *
     int connect_ms = options->connect_timeout_ms ? options->connect_timeout_ms : CONNECT_TIMEOUT_MS;
 
     curl_easy_setopt(easy, CURLOPT_URL, options->url);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, call->client);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
                      call->client->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1);
@@ -486,6 +541,8 @@ static void client_destroy(struct http_client *client)
         call_fail(client->calls, -ECANCELED, "cancelled");
     if (client->multi)
         curl_multi_cleanup(client->multi);
+    while (client->watches)
+        watch_free(client->watches);
     if (client->timer)
         uv_close((uv_handle_t *)client->timer, free_handle);
     if (client->kick)
