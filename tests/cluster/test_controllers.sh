@@ -30,7 +30,7 @@ check_not "an ordinary host gets no backup" "$vling" lab exec c1h2 "$PWD/build/v
 check_not "nor makes itself a controller" \
     "$vling" lab exec c1h2 "$PWD/build/vling" controller add c1h2
 as_peer() {
-    "$vling" lab exec "$1" curl -s -o /run/peer --cacert /var/lib/vling/pki/ca.crt \
+    "$vling" lab exec "$1" curl -s --http1.1 -o /run/peer --cacert /var/lib/vling/pki/ca.crt \
         --cert "/var/lib/vling/pki/$2.crt" --key "/var/lib/vling/pki/$2.key" \
         https://10.10.2.1:2380/version
 }
