@@ -3,7 +3,8 @@
 # as Debian has it (uwsgi, two processes a CPU, Fernet tokens, bcrypt), with SQLite and memcached;
 # it is installed if it is missing. Asserts nothing.
 #
-#   tests/bench/bench_api.sh [SECONDS [ROUNDS [ENGINE]]]      default: 2 5 sqlite
+#   tests/bench/bench_api.sh [SECONDS [ROUNDS [ENGINE]]]      default: 2 5 sqlite; or etcd, or etcd3:
+#                                                     three controllers on this machine
 . "$(dirname "$0")/lib.sh"
 seconds=${1:-2} rounds=${2:-5} engine=${3:-sqlite}
 client=${BENCH_API:-$PWD/build/tests/bench_api}
