@@ -45,6 +45,14 @@ static const struct {
      "{\"server_group\": {\"name\": \"matrix\", \"policies\": [\"affinity\"]}}"},
     {"POST", "/v2.1/flavors/{id}/os-extra_specs", "{\"extra_specs\": {\"" KEY "\": \"value\"}}"},
     {"PUT", "/v2.1/flavors/{id}/os-extra_specs/{key}", "{\"" KEY "\": \"value\"}"},
+    {"POST", "/v2.1/flavors/{id}/action",
+     "{\"addTenantAccess\": {\"tenant\": \"{other-project}\"}}"},
+    {"POST", "/v2.1/flavors/{id}/action",
+     "{\"removeTenantAccess\": {\"tenant\": \"{own-project}\"}}"},
+    {"PUT", "/v2.1/os-services/enable", "{\"host\": \"h1\", \"binary\": \"nova-compute\"}"},
+    {"PUT", "/v2.1/os-services/disable", "{\"host\": \"h1\", \"binary\": \"nova-compute\"}"},
+    {"PUT", "/v2.1/os-services/disable-log-reason",
+     "{\"host\": \"h1\", \"binary\": \"nova-compute\", \"disabled_reason\": \"new disks\"}"},
     {"PUT", "/v2.1/os-quota-class-sets/{id}", "{\"quota_class_set\": {\"cores\": 100000}}"},
     {"PUT", "/v2.0/routers/{id}/add_router_interface", "{\"subnet_id\": \"{subnet}\"}"},
     {"PUT", "/v2.0/routers/{id}/remove_router_interface", "{\"subnet_id\": \"{subnet}\"}"},
@@ -104,6 +112,7 @@ static const struct {
     {"flavor", "ephemeral", "\"\"", "clients send no swap as an empty text"},
     {"flavor", "swap", "\"\"", "clients send no swap as an empty text"},
     {"flavor", "description", NULL, "is taken from a later microversion on and ignored before"},
+    {"security_group_rule", "protocol", "7", "numbers are taken for their text, as Neutron does"},
 };
 
 /* Application credentials name no service, because they have no page of their own. */

@@ -83,6 +83,7 @@ static const char *fixed_at(const struct api_route *route, const char *part)
                {"/v2.1/os-quota-class-sets/", "os-quota-class-sets", "default"},
                {"/v2.1/os-simple-tenant-usage/", "os-simple-tenant-usage", alice.project},
                {"/v2.1/os-security-groups/", "os-security-groups", fixed.group},
+               {"/v2.1/os-hypervisors/{id}/search", "os-hypervisors", "h"}, /* a part of a name */
                {"/v2.1/servers/{id}/ips/", "ips", "inside"},
                {"/v2.0/quotas/", "quotas", alice.project}};
 
@@ -365,6 +366,9 @@ static void remove_row(const struct api_service_ops *service, const char *part, 
     snprintf(path, sizeof(path), "%s", path_of(service, gone));
     strcpy(row->id, old);
     ask_as(who, service, gone, "DELETE", path, NULL);
+    if (answer.status >= 400 && answer.status != 404)
+        print_error("%s %s cannot be removed: %ld %s\n", part, id, answer.status,
+                    answer.text ? answer.text : "");
     if (strcmp(part, "servers") == 0)
         forget_servers("");
 }
