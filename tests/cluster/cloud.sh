@@ -245,12 +245,13 @@ cloud_ip_of() {
     echo "10.10.${cloud_number%h*}.${1#*h}"
 }
 
-# Every row of the store that people or the API make: "table/id", sorted.
+# Every row of the store that people or the API make: "table/id", sorted. Events and what was done
+# with servers are kept on purpose, the newest of them.
 cloud_rows() {
     "$vling" backup "$work/rows.json" >/dev/null && python3 -c '
 import json, sys
 for entry in json.load(open(sys.argv[1]))["rows"]:
-    if entry["table"] != "event":
+    if entry["table"] not in ("event", "server_log"):
         print(entry["table"] + "/" + entry["row"]["id"])' "$work/rows.json" | sort
 }
 
