@@ -199,6 +199,7 @@ servers() {
     check "user data ran" cloud_wait 30 ran
     seeded() { openstack console log show lab-server | grep -q "SEEDED config-drive"; }
     check "console log" cloud_wait 30 seeded
+    check "usage of all projects" [ -n "$(openstack usage list -f value)" ]
 
     openstack server pause lab-server
     check "paused" cloud_wait_status lab-server PAUSED 30
@@ -305,7 +306,6 @@ operators() {
         wc -l)" = 9 ]
     check "limits" [ -n "$(openstack limits show --absolute -f value)" ]
     check "usage" [ -n "$(openstack usage show -f value)" ]
-    check "usage of all" [ -n "$(openstack usage list -f value)" ]
     host=$(column "Hypervisor Hostname" hypervisor list | tail -1)
     check "a hypervisor by a part of its name" [ "$(column "Hypervisor Hostname" hypervisor list \
         --matching "$host")" = "$host" ]
