@@ -94,16 +94,15 @@ cloud() {
 other_controllers() {
     inside ip link add br0 type bridge
     inside ip link set br0 up
-    inside ip address add 10.99.1.254/16 dev br0
-    inside ip address add 10.98.1.254/16 dev br0
+    inside ip address add 10.99.0.1/16 dev br0
+    inside ip address add 10.98.0.1/16 dev br0
     for i in 2 3; do
         ip netns add "$netns-$i"
         others="$others $netns-$i"
         ip -n "$netns-$i" link set lo up
         ip -n "$netns" link add "p$i" type veth peer name e0 netns "$netns-$i"
         ip -n "$netns" link set "p$i" master br0 up
-        ip -n "$netns-$i" address add "10.99.1.$i/16" dev e0
-        ip -n "$netns-$i" address add "10.99.0.10$i/32" dev e0
+        ip -n "$netns-$i" address add "10.99.0.10$i/16" dev e0
         ip -n "$netns-$i" address add "10.98.0.10$i/16" dev e0
         ip -n "$netns-$i" link set e0 up
         controllers="$controllers, {\"host\": \"controller$i\", \"cabinet\": \"c$i\", \"ip\": \"10.99.0.10$i\"}"
@@ -123,8 +122,10 @@ other_controller_start() {
 
 cloud_start() {
     agent_pids=
-    [ "$1" != etcd3 ] || other_controllers
-    if [ "$1" != sqlite ]; then # other hosts reach the store
+    if [ "$1" = etcd3 ]; then
+        other_controllers
+        host_config controller 1 etcd '"controller"' c1 br0
+    elif [ "$1" = etcd ]; then # other hosts reach the store
         host_config controller 1 etcd '"controller"'
     else
         host_config controller 1 sqlite '"controller", "compute", "network", "storage"'
