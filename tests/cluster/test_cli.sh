@@ -114,7 +114,8 @@ done
 
 # A good command line, but there is no cloud: what to do about it.
 for words in status 'status -f json' 'events -n 500' 'host list' 'host show c1h1' \
-    'host disable c1h1' 'cabinet list' 'cabinet show c1'; do
+    'host disable c1h1' 'host drain c1h1' 'cabinet list' 'cabinet show c1' 'cabinet drain c1' \
+    'controller list' 'token list' 'events -fjson' 'events --format=json'; do
     # shellcheck disable=SC2086
     fails 1 'start a lab: vling lab up' $words
 done
