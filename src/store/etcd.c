@@ -479,6 +479,8 @@ static void etcd_status(struct store *store, struct store_status *ret_status)
             ret_status->reachable = true;
     ret_status->revision = etcd->seen_revision;
     ret_status->size_bytes = etcd->size_bytes;
+    if (etcd->leader < 0 && now - etcd->looked_ms >= LOOK_MS)
+        look_around(etcd, etcd->leader_term); /* for who asks next */
     if (etcd->leader >= 0 && ret_status->reachable)
         snprintf(ret_status->leader, sizeof(ret_status->leader), "%.99s",
                  etcd->endpoints[etcd->leader].url);

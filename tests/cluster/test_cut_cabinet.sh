@@ -28,7 +28,8 @@ three_cabinets() {
     [ "$(module "$1" | tr ' ' '\n' | cut -dh -f1 | sort -u | grep -c '^c[123]$')" = 3 ]
 }
 for each in api-vip planner store; do
-    check "module $each has a master, a standby and a backup in three cabinets" three_cabinets "$each"
+    check "module $each has a master, a standby and a backup in three cabinets" \
+        cloud_wait 20 three_cabinets "$each"
 done
 "$vling" status --lab >"$work/status"
 cat "$work/status"
