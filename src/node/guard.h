@@ -2,7 +2,7 @@
  * vlingd does.
  *
  * Concept.  vlingd writes deadline and epoch into a small shared file, <run_dir>/guard.state, after
- *           each acknowledged renewal. The guard looks every 25 ms. From deadline - margin on, it
+ *           each acknowledged renewal. The guard looks every 50 ms. From deadline - margin on, it
  *           sends SIGSTOP to every guest, removes the virtual addresses and takes the external
  *           bridge down, so that routers left here answer for no floating address. When the
  *           deadline is extended with the same epoch it sends SIGCONT and takes the bridge up

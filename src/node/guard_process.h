@@ -9,7 +9,7 @@
 /* Of the form before the two copies: nothing but the guard's process id is taken from it. */
 #define GUARD_MAGIC_OLD 0x32475256u
 #define GUARD_OLD_PID_AT 552
-#define GUARD_LOOK_MS 25
+#define GUARD_LOOK_MS 50
 #define GUARD_PATH_MAX 512
 
 enum guard_order { GUARD_ORDER_WATCH, GUARD_ORDER_DESTROY, GUARD_ORDER_RELEASE };

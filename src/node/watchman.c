@@ -89,6 +89,8 @@ static size_t add_peer(const struct config *c, struct heartbeat_peer *peers, siz
     return n;
 }
 
+/* On the management plane alone: a host that lost only that one loses its lease, whoever hears it
+ * elsewhere, and it is the controllers that tell which of its planes is cut. */
 static size_t list_neighbours(struct node *node, struct heartbeat_peer *peers, size_t n)
 {
     json_t *rows = mirror_select(node->mirror, "host", "ORDER BY id", "");
@@ -98,9 +100,7 @@ static size_t list_neighbours(struct node *node, struct heartbeat_peer *peers, s
 
     for (size_t i = 0; i < count; i++) {
         const json_t *row = json_array_get(rows, found[i]);
-        const char *ips[PLANE_COUNT] = {[PLANE_MGMT] = json_str(row, "mgmt_ip", NULL),
-                                        [PLANE_TENANT] = json_str(row, "tenant_ip", NULL),
-                                        [PLANE_STORAGE] = json_str(row, "storage_ip", NULL)};
+        const char *ips[PLANE_COUNT] = {[PLANE_MGMT] = json_str(row, "mgmt_ip", NULL)};
 
         n = add_peer(&node->config, peers, n, hosts[found[i]].id, ips);
     }

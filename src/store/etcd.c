@@ -281,14 +281,15 @@ static void op_overdue(void *arg)
     renew_http2(op->etcd);
 }
 
-/* gRPC tells errors after the body, which is empty then. None of them decides for a question. */
+/* gRPC tells errors after the body, which is empty then. None of them decides for what is asked
+ * so: a lease that is unknown is no error there. */
 static void op_read_grpc(struct etcd_op *op, const struct http_answer *answer)
 {
-    struct etcd_reply reply = {0};
+    struct etcd_grpc_answer said;
 
-    if (answer->status == 200 &&
-        etcd_grpc_read(answer->body, answer->size, &reply.revision, &reply.term)) {
-        op_done(op, &reply);
+    if (answer->status == 200 && etcd_grpc_read(answer->body, answer->size, &said)) {
+        op_done(op, &(struct etcd_reply){
+                        .revision = said.revision, .term = said.term, .ttl = said.ttl});
     } else {
         op->refusals++;
         op_again(op, "refused", true);
@@ -302,7 +303,8 @@ static void op_read_json(struct etcd_op *op, const struct http_answer *answer)
     const json_t *header = json_object_get(result ? result : json, "header");
     struct etcd_reply reply = {.json = json,
                                .revision = etcd_int(header, "revision"),
-                               .term = etcd_int(header, "raft_term")};
+                               .term = etcd_int(header, "raft_term"),
+                               .ttl = etcd_int(result, "TTL")};
 
     if (json_is_object(json_object_get(json, "error")))
         op_refused(op, json_object_get(json, "error"));

@@ -44,6 +44,7 @@ struct etcd_reply {
     int endpoint;
     int64_t revision; /* header.revision */
     int64_t term;     /* header.raft_term */
+    int64_t ttl;      /* of a renewal: seconds, 0: the lease has run out */
     bool open_copies; /* a copy of the request may still take effect */
 };
 typedef void etcd_op_cb(void *arg, const struct etcd_reply *reply);
@@ -108,7 +109,7 @@ void etcd_alarm_set(struct etcd *etcd, struct etcd_alarm *alarm, int64_t due_ms,
 void etcd_alarm_stop(struct etcd *etcd, struct etcd_alarm *alarm);
 
 /* Takes `body`. Calls `cb` exactly once, never from inside. A path outside of the gateway's "/v3/"
- * is a gRPC method; such an answer is read for its header only. */
+ * is a gRPC method (etcd_grpc.c). */
 struct etcd_op *etcd_op_start(struct etcd *etcd, const char *path, struct buf *body,
                               int64_t deadline_ms, etcd_op_cb *cb, void *arg);
 /* One attempt at one endpoint. */
@@ -145,8 +146,16 @@ void etcd_changes_free(struct etcd_changes *changes);
 /* A linearizable read of nothing: the answer's revision and term are all that it tells. By gRPC,
  * or through the gateway where there is no TLS. */
 void etcd_ask_revision(struct etcd *etcd, int64_t deadline_ms, etcd_op_cb *cb, void *arg);
-/* The revision (always > 0) and raft term in the header of an answer. False: it is none. */
-bool etcd_grpc_read(const void *bytes, size_t size, int64_t *ret_revision, int64_t *ret_term);
+/* Renews a lease; the answer's `ttl` tells whether it lives. By the same ways. */
+void etcd_ask_renewal(struct etcd *etcd, int64_t lease, int64_t deadline_ms, etcd_op_cb *cb,
+                      void *arg);
+
+struct etcd_grpc_answer {
+    int64_t revision, term; /* of the header; revision > 0 */
+    int64_t ttl;            /* of a renewal, else 0 */
+};
+/* What an answer to one of the two says. False: it is none. */
+bool etcd_grpc_read(const void *bytes, size_t size, struct etcd_grpc_answer *ret);
 
 /* ---- etcd_txn.c ---- */
 

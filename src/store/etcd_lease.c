@@ -305,7 +305,7 @@ static void on_renewed(void *arg, const struct etcd_reply *reply)
          * tells that there was no other: whoever is elected later gives the lease its whole time
          * again. */
         call->term = reply->term;
-        call->rc = etcd_int(json_object_get(reply->json, "result"), "TTL") > 0 ? 0 : -ENOENT;
+        call->rc = reply->ttl > 0 ? 0 : -ENOENT;
         etcd_barrier(&call->etcd->store, left > 0 ? (int)left : 0, on_confirmed, call);
     }
 }
@@ -314,10 +314,8 @@ void etcd_lease_renew(struct store *store, int64_t lease, int timeout_ms, store_
                       void *arg)
 {
     struct lease_call *call = lease_call_new(store, lease, timeout_ms, cb, arg);
-    struct buf body;
 
-    id_body(&body, lease);
-    etcd_op_start(call->etcd, "/v3/lease/keepalive", &body, call->deadline_ms, on_renewed, call);
+    etcd_ask_renewal(call->etcd, lease, call->deadline_ms, on_renewed, call);
 }
 
 static void on_dropped(void *arg, const struct etcd_reply *reply)

@@ -15,13 +15,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 static bool read_exactly(const uint8_t *bytes, size_t size, int64_t *ret_revision)
 {
     unsigned char *copy = malloc(size ? size : 1);
-    int64_t term = -1;
+    struct etcd_grpc_answer said;
     bool good;
 
     must(copy != NULL);
     if (size > 0)
         memcpy(copy, bytes, size);
-    good = etcd_grpc_read(copy, size, ret_revision, &term);
+    good = etcd_grpc_read(copy, size, &said);
+    *ret_revision = said.revision;
     must(!good || *ret_revision > 0);
     must(size == 0 || memcmp(copy, bytes, size) == 0);
     free(copy);
