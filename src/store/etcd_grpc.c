@@ -62,8 +62,8 @@ static void renew_by_gateway(struct buf *body, int64_t lease)
 
 static void renew_by_grpc(struct buf *body, int64_t lease)
 {
-    unsigned char frame[FRAME_HEAD + 1 + VARINT_MAX] = {
-        [FRAME_HEAD] = KEEP_ALIVE_ID << 3 | WIRE_VARINT};
+    unsigned char frame[FRAME_HEAD + 1 + VARINT_MAX] = {[FRAME_HEAD] =
+                                                            KEEP_ALIVE_ID << 3 | WIRE_VARINT};
     uint64_t left = (uint64_t)lease;
     size_t size = FRAME_HEAD + 1;
 
@@ -84,8 +84,7 @@ void etcd_ask_renewal(struct etcd *etcd, int64_t lease, int64_t deadline_ms, etc
         renew_by_grpc(&body, lease);
     else
         renew_by_gateway(&body, lease);
-    etcd_op_start(etcd,
-                  etcd->secure ? "/etcdserverpb.Lease/LeaseKeepAlive" : "/v3/lease/keepalive",
+    etcd_op_start(etcd, etcd->secure ? "/etcdserverpb.Lease/LeaseKeepAlive" : "/v3/lease/keepalive",
                   &body, deadline_ms, cb, arg);
 }
 
