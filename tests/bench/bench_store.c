@@ -8,12 +8,16 @@
  * for sure what became of a write whose answer was lost: once through its HTTP/JSON gateway with
  * kept connections and once by gRPC on one connection, both through the same libcurl, without
  * reading the answers. All write the same rows, about 200 bytes with one precondition, which the
- * mirror follows, and ask the same member. */
+ * mirror follows, and ask the same member.
+ *
+ * Reads are made in two ways: by a barrier each time, which those that wait share, and as the API
+ * makes them, under a read lease between three controllers (leased.h). */
 #include "../unit/certificates.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "io/http_client.h"
+#include "leased.h"
 #include "store/etcd_server.h"
 #include "store/mirror.h"
 
@@ -29,7 +33,7 @@
 #define MEMBERS 3
 #define ROUNDS_MAX 25
 #define CLIENTS 64
-#define LATENCIES_MAX 2000000
+#define LATENCIES_MAX 2000000 /* that are kept: the first ones */
 #define ROW_PADDING 160
 #define START_MS 60000
 #define FAILURES_MAX 1000
@@ -163,8 +167,10 @@ static void answered(struct question *q, int rc)
         phase->error = rc;
         if (++phase->failed > FAILURES_MAX)
             die("nearly everything fails");
-    } else if (phase->done < LATENCIES_MAX) {
-        phase->latencies[phase->done++] = now_us() - phase->began[q->client];
+    } else {
+        if (phase->done < LATENCIES_MAX)
+            phase->latencies[phase->done] = now_us() - phase->began[q->client];
+        phase->done++;
     }
     if (phase->over)
         return;
@@ -360,7 +366,7 @@ static void on_read(void *arg, int rc)
     take_row(arg, rc, mirror_get_shared(mirror, "setting", "row7"));
 }
 
-static void read_through_store(struct phase *phase, int client)
+static void read_barrier(struct phase *phase, int client)
 {
     mirror_barrier(mirror, 5000, on_read, &questions[client]);
 }
@@ -371,9 +377,19 @@ static void on_read_own(void *arg, int rc)
     take_row(arg, rc, mirror_get(mirror, "setting", "row7", NULL));
 }
 
-static void read_own_through_store(struct phase *phase, int client)
+static void read_barrier_own(struct phase *phase, int client)
 {
     mirror_barrier(mirror, 5000, on_read_own, &questions[client]);
+}
+
+static void on_leased(void *arg, int rc)
+{
+    answered(arg, rc);
+}
+
+static void read_leased(struct phase *phase, int client)
+{
+    leased_read("setting", "row7", on_leased, &questions[client]);
 }
 
 static int by_size(const void *a, const void *b)
@@ -393,6 +409,7 @@ static struct figures measure(void (*ask)(struct phase *phase, int client), int 
     struct phase phase = {.ask = ask, .latencies = latencies};
     int64_t began = now_us(), took;
     struct figures ret = {0};
+    size_t kept;
 
     for (int i = 0; i < width; i++) {
         questions[i] = (struct question){&phase, i};
@@ -412,9 +429,10 @@ static struct figures measure(void (*ask)(struct phase *phase, int client), int 
                 strerror(-phase.error));
     if (phase.done == 0)
         die("nothing was answered");
-    qsort(latencies, phase.done, sizeof(*latencies), by_size);
-    ret.median_ms = (double)latencies[phase.done / 2] / 1000;
-    ret.p99_ms = (double)latencies[phase.done * 99 / 100] / 1000;
+    kept = phase.done < LATENCIES_MAX ? phase.done : LATENCIES_MAX;
+    qsort(latencies, kept, sizeof(*latencies), by_size);
+    ret.median_ms = (double)latencies[kept / 2] / 1000;
+    ret.p99_ms = (double)latencies[kept * 99 / 100] / 1000;
     return ret;
 }
 
@@ -439,13 +457,16 @@ enum { STORE, GATEWAY, GRPC, WAYS };
 static const struct work {
     const char *name;
     int width;
+    bool leased; /* with two more controllers that follow */
     void (*ask[WAYS])(struct phase *phase, int client);
 } works[] = {
-    {"writes, 64 in flight", CLIENTS, {write_through_store, write_gateway, write_grpc}},
-    {"writes, one in flight", 1, {write_through_store, write_gateway, write_grpc}},
-    {"linearizable reads, 64 clients", CLIENTS, {read_through_store, read_gateway, read_grpc}},
-    {"  each a copy of its own", CLIENTS, {read_own_through_store, read_gateway, read_grpc}},
-    {"linearizable reads, one client", 1, {read_through_store, read_gateway, read_grpc}},
+    {"writes, 64 in flight", CLIENTS, false, {write_through_store, write_gateway, write_grpc}},
+    {"writes, one in flight", 1, false, {write_through_store, write_gateway, write_grpc}},
+    {"reads by barrier, 64 clients", CLIENTS, false, {read_barrier, read_gateway, read_grpc}},
+    {"  each a copy of its own", CLIENTS, false, {read_barrier_own, read_gateway, read_grpc}},
+    {"reads by barrier, one client", 1, false, {read_barrier, read_gateway, read_grpc}},
+    {"reads under a lease, 64 clients", CLIENTS, true, {read_leased, read_gateway, read_grpc}},
+    {"reads under a lease, one client", 1, true, {read_leased, read_gateway, read_grpc}},
 };
 #define WORKS (sizeof(works) / sizeof(works[0]))
 
@@ -461,8 +482,38 @@ static void print_line(const struct work *work, const char *unit, size_t member,
             values[i] = *(const double *)((const char *)&all[way][i] + member);
         of[way] = median(values, rounds);
     }
-    printf("%s\t%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\n", work->name, unit, of[STORE], of[GATEWAY],
+    printf("%s\t%s\t%.4g\t%.4g\t%.4g\t%.3g\t%.3g\n", work->name, unit, of[STORE], of[GATEWAY],
            of[GRPC], of[STORE] / of[GATEWAY], of[STORE] / of[GRPC]);
+}
+
+static void run_rounds(bool leased, int rounds, int ms)
+{
+    for (int i = 0; i < rounds; i++) {
+        for (size_t w = 0; w < WORKS; w++)
+            for (int way = 0; works[w].leased == leased && way < WAYS; way++)
+                figures[w][way][i] = measure(works[w].ask[way], works[w].width, ms);
+        fprintf(stderr, "%sround %d of %d\n", leased ? "leased, " : "", i + 1, rounds);
+    }
+}
+
+static void open_leased(void)
+{
+    static const char *const addresses[] = {"127.0.0.11", "127.0.0.12", "127.0.0.13"};
+    struct store_etcd_options others = {
+        .endpoints = urls, .ca_file = tls.ca, .cert_file = tls.cert, .key_file = tls.key};
+    struct err err;
+
+    if (leased_open(&loop, dir, mirror, addresses, &others, &err) < 0)
+        die(err.why[0] ? err.why : err.what);
+}
+
+static void print_leased(void)
+{
+    uint64_t at_once, asked;
+
+    leased_counters(&at_once, &asked);
+    fprintf(stderr, "under the lease: %llu reads asked nobody, %llu took a barrier\n",
+            (unsigned long long)at_once, (unsigned long long)asked);
 }
 
 int main(int argc, char **argv)
@@ -478,12 +529,10 @@ int main(int argc, char **argv)
         die("openssl makes no certificates");
     start_members();
     open_client();
-    for (int i = 0; i < rounds; i++) {
-        for (size_t w = 0; w < WORKS; w++)
-            for (int way = 0; way < WAYS; way++)
-                figures[w][way][i] = measure(works[w].ask[way], works[w].width, ms);
-        fprintf(stderr, "round %d of %d\n", i + 1, rounds);
-    }
+    run_rounds(false, rounds, ms);
+    open_leased();
+    run_rounds(true, rounds, ms);
+    print_leased();
     puts("what\tunit\tstore\tgateway\tgrpc\tstore:gateway\tstore:grpc");
     for (size_t w = 0; w < WORKS; w++) {
         print_line(&works[w], "1/s", offsetof(struct figures, rate), rounds);
