@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "io/address.h"
 #include "io/netns.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -465,35 +466,14 @@ struct listening {
     uint16_t port;
 };
 
-static int make_address(const struct http_server_options *options, struct sockaddr_storage *address,
-                        socklen_t *ret_size)
-{
-    struct sockaddr_in *v4 = (struct sockaddr_in *)address;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)address;
-
-    memset(address, 0, sizeof(*address));
-    if (inet_pton(AF_INET, options->address, &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons(options->port);
-        *ret_size = sizeof(*v4);
-        return 0;
-    }
-    if (inet_pton(AF_INET6, options->address, &v6->sin6_addr) == 1) {
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons(options->port);
-        *ret_size = sizeof(*v6);
-        return 0;
-    }
-    return -EINVAL;
-}
-
 /* Returns the listening socket. May run in a helper thread that sits in another namespace. */
 static int listen_here(void *arg)
 {
     struct listening *listening = arg;
     struct sockaddr_storage address;
     socklen_t size;
-    int rc = make_address(listening->options, &address, &size), on = 1, fd;
+    int rc = address_parse(listening->options->address, listening->options->port, &address, &size);
+    int on = 1, fd;
 
     if (rc < 0)
         return rc;
