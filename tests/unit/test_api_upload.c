@@ -306,21 +306,21 @@ static int start(void **state)
     return cloud_start(state) || on_loop(run_intercept);
 }
 
-static int stop(void **state)
+static int setup(void **state)
 {
-    return cloud_stop(state);
+    return on_loop(run_come_back);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_image_was_just_made_elsewhere),
-        cmocka_unit_test(test_the_user_was_just_made_elsewhere),
-        cmocka_unit_test(test_the_image_was_just_deleted_elsewhere),
-        cmocka_unit_test(test_the_store_cannot_be_reached),
-        cmocka_unit_test(test_clients_that_go_away),
-        cmocka_unit_test(test_stop_while_an_upload_waits),
+        cmocka_unit_test_setup(test_the_image_was_just_made_elsewhere, setup),
+        cmocka_unit_test_setup(test_the_user_was_just_made_elsewhere, setup),
+        cmocka_unit_test_setup(test_the_image_was_just_deleted_elsewhere, setup),
+        cmocka_unit_test_setup(test_the_store_cannot_be_reached, setup),
+        cmocka_unit_test_setup(test_clients_that_go_away, setup),
+        cmocka_unit_test_setup(test_stop_while_an_upload_waits, setup),
     };
 
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, start, cloud_stop);
 }
