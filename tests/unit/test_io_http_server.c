@@ -464,7 +464,7 @@ static bool is_silent(int fd, int ms)
 
 static void test_a_held_request_goes_on(void **state)
 {
-    static const char *const ways[] = {"", "?ms=0", "?ms=150"};
+    static const char *const ways[] = {"", "?ms=0", "?ms=500"};
     static const struct {
         const char *rest, *body;
     } bodies[] = {
@@ -488,7 +488,7 @@ static void test_a_held_request_goes_on(void **state)
                 "PUT /held/echo%s HTTP/1.1\r\nHost: h\r\n%sGET /next HTTP/1.1\r\nHost: h\r\n\r\n",
                 ways[k], bodies[i].rest);
             say(fd, text);
-            if (strcmp(ways[k], "?ms=150") == 0) {
+            if (strcmp(ways[k], "?ms=500") == 0) {
                 assert_true(is_silent(fd, 50));
                 assert_int_equal(handled, before);
             }
@@ -511,7 +511,7 @@ static void test_a_held_request_goes_on(void **state)
 
 static void test_a_held_client_is_not_told_to_continue(void **state)
 {
-    static const char head[] = "PUT /held/%s?ms=150 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n"
+    static const char head[] = "PUT /held/%s?ms=500 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n"
                                "Expect: 100-continue\r\n\r\n";
     const char *answer;
     char text[200];
@@ -585,7 +585,7 @@ static void test_the_body_of_a_held_request_waits(void **state)
     int fd = dial();
 
     poured = 0;
-    say(fd, "PUT /held/sink?ms=1000 HTTP/1.1\r\nHost: h\r\nContent-Length: 40000000\r\n\r\n");
+    say(fd, "PUT /held/sink?ms=1500 HTTP/1.1\r\nHost: h\r\nContent-Length: 40000000\r\n\r\n");
     pour(fd, &at, size, 200);
     assert_true(at < size); /* the line is full */
     assert_int_equal(poured, 0);
@@ -605,7 +605,7 @@ static void test_clients_that_go_away_while_held(void **state)
     for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
         int fd = dial();
 
-        say(fd, "PUT /held/echo?ms=300 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n");
+        say(fd, "PUT /held/echo?ms=1000 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n");
         say(fd, bodies[i]);
         usleep(50000);
         close(fd);
@@ -779,7 +779,7 @@ static void test_stop_with_requests_under_way(void **state)
     int fd = dial(), held = dial(), before = aborted;
 
     say(fd, "GET /much-later HTTP/1.1\r\nHost: h\r\n\r\n");
-    say(held, "PUT /held/sink?ms=2000 HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab");
+    say(held, "PUT /held/sink?ms=3000 HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab");
     usleep(500000);
     uv_async_send(&stopper);
     assert_non_null(strstr(hear(fd, NULL), " 503 "));
