@@ -65,10 +65,10 @@ struct api_route {
     unsigned short statuses[API_STATUSES_MAX];
     const struct resource *resource; /* whose rows it is about, where the handler asks for that */
     const char *doc; /* for the reference: what method, path and flags do not say; or NULL */
-    /* API_STREAM only: called when the headers are here and the token was checked against the
-     * mirror as it is (no barrier). Chooses where the body goes and keeps its state in req->stream;
-     * the handler runs after the body, as usual, perhaps more than once. Non-zero after api_fail():
-     * the body is discarded and the answer is that error. */
+    /* API_STREAM only: called when the headers are here, after a mirror_read() and when the token
+     * was checked; no byte of the body was read yet. Chooses where the body goes and keeps its
+     * state in req->stream; the handler runs after the body, as usual, perhaps more than once.
+     * Non-zero after api_fail(): the body is refused and the answer is that error. */
     int (*stream_begin)(struct api_req *req, struct http_sink *ret_sink);
     /* API_STREAM only: called exactly once when the request ends, however it ends (answered, client
      * gone before the end of the body, store unreachable), if stream_begin() returned 0. Gives back

@@ -3,6 +3,7 @@
  *   begin -> (body) -> handle -> read -> run -> [work -> run] -> commit -> wait -> [peer] -> send
  *                                         ^--- barrier <-- precondition failed --'
  *
+ * A body that is streamed waits for a read of its own: begin -> read -> stream_begin -> (body).
  * Each step ends by starting the next one; a step that fails answers and goes to `send`. */
 #include "api/internal.h"
 #include "api/known.h"
@@ -21,6 +22,9 @@
 
 #define CONNECTIONS_MAX 512
 #define IDLE_SECONDS 60
+
+static const char unreachable[] =
+    "The replicated store cannot be reached. Nothing was changed. Retry.";
 
 struct listener {
     struct api *api;
@@ -305,8 +309,7 @@ static void on_committed(void *arg, int rc, int64_t revision)
     else if (rc == -ENOSPC)
         fail_and_send(call, 507, "The replicated store is full.");
     else
-        fail_and_send(call, 503,
-                      "The replicated store cannot be reached. Nothing was changed. Retry.");
+        fail_and_send(call, 503, unreachable);
 }
 
 /* ---- turns ---- */
@@ -490,8 +493,7 @@ static void on_barrier(void *arg, int rc)
     struct api_call *call = arg;
 
     if (rc < 0)
-        fail_and_send(call, 503,
-                      "The replicated store cannot be reached. Nothing was changed. Retry.");
+        fail_and_send(call, 503, unreachable);
     else
         run(call);
 }
@@ -503,26 +505,25 @@ static void take_barrier(struct api_call *call)
 
 /* ---- the request arrives ---- */
 
-static int discard(void *arg, const void *bytes, size_t size)
+/* May the body come, and where does it go? The rows are as new as those of a handler. */
+static void begin_stream(void *arg, int rc)
 {
-    return 0;
-}
-
-static void begin_stream(struct api_call *call)
-{
+    struct api_call *call = arg;
     struct api_req *req = &call->req;
-    struct http_sink sink = {.write = discard};
+    struct http_sink sink;
 
-    note_seen(call);
-    if (!mirror_ready(req->db))
-        api_fail(req, 503, NULL, "The replicated store cannot be reached. Retry.");
-    else if (admit(call) && req->route->stream_begin(req, &sink) == 0)
+    if (rc == 0)
+        note_seen(call);
+    else
+        api_fail(req, 503, NULL, "%s", unreachable);
+    if (rc == 0 && admit(call) && req->route->stream_begin(req, &sink) == 0) {
         call->stream_open = true;
-    if (!call->stream_open) {
+        http_use_sink(req->http, sink);
+    } else {
         call->answered = true;
-        sink = (struct http_sink){.write = discard};
+        http_refuse_body(req->http);
     }
-    http_use_sink(req->http, sink);
+    http_go_on(req->http); /* the call may be gone now */
 }
 
 static void check_argument(void *arg, const char *name, const char *value)
@@ -552,7 +553,8 @@ static void on_begin(void *arg, struct http_request *http)
         else
             api_fail(req, 404, "HTTPNotFound", "The resource could not be found.");
     } else if (req->route->flags & API_STREAM && req->route->stream_begin) {
-        begin_stream(call);
+        http_hold(http);
+        mirror_read(req->db, time_left(call), begin_stream, call);
     }
 }
 

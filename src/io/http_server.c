@@ -1,11 +1,18 @@
 /* libmicrohttpd keeps its sockets in an epoll set of its own; that one descriptor is polled by
- * libuv, and a timer stands in for its timeouts. A request that is not answered at once is
- * suspended and resumed by http_reply(). */
+ * libuv, and a timer stands in for its timeouts. A request that is held, or not answered at once,
+ * is suspended and resumed by http_go_on() or http_reply().
+ *
+ * libmicrohttpd calls on_access() once with the headers, for each piece of the body, and once more
+ * at its end. The calls without bytes look alike, and after a suspension it repeats the one during
+ * which it was suspended: the request has to know where it is (`open`). An answer can be given in
+ * such a call only, so not in the middle of a body; after one that was given with the headers the
+ * line is closed. */
 #include "io/http_server.h"
 
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "io/address.h"
 #include "io/netns.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -15,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -51,13 +59,18 @@ struct http_request {
     struct MHD_Connection *connection; /* NULL once the client is gone */
     struct http_request *next, **link;
     char *method, *path;
+    void (*handle)(void *arg, struct http_request *request); /* as of the server's options */
+    void *arg;
     struct buf body;
     struct http_sink sink;
     uint64_t discarded;
     int body_error;
     void *user;
+    bool held;    /* by `begin`, until http_go_on() */
+    bool refused; /* its body is not wanted */
+    bool open;    /* the headers are dealt with: what comes now is the body, or its end */
     bool handled, suspended, replied;
-    bool held; /* on_completed() works with it */
+    bool pinned; /* hand_over_cut() works with it */
     unsigned status;
     struct MHD_Response *response;
     struct {
@@ -182,6 +195,8 @@ static struct http_request *request_new(struct http_server *server,
     }
     request->server = server;
     request->connection = connection;
+    request->handle = server->options.handle;
+    request->arg = server->options.arg;
     buf_init(&request->body, server->options.body_max);
     request->next = server->requests;
     request->link = &server->requests;
@@ -204,7 +219,7 @@ static void request_unlink(struct http_request *request)
 /* Frees the request if neither the client nor the handler has an interest in it any more. */
 static void request_release(struct http_request *request)
 {
-    if (request->connection || !request->replied || request->held)
+    if (request->connection || !request->replied || request->pinned)
         return;
     request_unlink(request);
     if (request->response)
@@ -272,14 +287,63 @@ static enum MHD_Result refuse(struct MHD_Connection *connection, unsigned status
     return result;
 }
 
-static bool announces_too_much(const struct http_server *server, struct MHD_Connection *connection)
+/* Not while stopping: libmicrohttpd must not be stopped while connections are suspended. */
+static enum MHD_Result suspend(struct http_server *server, struct http_request *request)
 {
-    const char *text = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
-
-    return text && strtoull(text, NULL, 10) > server->options.body_max + (uint64_t)DISCARD_MAX;
+    if (server->stopping)
+        return refuse(request->connection, 503, "The service is shutting down.\n");
+    request->suspended = true;
+    MHD_suspend_connection(request->connection);
+    return MHD_YES;
 }
 
-static enum MHD_Result on_headers(struct http_server *server, struct MHD_Connection *connection,
+static void resume(struct http_request *request)
+{
+    request->suspended = false;
+    MHD_resume_connection(request->connection);
+    request->server->again = true;
+    request->server->at_once = 0;
+    run_again(request->server);
+}
+
+static enum MHD_Result on_end(struct http_server *server, struct http_request *request)
+{
+    if (!request->handled) {
+        request->handled = true;
+        request->handle(request->arg, request);
+    }
+    if (!request->replied)
+        return suspend(server, request);
+    return MHD_queue_response(request->connection, request->status, request->response);
+}
+
+/* Is the answer given instead of reading the body? A small one that nobody wants is read first all
+ * the same: who is still sending might not see the answer. */
+static bool is_answered_early(const struct http_server *server, const struct http_request *request)
+{
+    const char *length = http_header(request, "Content-Length");
+    const char *expect = http_header(request, "Expect");
+    uint64_t announced = length ? strtoull(length, NULL, 10) : 0;
+
+    if (request->refused)
+        return announced > DISCARD_MAX || (expect && strcasecmp(expect, "100-continue") == 0);
+    return !request->sink.write && announced > server->options.body_max + (uint64_t)DISCARD_MAX;
+}
+
+/* The headers are here. Comes again when a request that was held goes on. */
+static enum MHD_Result on_headers(struct http_server *server, struct http_request *request)
+{
+    if (request->held)
+        return suspend(server, request);
+    request->open = true;
+    if (!is_answered_early(server, request))
+        return MHD_YES;
+    if (!request->refused)
+        request->body_error = -EFBIG;
+    return on_end(server, request);
+}
+
+static enum MHD_Result on_request(struct http_server *server, struct MHD_Connection *connection,
                                   const char *path, const char *method, void **ret_request)
 {
     char name[256] = "";
@@ -295,19 +359,13 @@ static enum MHD_Result on_headers(struct http_server *server, struct MHD_Connect
     note_client(request);
     if (server->options.begin)
         server->options.begin(server->options.arg, request);
-    if (!request->sink.write && announces_too_much(server, connection)) {
-        request->body_error = -EFBIG;
-        request->handled = true;
-        server->options.handle(server->options.arg, request);
-        if (request->replied)
-            return MHD_queue_response(connection, request->status, request->response);
-        return MHD_NO; /* the completion callback drops the connection's share */
-    }
-    return MHD_YES;
+    return on_headers(server, request);
 }
 
 static enum MHD_Result on_bytes(struct http_request *request, const char *bytes, size_t size)
 {
+    if (request->refused)
+        return MHD_YES;
     if (request->body_error == 0 && request->sink.write) {
         request->body_error = request->sink.write(request->sink.arg, bytes, size);
     } else if (request->body_error == 0) {
@@ -323,57 +381,50 @@ static enum MHD_Result on_bytes(struct http_request *request, const char *bytes,
     return MHD_YES;
 }
 
-static enum MHD_Result on_end(struct http_server *server, struct http_request *request)
-{
-    if (!request->handled) {
-        request->handled = true;
-        server->options.handle(server->options.arg, request);
-    }
-    if (!request->replied && server->stopping)
-        return refuse(request->connection, 503, "The service is shutting down.\n");
-    if (!request->replied) {
-        request->suspended = true;
-        MHD_suspend_connection(request->connection);
-        return MHD_YES;
-    }
-    return MHD_queue_response(request->connection, request->status, request->response);
-}
-
 static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, const char *path,
                                  const char *method, const char *version, const char *bytes,
-                                 size_t *size, void **request)
+                                 size_t *size, void **slot)
 {
     struct http_server *server = cls;
+    struct http_request *request = *slot;
     enum MHD_Result result;
 
     server->called = true;
-    if (!*request)
-        return on_headers(cls, connection, path, method, request);
+    if (!request)
+        return on_request(server, connection, path, method, slot);
+    if (!request->open)
+        return on_headers(server, request);
     if (*size == 0)
-        return on_end(cls, *request);
-    result = on_bytes(*request, bytes, *size);
+        return on_end(server, request);
+    result = on_bytes(request, bytes, *size);
     *size = 0;
     return result;
+}
+
+/* The end of a request whose body will never be whole. */
+static void hand_over_cut(struct http_request *request)
+{
+    request->handled = true;
+    request->body_error = -ECONNABORTED;
+    request->pinned = true;
+    request->handle(request->arg, request);
+    request->pinned = false;
+    request_release(request);
 }
 
 static void on_completed(void *cls, struct MHD_Connection *connection, void **slot,
                          enum MHD_RequestTerminationCode code)
 {
     struct http_request *request = *slot;
-    struct http_server *server = cls;
 
     *slot = NULL;
     if (!request)
         return;
     request->connection = NULL;
-    if (!request->handled) {
-        request->handled = true;
-        request->body_error = -ECONNABORTED;
-        request->held = true;
-        server->options.handle(server->options.arg, request);
-        request->held = false;
-    }
-    request_release(request);
+    if (request->handled)
+        request_release(request);
+    else if (!request->held)
+        hand_over_cut(request);
 }
 
 /* Each argument takes memory of the connection's, and when that is all gone libmicrohttpd neither
@@ -415,35 +466,14 @@ struct listening {
     uint16_t port;
 };
 
-static int make_address(const struct http_server_options *options, struct sockaddr_storage *address,
-                        socklen_t *ret_size)
-{
-    struct sockaddr_in *v4 = (struct sockaddr_in *)address;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)address;
-
-    memset(address, 0, sizeof(*address));
-    if (inet_pton(AF_INET, options->address, &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons(options->port);
-        *ret_size = sizeof(*v4);
-        return 0;
-    }
-    if (inet_pton(AF_INET6, options->address, &v6->sin6_addr) == 1) {
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons(options->port);
-        *ret_size = sizeof(*v6);
-        return 0;
-    }
-    return -EINVAL;
-}
-
 /* Returns the listening socket. May run in a helper thread that sits in another namespace. */
 static int listen_here(void *arg)
 {
     struct listening *listening = arg;
     struct sockaddr_storage address;
     socklen_t size;
-    int rc = make_address(listening->options, &address, &size), on = 1, fd;
+    int rc = address_parse(listening->options->address, listening->options->port, &address, &size);
+    int on = 1, fd;
 
     if (rc < 0)
         return rc;
@@ -719,6 +749,27 @@ void http_use_sink(struct http_request *request, struct http_sink sink)
     request->sink = sink;
 }
 
+void http_refuse_body(struct http_request *request)
+{
+    request->refused = true;
+}
+
+void http_hold(struct http_request *request)
+{
+    request->held = true;
+}
+
+void http_go_on(struct http_request *request)
+{
+    if (!request->held)
+        return;
+    request->held = false;
+    if (request->suspended)
+        resume(request);
+    else if (!request->connection) /* libmicrohttpd has forgotten it */
+        hand_over_cut(request);
+}
+
 void http_set_user(struct http_request *request, void *user)
 {
     request->user = user;
@@ -762,13 +813,8 @@ static void reply_with(struct http_request *request, unsigned status, struct MHD
     request->status = status;
     request->response = response;
     request->replied = true;
-    if (request->suspended) {
-        request->suspended = false;
-        MHD_resume_connection(request->connection);
-        request->server->again = true;
-        request->server->at_once = 0;
-        run_again(request->server);
-    }
+    if (request->suspended)
+        resume(request);
     if (request->handled)
         request_release(request);
 }

@@ -1,13 +1,15 @@
 /* An HTTP/1.1 server (RFC 9110, 9112) on the loop, over libmicrohttpd.
  *
- * Lifecycle.  For each request: `begin` (headers are here; it may choose a sink for the body), the
- *             body is collected (up to `body_max`) or streamed into the sink, then `handle`.
- * Somebody then calls http_reply() or http_reply_file() exactly once, at once or later. A client
- * that goes away meanwhile is no concern of the handler: `handle` is called for every request that
- * `begin` saw, and the request object lives until it was answered, even when the server was stopped
- * meanwhile (headers and query are gone then). Limits.     Header size, body size, connections,
- * idle time: set in the options. Threads.    The loop's only (libmicrohttpd in external epoll mode,
- * its descriptor polled by libuv).
+ * Lifecycle.  For each request: `begin` (headers are here; it may choose a sink for the body, or
+ * hold the request until it can), the body is collected (up to `body_max`) or streamed into the
+ * sink, then `handle`. Somebody then calls http_reply() or http_reply_file() exactly once, at once
+ * or later. A client that goes away meanwhile is no concern of the handler: `handle` is called for
+ * every request that `begin` saw, and the request object lives until it was answered, even when the
+ * server was stopped meanwhile (headers and query are gone then).
+ * Limits.     Header size, body size, connections, idle time: set in the options. The idle time
+ * does not count while a request is held or waits for its answer.
+ * Threads.    The loop's only (libmicrohttpd in external epoll mode, its descriptor polled by
+ * libuv).
  */
 #ifndef VLING_IO_HTTP_SERVER_H
 #define VLING_IO_HTTP_SERVER_H
@@ -63,8 +65,21 @@ const char *http_client_name(const struct http_request *request);
  * body (the reply goes nowhere, but is due all the same); or what the sink returned. */
 int http_body_error(const struct http_request *request);
 
-/* From `begin` only: streams the body there instead of collecting it. */
+/* From `begin`, or while the request is held: streams the body there instead of collecting it. */
 void http_use_sink(struct http_request *request, struct http_sink sink);
+
+/* The same for a body that nobody wants: the answer is known. It is thrown away; if the client
+ * waits for "100 Continue", or announces more than 64 MiB, `handle` is called at once instead, and
+ * the line is closed after the answer. */
+void http_refuse_body(struct http_request *request);
+
+/* From `begin` only: no byte of the body is read before http_go_on(), and `handle` is not called;
+ * whoever holds a request bounds the time. Its client is not watched meanwhile. */
+void http_hold(struct http_request *request);
+/* Once for a request that was held, from inside `begin` or later. If the client is known to be gone
+ * or the server was stopped (perhaps long ago: the options' `arg` must still be there), `handle` is
+ * called from inside the call, and the request may be gone when it returns. No errors. */
+void http_go_on(struct http_request *request);
 
 /* A place for the handler's own data. */
 void http_set_user(struct http_request *request, void *user);

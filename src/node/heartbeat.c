@@ -2,12 +2,11 @@
 #include "node/heartbeat.h"
 #include "base/clock.h"
 #include "base/id.h"
+#include "io/address.h"
 #include "node/frame.h"
 #include "node/heartbeat_replay.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,13 +118,6 @@ struct heartbeat {
     struct heartbeat_frame received;
 };
 
-static int parse_address(const char *ip, uint16_t port, struct sockaddr_storage *ret)
-{
-    memset(ret, 0, sizeof(*ret));
-    return strchr(ip, ':') ? uv_ip6_addr(ip, port, (struct sockaddr_in6 *)ret)
-                           : uv_ip4_addr(ip, port, (struct sockaddr_in *)ret);
-}
-
 static void on_alloc(uv_handle_t *handle, size_t size, uv_buf_t *ret)
 {
     struct plane_socket *s = handle->data;
@@ -205,7 +197,7 @@ static int open_plane(struct heartbeat *h, uv_loop_t *loop, unsigned plane, cons
 {
     struct plane_socket *s = &h->sockets[plane];
     struct sockaddr_storage address;
-    int rc = parse_address(ip, h->port, &address);
+    int rc = address_parse(ip, h->port, &address, NULL);
 
     if (rc < 0)
         return rc;
@@ -312,8 +304,8 @@ int heartbeat_set_peers(struct heartbeat *h, const struct heartbeat_peer *peers,
             continue;
         if (kept == HEARTBEAT_PEERS_MAX)
             return h->target_count = kept, -ENOSPC;
-        if (parse_address(peers[i].ip, peers[i].port ? peers[i].port : h->port, &target.address) <
-            0) {
+        if (address_parse(peers[i].ip, peers[i].port ? peers[i].port : h->port, &target.address,
+                          NULL) < 0) {
             rc = -EINVAL;
             continue;
         }

@@ -5,17 +5,16 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "io/address.h"
 #include "node/controllers.h"
 #include "node/join.h"
 #include "node/pki.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -71,23 +70,19 @@ static int parse_endpoint(const char *text, struct endpoint *ret)
 
 static int connect_to(const struct endpoint *endpoint)
 {
-    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(endpoint->port)};
-    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(endpoint->port)};
-    bool is_v6 = strchr(endpoint->ip, ':') != NULL;
-    struct sockaddr *address = is_v6 ? (struct sockaddr *)&v6 : (struct sockaddr *)&v4;
-    socklen_t size = is_v6 ? sizeof(v6) : sizeof(v4);
+    struct sockaddr_storage address;
+    socklen_t size;
     struct timeval patience = {.tv_sec = CONNECT_MS / 1000};
     struct pollfd wait = {.events = POLLOUT};
     int fd, why = 0;
 
-    if (inet_pton(is_v6 ? AF_INET6 : AF_INET, endpoint->ip,
-                  is_v6 ? (void *)&v6.sin6_addr : (void *)&v4.sin_addr) != 1)
+    if (address_parse(endpoint->ip, endpoint->port, &address, &size) < 0)
         return -EINVAL;
-    fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
     wait.fd = fd;
-    if (connect(fd, address, size) < 0) {
+    if (connect(fd, (struct sockaddr *)&address, size) < 0) {
         why = errno;
         if (why == EINPROGRESS) {
             size = sizeof(why);

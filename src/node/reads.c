@@ -4,6 +4,7 @@
 #include "base/id.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "io/address.h"
 #include "node/controllers.h"
 #include "node/frame.h"
 #include "node/heartbeat_replay.h"
@@ -291,26 +292,20 @@ static void list_peers(struct reads *reads)
 
     for (size_t i = 0; i < c->controller_count; i++) {
         struct peer *peer = &reads->peers[reads->peer_count];
-        const char *ip = c->controllers[i].ip;
 
         if (strcmp(c->controllers[i].host, c->host) == 0)
             continue;
         snprintf(peer->host, sizeof(peer->host), "%s", c->controllers[i].host);
         /* An address that is none is never answered from: then this controller never holds. */
-        if (strchr(ip, ':'))
-            uv_ip6_addr(ip, READS_PORT, (struct sockaddr_in6 *)&peer->address);
-        else
-            uv_ip4_addr(ip, READS_PORT, (struct sockaddr_in *)&peer->address);
+        address_parse(c->controllers[i].ip, READS_PORT, &peer->address, NULL);
         reads->peer_count++;
     }
 }
 
 static int open_socket(struct reads *reads)
 {
-    const char *ip = reads->node->config.mgmt_ip;
     struct sockaddr_storage address;
-    int rc = strchr(ip, ':') ? uv_ip6_addr(ip, READS_PORT, (struct sockaddr_in6 *)&address)
-                             : uv_ip4_addr(ip, READS_PORT, (struct sockaddr_in *)&address);
+    int rc = address_parse(reads->node->config.mgmt_ip, READS_PORT, &address, NULL);
 
     if (rc == 0)
         rc = uv_udp_bind(&reads->udp, (struct sockaddr *)&address, 0);

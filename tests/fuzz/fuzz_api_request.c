@@ -1,9 +1,11 @@
 /* libFuzzer: whole requests to the REST services: route, token, body, handler, transaction, answer.
  *
- * This file stands in the place of the HTTP server and of the store, so that nothing waits, nothing
- * is random but ids, and each input begins with the same cloud. An input is a text of requests:
+ * This file and fake_http.h stand in the place of the store and of the HTTP server, so that nothing
+ * waits, nothing is random but ids, and each input begins with the same cloud. An input is a text
+ * of requests:
  *
- *   na POST /v2.0/networks?fields=id      service (i c n g) and user (a s m r x), method, path
+ *   na POST /v2.0/networks?fields=id      service (i c n g) and user (a s m r x), fate (a space:
+ * all is well; !: the store cannot be reached; -: the client goes away), method, path
  *   X-OpenStack-Nova-API-Version: 2.19    headers, if any
  *   {"network": {"name": "$p"}}           body
  *                                         an empty line before the next request
@@ -14,42 +16,18 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "must.h"
+#include "fake_http.h"
 #include "store/engine.h"
 
-#include <errno.h>
 #include <sodium.h>
-#include <string.h>
-#include <strings.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #define REQUESTS_MAX 8
 #define TEXT_MAX (1024 * 1024)
-#define PAIRS_MAX 64
 #define UNDO_MAX (REQUESTS_MAX * STORE_TXN_CHANGES_MAX)
 #define CONFLICTS_MAX 2 /* of one request; nobody else writes */
 
-struct http_server {
-    struct http_server_options options;
-};
-
-struct http_request {
-    char method[32], path[4096];
-    struct {
-        char *name, *value;
-    } query[PAIRS_MAX], headers[PAIRS_MAX];
-    size_t query_count, header_count;
-    struct buf body;
-    struct http_sink sink;
-    int body_error;
-    void *user;
-    /* the answer */
-    bool replied, json, request_id;
-    unsigned status;
-    struct buf reply;
-    unsigned conflicts;
-};
+enum fate { WELL = ' ', STORE_AWAY = '!', CLIENT_GONE = '-' };
 
 struct undo {
     char *table, *id;
@@ -59,14 +37,15 @@ struct undo {
 static uv_loop_t loop;
 static struct mirror *mirror;
 static int64_t revision;
-static struct http_server servers[API_SERVICES];
-static size_t server_count;
-static struct http_request *current;
+static struct store store;
+static enum fate fate;     /* of the request under way */
+static unsigned conflicts; /* likewise */
 static struct undo undo[UNDO_MAX];
 static size_t undo_count;
 /* What the store or a peer answers from the loop. */
 static struct {
     store_commit_cb *commit;
+    store_barrier_cb *barrier;
     api_peer_cb *peer;
     void *arg;
     int rc;
@@ -79,135 +58,6 @@ static size_t id_count;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
-/* ---- in the place of the HTTP server ---- */
-
-struct http_server *http_server_start(uv_loop_t *on, const struct http_server_options *options,
-                                      struct err *err)
-{
-    servers[server_count].options = *options;
-    return &servers[server_count++];
-}
-
-uint16_t http_server_port(const struct http_server *server)
-{
-    return (uint16_t)(5000 + (server - servers));
-}
-
-void http_server_stop(struct http_server *server)
-{
-}
-
-const char *http_method(const struct http_request *request)
-{
-    return request->method;
-}
-
-const char *http_path(const struct http_request *request)
-{
-    return request->path;
-}
-
-const char *http_query(const struct http_request *request, const char *name)
-{
-    for (size_t i = 0; i < request->query_count; i++) {
-        if (strcmp(request->query[i].name, name) == 0)
-            return request->query[i].value;
-    }
-    return NULL;
-}
-
-void http_query_each(const struct http_request *request,
-                     void (*each)(void *arg, const char *name, const char *value), void *arg)
-{
-    for (size_t i = 0; i < request->query_count; i++)
-        each(arg, request->query[i].name, request->query[i].value);
-}
-
-const char *http_header(const struct http_request *request, const char *name)
-{
-    for (size_t i = 0; i < request->header_count; i++) {
-        if (strcasecmp(request->headers[i].name, name) == 0)
-            return request->headers[i].value;
-    }
-    return NULL;
-}
-
-const char *http_body(const struct http_request *request, size_t *ret_size)
-{
-    if (ret_size)
-        *ret_size = request->body.len;
-    return buf_text(&request->body);
-}
-
-const char *http_client_ip(const struct http_request *request)
-{
-    return "192.0.2.1";
-}
-
-const char *http_client_name(const struct http_request *request)
-{
-    return NULL;
-}
-
-int http_body_error(const struct http_request *request)
-{
-    return request->body_error;
-}
-
-void http_use_sink(struct http_request *request, struct http_sink sink)
-{
-    request->sink = sink;
-}
-
-void http_set_user(struct http_request *request, void *user)
-{
-    request->user = user;
-}
-
-void *http_user(const struct http_request *request)
-{
-    return request->user;
-}
-
-void http_reply_header(struct http_request *request, const char *name, const char *value)
-{
-    must(name && value && name[0] && !request->replied);
-    for (const char *at = value; *at; at++)
-        must((unsigned char)*at >= 0x20 && *at != 0x7f); /* or it would end the header */
-    if (strcasecmp(name, "Content-Type") == 0)
-        request->json = strncasecmp(value, "application/json", 16) == 0;
-    if (strcasecmp(name, "x-openstack-request-id") == 0)
-        request->request_id = true;
-    if (strcasecmp(name, "X-Subject-Token") == 0)
-        snprintf(last_token, sizeof(last_token), "%s", value);
-}
-
-void http_reply(struct http_request *request, unsigned status, const void *body, size_t size)
-{
-    must(request == current && !request->replied);
-    request->replied = true;
-    request->status = status;
-    buf_add(&request->reply, body, size);
-}
-
-void http_reply_text(struct http_request *request, unsigned status, char *text)
-{
-    http_reply(request, status, text, text ? strlen(text) : 0);
-    free(text);
-}
-
-void http_reply_file(struct http_request *request, unsigned status, int fd, uint64_t offset,
-                     uint64_t size)
-{
-    must(request == current && !request->replied && fd >= 0);
-    must(lseek(fd, 0, SEEK_END) >= (off_t)(offset + size));
-    close(fd);
-    request->replied = true;
-    request->status = status;
-    request->json = false;
-    buf_str(&request->reply, "file");
-}
 
 /* ---- in the place of the store ---- */
 
@@ -273,15 +123,33 @@ static int commit(struct store_txn *txn)
     return 0;
 }
 
-static void engine_commit(struct store *store, struct store_txn *txn, int timeout_ms,
+static bool is_pending(void)
+{
+    return pending.commit || pending.barrier || pending.peer;
+}
+
+static void engine_watch(struct store *on)
+{
+    on->watcher.reset(on->watcher.arg, revision, NULL, 0);
+}
+
+static void engine_barrier(struct store *on, int timeout_ms, store_barrier_cb *cb, void *arg)
+{
+    must(!is_pending());
+    pending.barrier = cb;
+    pending.arg = arg;
+    pending.rc = fate == STORE_AWAY ? -ETIMEDOUT : 0;
+}
+
+static void engine_commit(struct store *on, struct store_txn *txn, int timeout_ms,
                           store_commit_cb *cb, void *arg)
 {
-    must(!pending.commit && !pending.peer);
+    must(!is_pending() && fate != STORE_AWAY);
     pending.commit = cb;
     pending.arg = arg;
     pending.rc = commit(txn);
     if (pending.rc == -EAGAIN)
-        must(++current->conflicts <= CONFLICTS_MAX);
+        must(++conflicts <= CONFLICTS_MAX);
     store_txn_free(txn);
 }
 
@@ -378,31 +246,32 @@ static int image_remove(void *arg, const char *image_id)
 
 static void peer_get(void *arg, const char *host, const char *path, api_peer_cb *cb, void *cb_arg)
 {
-    must(!pending.commit && !pending.peer && host[0] && path[0] == '/');
+    must(!is_pending() && host[0] && path[0] == '/');
     for (const char *at = path; *at; at++)
         must((unsigned char)*at > 0x20 && *at != 0x7f); /* or it would be two lines or words */
     pending.peer = cb;
     pending.arg = cb_arg;
 }
 
-/* Calls back what is due, until the request was answered. */
-static void turn(struct http_request *request)
+/* Calls back what is due. */
+static void turn(const struct http_request *request)
 {
     static const char text[] = "console\nof a guest\xff\n";
+    store_commit_cb *on_commit = pending.commit;
+    store_barrier_cb *on_barrier = pending.barrier;
+    api_peer_cb *on_peer = pending.peer;
 
-    while (!request->replied) {
-        store_commit_cb *on_commit = pending.commit;
-        api_peer_cb *on_peer = pending.peer;
-
-        pending.commit = NULL;
-        pending.peer = NULL;
-        if (on_commit)
-            on_commit(pending.arg, pending.rc, revision);
-        else if (on_peer)
-            on_peer(pending.arg, 0, 200, text, sizeof(text) - 1);
-        else
-            must(uv_run(&loop, UV_RUN_ONCE) || request->replied || pending.commit || pending.peer);
-    }
+    pending.commit = NULL;
+    pending.barrier = NULL;
+    pending.peer = NULL;
+    if (on_commit)
+        on_commit(pending.arg, pending.rc, revision);
+    else if (on_barrier)
+        on_barrier(pending.arg, pending.rc, revision);
+    else if (on_peer)
+        on_peer(pending.arg, 0, 200, text, sizeof(text) - 1);
+    else
+        must(uv_run(&loop, UV_RUN_ONCE) || request->replied || is_pending());
 }
 
 /* ---- the first rows ---- */
@@ -521,8 +390,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     static const struct api_service_ops *const services[] = {&api_identity, &api_compute,
                                                              &api_network, &api_image, NULL};
-    static const struct store_engine engine = {.name = "fuzz", .commit = engine_commit};
-    static struct store store = {.engine = &engine, .loop = &loop};
+    static const struct store_engine engine = {
+        .name = "fuzz", .commit = engine_commit, .barrier = engine_barrier, .watch = engine_watch};
     static struct api *api;
     struct api_options options = {
         .loop = &loop,
@@ -536,82 +405,38 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
     log_set_level(LOG_LEVEL_ERROR);
     must(sodium_init() >= 0 && uv_loop_init(&loop) == 0);
-    mirror = mirror_open_detached(NULL);
+    must(store_init(&store, &engine, &loop) == 0);
+    mirror = mirror_open(&store, NULL);
     must(mirror != NULL);
     first_rows();
     options.mirror = mirror;
     api = api_start_services(&options, services, 0, NULL);
-    must(api && server_count == 4);
+    must(api && fake_server_count == 4);
     return 0;
 }
 
 /* ---- requests ---- */
 
-static int hex(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 87 : -1;
-}
-
-static void decode(char *text)
-{
-    char *out = text;
-
-    for (; *text; text++) {
-        int high = *text == '%' ? hex(text[1]) : -1, low = high >= 0 ? hex(text[2]) : -1;
-
-        *out++ = low >= 0 ? (char)(high << 4 | low) : *text == '+' ? ' ' : *text;
-        text += low >= 0 ? 2 : 0;
-    }
-    *out = '\0';
-}
-
-static void take_query(struct http_request *request, char *text)
-{
-    char *pair, *save = NULL;
-
-    for (pair = strtok_r(text, "&", &save); pair; pair = strtok_r(NULL, "&", &save)) {
-        char *value = strchr(pair, '=');
-
-        if (request->query_count == PAIRS_MAX)
-            return;
-        if (value)
-            *value++ = '\0';
-        else
-            value = pair + strlen(pair);
-        decode(pair);
-        decode(value);
-        request->query[request->query_count].name = pair;
-        request->query[request->query_count++].value = value;
-    }
-}
-
 static void add_header(struct http_request *request, char *name, char *value)
 {
-    if (request->header_count == PAIRS_MAX)
+    if (request->header_count == FAKE_PAIRS_MAX)
         return;
     for (char *at = value; *at; at++)
         *at = (unsigned char)*at < 0x20 || *at == 0x7f ? ' ' : *at; /* such ones never arrive */
-    request->headers[request->header_count].name = name;
-    request->headers[request->header_count++].value = value;
+    request->headers[request->header_count++] = (struct fake_pair){name, value};
 }
 
-/* Reads the lines before the body; what is left is the body. */
-static char *take_head(struct http_request *request, char *text, char *user)
+/* Reads the lines before the body, and where the body is. */
+static void take_head(struct http_request *request, char *text)
 {
-    char *line = strsep(&text, "\n"), *method, *path, *query;
+    char *line = strsep(&text, "\n");
 
-    *user = line[0] ? line[1] : 0;
     line += strlen(line) < 3 ? strlen(line) : 3;
-    method = strsep(&line, " ");
-    path = line ? line : "/";
-    query = strchr(path, '?');
-    if (query)
-        *query++ = '\0';
-    snprintf(request->method, sizeof(request->method), "%s", method);
-    snprintf(request->path, sizeof(request->path), "%s", path);
-    decode(request->path);
-    if (query)
-        take_query(request, query);
+    request->method = strsep(&line, " ");
+    if (line)
+        fake_uri(request, line);
+    else
+        request->path = "/";
     while (text && text[0] != '{' && text[0] != '[') {
         char *end = strchr(text, '\n'), *colon = strstr(text, ": ");
 
@@ -623,21 +448,8 @@ static char *take_head(struct http_request *request, char *text, char *user)
         add_header(request, text, colon + 2);
         text = end ? end + 1 : NULL;
     }
-    return text;
-}
-
-static void send_body(struct http_request *request, const char *body)
-{
-    size_t size = body ? strlen(body) : 0, half = size / 2;
-
-    if (!request->sink.write) {
-        buf_add(&request->body, body ? body : "", size);
-        return;
-    }
-    request->body_error = request->sink.write(request->sink.arg, body ? body : "", half);
-    if (request->body_error == 0)
-        request->body_error =
-            request->sink.write(request->sink.arg, body ? body + half : "", size - half);
+    request->body = text ? text : "";
+    request->size = strlen(request->body);
 }
 
 /* The first "id" of the answer, its own or of the object in it. */
@@ -652,18 +464,23 @@ static void note_id(const struct http_request *request, const json_t *reply)
 
 static void check_reply(const struct http_request *request)
 {
+    const char *type = fake_answer_header(request, "Content-Type");
+    const char *token = fake_answer_header(request, "X-Subject-Token");
     json_t *reply = NULL;
 
-    must(request->request_id && !request->reply.failed);
-    must(request->status >= 200 && request->status < 500 + 8);
-    must(request->status != 500 && request->status != 503); /* all is well with the cloud */
+    must(fake_answer_header(request, "x-openstack-request-id") && !request->reply.failed);
+    must(request->status >= 200 && request->status < 500 + 8 && request->status != 500);
+    must(request->status != 503 || fate == STORE_AWAY);
+    must(request->status == 503 || fate != STORE_AWAY || !request->was_held);
+    if (token)
+        snprintf(last_token, sizeof(last_token), "%s", token);
     if (request->status == 204 || request->status == 304) {
         must(request->reply.len == 0);
         return;
     }
     if (request->status >= 400)
         must(request->reply.len > 0);
-    if (request->json) {
+    if (type && strncasecmp(type, "application/json", 16) == 0) {
         reply = json_loads(buf_text(&request->reply), JSON_REJECT_DUPLICATES, NULL);
         must(reply != NULL);
         note_id(request, reply);
@@ -676,27 +493,27 @@ static void ask(char *text)
     static const char letters[] = "icng", users[] = "asmr";
     struct http_request *request = calloc(1, sizeof(*request));
     const char *at = text[0] ? strchr(letters, text[0]) : NULL;
-    const struct http_server_options *service;
-    char user, *body;
+    char user = text[0] ? text[1] : 0;
 
     must(request != NULL);
-    service = &servers[at ? (size_t)(at - letters) : (unsigned char)text[0] % 4u].options;
-    buf_init(&request->body, TEXT_MAX);
-    buf_init(&request->reply, 64 * TEXT_MAX);
-    body = take_head(request, text, &user);
+    fate = user && (text[2] == STORE_AWAY || text[2] == CLIENT_GONE) ? (enum fate)text[2] : WELL;
+    conflicts = 0;
+    fake_init(request, &fake_servers[at ? (size_t)(at - letters) : (unsigned char)text[0] % 4u]);
+    take_head(request, text);
     at = user ? strchr(users, user) : NULL;
     if (at)
         add_header(request, "X-Auth-Token", tokens[at - users]);
-    current = request;
-    service->begin(service->arg, request);
-    send_body(request, body);
-    service->handle(service->arg, request);
-    turn(request);
-    must(!pending.commit && !pending.peer);
+    fake_begin(request);
+    request->gone = request->held && fate == CLIENT_GONE;
+    while (request->held)
+        turn(request);
+    if (!request->handled)
+        fake_finish(request, fate == CLIENT_GONE);
+    while (!request->replied)
+        turn(request);
+    must(!is_pending());
     check_reply(request);
-    current = NULL;
-    buf_free(&request->body);
-    buf_free(&request->reply);
+    fake_free(request);
     free(request);
 }
 

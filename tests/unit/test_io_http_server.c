@@ -27,6 +27,8 @@ static pthread_t thread;
 static struct http_server *server, *tls_server;
 static char folder[] = "/tmp/vling-test-http-XXXXXX";
 static size_t sunk;
+static size_t poured; /* of the body made of pour_byte() */
+static bool poured_wrong;
 static int begun, handled, aborted;
 
 /* ---- the handler: answers by the path ---- */
@@ -49,14 +51,19 @@ static void on_later(uv_timer_t *timer)
     uv_close((uv_handle_t *)timer, on_closed);
 }
 
-static void answer_later(struct http_request *request, unsigned after_ms)
+static void start_timer(struct http_request *request, unsigned after_ms, uv_timer_cb cb)
 {
     struct later *later = calloc(1, sizeof(*later));
 
     later->request = request;
     later->timer.data = later;
     uv_timer_init(&loop, &later->timer);
-    uv_timer_start(&later->timer, on_later, after_ms, 0);
+    uv_timer_start(&later->timer, cb, after_ms, 0);
+}
+
+static void answer_later(struct http_request *request, unsigned after_ms)
+{
+    start_timer(request, after_ms, on_later);
 }
 
 static int sink_write(void *arg, const void *bytes, size_t size)
@@ -70,9 +77,53 @@ static int sink_fail(void *arg, const void *bytes, size_t size)
     return -ENOSPC;
 }
 
+static char pour_byte(size_t at)
+{
+    return (char)('a' + at * 7 % 26 + at / 1000 % 3);
+}
+
+static int sink_pour(void *arg, const void *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        poured_wrong |= ((const char *)bytes)[i] != pour_byte(poured + i);
+    poured += size;
+    return 0;
+}
+
+static void let_go(struct http_request *request)
+{
+    if (strcmp(http_path(request), "/held/sink") == 0)
+        http_use_sink(request, (struct http_sink){.write = sink_pour});
+    if (strncmp(http_path(request), "/held/refused", 13) == 0)
+        http_refuse_body(request);
+    http_go_on(request);
+}
+
+static void on_held(uv_timer_t *timer)
+{
+    struct later *later = timer->data;
+
+    let_go(later->request);
+    uv_close((uv_handle_t *)timer, on_closed);
+}
+
+/* For the milliseconds in the query; without them only inside `begin`. */
+static void hold(struct http_request *request)
+{
+    const char *ms = http_query(request, "ms");
+
+    http_hold(request);
+    if (ms)
+        start_timer(request, (unsigned)atoi(ms), on_held);
+    else
+        let_go(request);
+}
+
 static void on_begin(void *arg, struct http_request *request)
 {
     begun++;
+    if (strncmp(http_path(request), "/held/", 6) == 0)
+        hold(request);
     if (strcmp(http_path(request), "/sink") == 0)
         http_use_sink(request, (struct http_sink){.write = sink_write});
     if (strcmp(http_path(request), "/full") == 0)
@@ -104,10 +155,13 @@ static void on_handle(void *arg, struct http_request *request)
         http_reply(request, 413, "big", 3);
     } else if (rc < 0) {
         http_reply(request, 507, "no", 2);
-    } else if (strcmp(http_path(request), "/later") == 0) {
+    } else if (strcmp(http_path(request), "/later") == 0 ||
+               strcmp(http_path(request), "/held/refused/later") == 0) {
         answer_later(request, 50);
     } else if (strcmp(http_path(request), "/much-later") == 0) {
         answer_later(request, 5000);
+    } else if (strcmp(http_path(request), "/held/refused") == 0) {
+        http_reply(request, 403, "refused", 7);
     } else if (strcmp(http_path(request), "/none") == 0) {
         http_reply(request, 204, "not sent", 8);
     } else if (strcmp(http_path(request), "/file") == 0) {
@@ -399,6 +453,185 @@ static void test_a_body_that_is_cut(void **state)
     close(idle);
 }
 
+/* ---- held requests ---- */
+
+static bool is_silent(int fd, int ms)
+{
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+
+    return poll(&wait, 1, ms) == 0;
+}
+
+static void test_a_held_request_goes_on(void **state)
+{
+    static const char *const ways[] = {"", "?ms=0", "?ms=500"};
+    static const struct {
+        const char *rest, *body;
+    } bodies[] = {
+        {"Content-Length: 5\r\n\r\nhello", "body=hello "},
+        {"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", "body=abcde "},
+        {"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "body= "},
+        {"Content-Length: 0\r\n\r\n", "body= "},
+        {"\r\n", "body= "},
+    };
+    char text[500];
+    int fd = dial();
+
+    for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+        for (size_t k = 0; k < sizeof(ways) / sizeof(ways[0]); k++) {
+            const char *answers;
+            int before = handled;
+
+            /* The next request stands behind its body. */
+            snprintf(
+                text, sizeof(text),
+                "PUT /held/echo%s HTTP/1.1\r\nHost: h\r\n%sGET /next HTTP/1.1\r\nHost: h\r\n\r\n",
+                ways[k], bodies[i].rest);
+            say(fd, text);
+            if (strcmp(ways[k], "?ms=500") == 0) {
+                assert_true(is_silent(fd, 50));
+                assert_int_equal(handled, before);
+            }
+            answers = hear(fd, "GET /next q=- body= name=-");
+            assert_non_null(strstr(answers, "PUT /held/echo"));
+            assert_non_null(strstr(answers, bodies[i].body));
+            assert_non_null(strstr(answers, "GET /next"));
+            assert_int_equal(handled, before + 2);
+        }
+    }
+    /* The body comes when the request is held, and when it is not any more. */
+    say(fd, "PUT /held/echo?ms=100 HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\n");
+    usleep(50000);
+    say(fd, "abc");
+    usleep(150000);
+    say(fd, "def");
+    assert_non_null(strstr(hear(fd, "name=-"), "body=abcdef "));
+    close(fd);
+}
+
+static void test_a_held_client_is_not_told_to_continue(void **state)
+{
+    static const char head[] = "PUT /held/%s?ms=500 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n"
+                               "Expect: 100-continue\r\n\r\n";
+    const char *answer;
+    char text[200];
+    int fd = dial();
+
+    snprintf(text, sizeof(text), head, "echo");
+    say(fd, text);
+    assert_true(is_silent(fd, 50));
+    assert_non_null(strstr(hear(fd, "\r\n\r\n"), " 100 Continue"));
+    say(fd, "abc");
+    assert_non_null(strstr(hear(fd, "name=-"), "body=abc "));
+    /* What nobody wants is not asked for. */
+    snprintf(text, sizeof(text), head, "refused");
+    say(fd, text);
+    assert_true(is_silent(fd, 50));
+    answer = hear(fd, NULL);
+    assert_non_null(strstr(answer, " 403 "));
+    assert_null(strstr(answer, " 100 "));
+    close(fd);
+}
+
+static void test_a_body_that_is_refused(void **state)
+{
+    const char *answers;
+    int fd = dial();
+
+    say(fd, "PUT /held/refused?ms=20 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"
+            "GET /next HTTP/1.1\r\nHost: h\r\n\r\n");
+    answers = hear(fd, "name=-");
+    assert_non_null(strstr(answers, " 403 "));
+    assert_non_null(strstr(answers, "GET /next"));
+    say(fd, "PUT /held/refused HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+            "3\r\nabc\r\n0\r\n\r\n");
+    assert_non_null(strstr(hear(fd, "refused"), " 403 "));
+    say(fd, "PUT /held/refused/later HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc");
+    assert_non_null(strstr(hear(fd, "late"), " 200 "));
+    /* This one would take a while. */
+    say(fd,
+        "PUT /held/refused?ms=20 HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n\r\nabc");
+    assert_non_null(strstr(hear(fd, NULL), " 403 "));
+    close(fd);
+    fd = dial();
+    say(fd, "PUT /held/refused/later?ms=20 HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n"
+            "\r\nabc");
+    assert_non_null(strstr(hear(fd, NULL), "late"));
+    close(fd);
+}
+
+/* Sends what the line takes within `ms` of the body from `*at` on. */
+static void pour(int fd, size_t *at, size_t end, int ms)
+{
+    struct pollfd wait = {.fd = fd, .events = POLLOUT};
+    static char piece[65536];
+
+    while (*at < end && poll(&wait, 1, ms) > 0) {
+        size_t size = end - *at < sizeof(piece) ? end - *at : sizeof(piece);
+        ssize_t sent;
+
+        for (size_t i = 0; i < size; i++)
+            piece[i] = pour_byte(*at + i);
+        sent = send(fd, piece, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+        assert_true(sent > 0);
+        *at += (size_t)sent;
+    }
+}
+
+static void test_the_body_of_a_held_request_waits(void **state)
+{
+    const size_t size = 40000000;
+    size_t at = 0;
+    int fd = dial();
+
+    poured = 0;
+    say(fd, "PUT /held/sink?ms=1500 HTTP/1.1\r\nHost: h\r\nContent-Length: 40000000\r\n\r\n");
+    pour(fd, &at, size, 200);
+    assert_true(at < size); /* the line is full */
+    assert_int_equal(poured, 0);
+    pour(fd, &at, size, 5000);
+    assert_int_equal(at, size);
+    assert_non_null(strstr(hear(fd, "name=-"), "200 OK"));
+    assert_int_equal(poured, size);
+    assert_false(poured_wrong);
+    close(fd);
+}
+
+static void test_clients_that_go_away_while_held(void **state)
+{
+    static const char *const bodies[] = {"", "a", "abc"};
+    int before = aborted, begun_before = begun;
+
+    for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+        int fd = dial();
+
+        say(fd, "PUT /held/echo?ms=1000 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n");
+        say(fd, bodies[i]);
+        usleep(50000);
+        close(fd);
+    }
+    usleep(50000);
+    assert_int_equal(begun, begun_before + 3);
+    assert_int_equal(aborted, before); /* nobody is told before it goes on */
+    for (int tries = 0; tries < 50 && handled < begun; tries++)
+        usleep(100000);
+    assert_int_equal(handled, begun);
+    assert_in_range(aborted, before + 2, before + 3); /* one body was whole */
+}
+
+/* The client is not to blame for the time that it is held. */
+static void test_held_is_not_idle(void **state)
+{
+    int fd = dial();
+
+    say(fd, "PUT /held/echo?ms=3500 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na");
+    assert_true(is_silent(fd, 3000));
+    usleep(1000000);
+    say(fd, "bc");
+    assert_non_null(strstr(hear(fd, "name=-"), "body=abc "));
+    close(fd);
+}
+
 static void test_an_idle_client_is_cut(void **state)
 {
     char byte;
@@ -461,15 +694,16 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg)
     return size * n;
 }
 
-/* Status of a request with that client certificate (NULL: none), 0 if the line failed. */
-static long tls_get(const char *name, char *out)
+/* Status of a request with that client certificate (NULL: none), 0 if the line failed. With a body
+ * it is a POST. */
+static long tls_ask(const char *name, const char *path, const char *body, char *out)
 {
     char url[100], cert[100], key[100];
     CURL *curl = curl_easy_init();
     long status = 0;
 
     out[0] = '\0';
-    snprintf(url, sizeof(url), "https://127.0.0.1:%u/x", http_server_port(tls_server));
+    snprintf(url, sizeof(url), "https://127.0.0.1:%u%s", http_server_port(tls_server), path);
     snprintf(cert, sizeof(cert), "%s/%s.crt", folder, name ? name : "");
     snprintf(key, sizeof(key), "%s/%s.key", folder, name ? name : "");
     curl_easy_setopt(curl, CURLOPT_URL, url);
@@ -478,6 +712,8 @@ static long tls_get(const char *name, char *out)
     curl_easy_setopt(curl, CURLOPT_TIMEOUT, 5L);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, out);
+    if (body)
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
     if (name) {
         curl_easy_setopt(curl, CURLOPT_SSLCERT, cert);
         curl_easy_setopt(curl, CURLOPT_SSLKEY, key);
@@ -492,10 +728,24 @@ static void test_tls_needs_our_certificate(void **state)
 {
     char text[1000];
 
-    assert_int_equal(tls_get("client", text), 200);
+    assert_int_equal(tls_ask("client", "/x", NULL, text), 200);
     assert_non_null(strstr(text, "name=client"));
-    assert_int_not_equal(tls_get(NULL, text), 200);
-    assert_int_not_equal(tls_get("stranger", text), 200);
+    assert_int_not_equal(tls_ask(NULL, "/x", NULL, text), 200);
+    assert_int_not_equal(tls_ask("stranger", "/x", NULL, text), 200);
+}
+
+static void test_a_held_request_over_tls(void **state)
+{
+    const size_t size = 300000;
+    char *body = calloc(1, size + 1), text[1000];
+
+    for (size_t i = 0; i < size; i++)
+        body[i] = pour_byte(i);
+    poured = 0;
+    assert_int_equal(tls_ask("client", "/held/sink?ms=100", body, text), 200);
+    assert_int_equal(poured, size);
+    assert_false(poured_wrong);
+    free(body);
 }
 
 static void test_bad_options(void **state)
@@ -523,16 +773,23 @@ static void test_bad_options(void **state)
     assert_int_equal(uv_loop_close(&other), 0);
 }
 
-/* Last: leaves a request that is answered after the server has stopped. */
-static void test_stop_with_a_request_under_way(void **state)
+/* Last: leaves requests that go on and are answered after the server has stopped. */
+static void test_stop_with_requests_under_way(void **state)
 {
-    int fd = dial();
+    int fd = dial(), held = dial(), before = aborted;
 
     say(fd, "GET /much-later HTTP/1.1\r\nHost: h\r\n\r\n");
+    say(held, "PUT /held/sink?ms=3000 HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab");
     usleep(500000);
     uv_async_send(&stopper);
     assert_non_null(strstr(hear(fd, NULL), " 503 "));
+    assert_non_null(strstr(hear(held, NULL), " 503 "));
+    assert_int_equal(handled, begun - 1);
+    for (int tries = 0; tries < 50 && handled < begun; tries++)
+        usleep(100000);
+    assert_int_equal(aborted, before + 1);
     close(fd);
+    close(held);
 }
 
 int main(void)
@@ -545,12 +802,19 @@ int main(void)
         cmocka_unit_test(test_garbage),
         cmocka_unit_test(test_clients_that_go_away),
         cmocka_unit_test(test_a_body_that_is_cut),
+        cmocka_unit_test(test_a_held_request_goes_on),
+        cmocka_unit_test(test_a_held_client_is_not_told_to_continue),
+        cmocka_unit_test(test_a_body_that_is_refused),
+        cmocka_unit_test(test_the_body_of_a_held_request_waits),
+        cmocka_unit_test(test_clients_that_go_away_while_held),
+        cmocka_unit_test(test_held_is_not_idle),
         cmocka_unit_test(test_an_idle_client_is_cut),
         cmocka_unit_test(test_connections_are_bounded),
         cmocka_unit_test(test_one_client_cannot_take_all),
         cmocka_unit_test(test_tls_needs_our_certificate),
+        cmocka_unit_test(test_a_held_request_over_tls),
         cmocka_unit_test(test_bad_options),
-        cmocka_unit_test(test_stop_with_a_request_under_way),
+        cmocka_unit_test(test_stop_with_requests_under_way),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
