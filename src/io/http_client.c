@@ -257,7 +257,7 @@ static void call_finish(struct http_call *call, struct http_answer *answer)
 static void call_fail(struct http_call *call, int rc, const char *why)
 {
     struct http_answer answer = {
-        .rc = rc, .sent_none = call->state == CALL_NEW, .body = "", .why = why};
+        .rc = rc, .sent_none = call->state == CALL_NEW, .body = "", .why = why, .grpc_message = ""};
 
     call_finish(call, &answer);
 }
@@ -285,9 +285,20 @@ static int errno_of(CURLcode code)
     }
 }
 
+/* In the trailers, or in the headers where there is no body. */
+static const char *header_of(const struct http_call *call, const char *name)
+{
+    struct curl_header *found;
+
+    return curl_easy_header(call->easy, name, 0, CURLH_HEADER | CURLH_TRAILER, -1, &found) ==
+                   CURLHE_OK
+               ? found->value
+               : "";
+}
+
 static void call_complete(struct http_call *call, CURLcode code)
 {
-    struct http_answer answer = {.body = "", .why = ""};
+    struct http_answer answer = {.body = "", .why = "", .grpc_message = ""};
     long status = 0;
 
     curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -303,6 +314,10 @@ static void call_complete(struct http_call *call, CURLcode code)
         answer.sent_none = call->copies == 0;
     } else {
         answer.status = (unsigned)status;
+        if (call->client->http2) {
+            answer.grpc_status = atoi(header_of(call, "grpc-status"));
+            answer.grpc_message = header_of(call, "grpc-message");
+        }
         answer.body = buf_text(&call->answer);
         answer.size = call->answer.len;
     }

@@ -32,6 +32,10 @@ struct http_answer {
     const char *body;
     size_t size;
     const char *why; /* text for rc < 0 */
+    /* Of a client with `http2`: what a gRPC server says beside the body, "grpc-status" (0: good, or
+     * it says none) and "grpc-message" ("" if there is none). */
+    int grpc_status;
+    const char *grpc_message;
 };
 typedef void http_answer_cb(void *arg, const struct http_answer *answer);
 

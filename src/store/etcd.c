@@ -223,20 +223,24 @@ static void op_again(struct etcd_op *op, const char *why, bool pause)
     etcd_alarm_set(op->etcd, &op->again, pause ? now + PAUSE_MS : now, op_try, op);
 }
 
-static void op_refused(struct etcd_op *op, json_t *json)
+static void op_refused(struct etcd_op *op, int code, const char *why)
 {
-    struct etcd_reply reply = {.rc = -EREMOTEIO};
+    struct etcd_reply reply = {.rc = -EREMOTEIO, .code = code, .why = why};
 
-    reply.code = (int)json_int(json, "code", json_int(json, "grpc_code", 2));
-    reply.why = json_str(json, "message", json_str(json, "error", "refused"));
     op->refusals++;
-    if (decides(reply.code, reply.why)) {
+    if (decides(code, why)) {
         etcd_endpoint_ok(op->etcd, op->endpoint, 0);
         op_finish(op, &reply);
         return;
     }
     op->open_copies = true;
-    op_again(op, reply.why, true);
+    op_again(op, why, true);
+}
+
+static void op_refused_json(struct etcd_op *op, const json_t *json)
+{
+    op_refused(op, (int)json_int(json, "code", json_int(json, "grpc_code", ETCD_UNKNOWN)),
+               json_str(json, "message", json_str(json, "error", "refused")));
 }
 
 static void op_done(struct etcd_op *op, struct etcd_reply *reply)
@@ -249,26 +253,26 @@ static void op_done(struct etcd_op *op, struct etcd_reply *reply)
         look_around(etcd, reply->term);
 }
 
-static void open_http2(struct etcd *etcd)
+static struct http_client *open_http2(const struct etcd *etcd)
 {
-    uv_loop_t *loop = etcd->timer->loop;
     const struct http_client_options options = {.ca_file = etcd->ca_file,
                                                 .cert_file = etcd->cert_file,
                                                 .key_file = etcd->key_file,
                                                 .http2 = true};
+    struct http_client *client = http_client_new(etcd->timer->loop, &options, NULL);
 
-    etcd->http2 = http_client_new(loop, &options, NULL);
-    if (!etcd->http2)
+    if (!client)
         abort();
+    return client;
 }
 
 /* libcurl keeps an HTTP/2 connection on which a call failed and sends the next one there, where it
- * closes one of HTTP/1.1. What is wrong with it would be wrong with every question that follows. */
-static void renew_http2(struct etcd *etcd)
+ * closes one of HTTP/1.1. What is wrong with it would be wrong with every request that follows. */
+static void renew_http2(struct etcd *etcd, struct http_client **client)
 {
-    struct http_client *old = etcd->http2;
+    struct http_client *old = *client;
 
-    open_http2(etcd);
+    *client = open_http2(etcd);
     http_client_free(old); /* what else is under way calls back, now or soon, and tries again */
 }
 
@@ -278,22 +282,23 @@ static void op_overdue(void *arg)
     struct etcd_op *op = arg;
 
     log_warn("store: a question to %s was lost", op->etcd->endpoints[op->endpoint].url);
-    renew_http2(op->etcd);
+    renew_http2(op->etcd, op->client);
 }
 
-/* gRPC tells errors after the body, which is empty then. None of them decides for what is asked
- * so: a lease that is unknown is no error there. */
 static void op_read_grpc(struct etcd_op *op, const struct http_answer *answer)
 {
     struct etcd_grpc_answer said;
 
-    if (answer->status == 200 && etcd_grpc_read(answer->body, answer->size, &said)) {
-        op_done(op, &(struct etcd_reply){
-                        .revision = said.revision, .term = said.term, .ttl = said.ttl});
-    } else {
-        op->refusals++;
-        op_again(op, "refused", true);
-    }
+    if (answer->status == 200 && answer->grpc_status == 0 &&
+        etcd_grpc_read(answer->body, answer->size, &said))
+        op_done(op, &(struct etcd_reply){.revision = said.revision,
+                                         .term = said.term,
+                                         .ttl = said.ttl,
+                                         .grpc = answer->body,
+                                         .grpc_size = answer->size});
+    else
+        op_refused(op, answer->grpc_status ? answer->grpc_status : ETCD_UNKNOWN,
+                   answer->grpc_message);
 }
 
 static void op_read_json(struct etcd_op *op, const struct http_answer *answer)
@@ -307,9 +312,9 @@ static void op_read_json(struct etcd_op *op, const struct http_answer *answer)
                                .ttl = etcd_int(result, "TTL")};
 
     if (json_is_object(json_object_get(json, "error")))
-        op_refused(op, json_object_get(json, "error"));
+        op_refused_json(op, json_object_get(json, "error"));
     else if (answer->status != 200 || reply.revision <= 0)
-        op_refused(op, json); /* or it is not etcd's */
+        op_refused_json(op, json); /* or it is not etcd's */
     else
         op_done(op, &reply);
     json_decref(json);
@@ -326,7 +331,7 @@ static void op_answered(void *arg, const struct http_answer *answer)
         return;
     }
     if (op->grpc && answer->rc < 0 && answer->rc != -ECANCELED)
-        renew_http2(op->etcd);
+        renew_http2(op->etcd, op->client);
     if (answer->sent_again)
         op->open_copies = true;
     if (answer->rc < 0) {
@@ -369,7 +374,7 @@ static void op_try(void *arg)
     op->endpoint = op->pinned >= 0 ? op->pinned : etcd->current;
     snprintf(url, sizeof(url), "%s%s", etcd->endpoints[op->endpoint].url, op->path);
     options.timeout_ms = left < limit ? (int)left : limit;
-    op->call = http_call(op->grpc ? etcd->http2 : etcd->http, &options);
+    op->call = http_call(*op->client, &options);
     if (!op->call)
         op_again(op, "out of memory", true);
     else if (op->grpc)
@@ -387,6 +392,9 @@ static struct etcd_op *op_new(struct etcd *etcd, const char *path, struct buf *b
     op->etcd = etcd;
     op->path = strdup(path);
     op->grpc = strncmp(path, "/v3/", 4) != 0;
+    op->client = !op->grpc                          ? &etcd->http
+                 : strcmp(path, ETCD_GRPC_TXN) == 0 ? &etcd->transactions
+                                                    : &etcd->questions;
     op->body = malloc(body->len + 1);
     if (!op->path || !op->body || body->failed)
         abort();
@@ -454,7 +462,8 @@ static void etcd_close(struct store *store)
     etcd_watch_close(etcd);
     etcd_txns_close(etcd);
     http_client_free(etcd->http); /* ends every op that is under way */
-    http_client_free(etcd->http2);
+    http_client_free(etcd->questions);
+    http_client_free(etcd->transactions);
     while (etcd->ops) /* and these wait for their next attempt */
         op_end(etcd->ops, -ECANCELED);
     etcd_barriers_close(etcd);
@@ -562,8 +571,10 @@ struct store *store_open_etcd(uv_loop_t *loop, const struct store_etcd_options *
     uv_timer_init(loop, etcd->timer);
     etcd->timer->data = etcd;
     etcd->http = http_client_new(loop, &http, err);
-    if (etcd->secure)
-        open_http2(etcd);
+    if (etcd->secure) {
+        etcd->questions = open_http2(etcd);
+        etcd->transactions = open_http2(etcd);
+    }
     if (!etcd->http || store_init(&etcd->store, &engine_etcd, loop) < 0 ||
         etcd_txns_open(etcd) < 0 || etcd_barriers_open(etcd) < 0 || etcd_watch_open(etcd) < 0)
         abort();

@@ -1,10 +1,11 @@
 /* The etcd engine's inside, for the etcd_*.c files.
  *
- * Concept.   etcd's JSON gateway over HTTP/1.1, and gRPC for barriers. An `etcd_op` is one request
- * that may be sent again: it goes to the endpoint that answered last, moves on when that fails, and
- * calls back once, with an answer that decides or with -ETIMEDOUT / -ECANCELED. It says whether a
- * copy of the request may still be on its way (`open_copies`). Reads, renewals and guarded
- * transactions may all be repeated safely; etcd_txn.c explains why the last. Threads.   The loop's.
+ * Concept.   etcd's JSON gateway over HTTP/1.1, and gRPC for what there is much of. An `etcd_op` is
+ * one request that may be sent again: it goes to the endpoint that answered last, moves on when
+ * that fails, and calls back once, with an answer that decides or with -ETIMEDOUT / -ECANCELED. It
+ * says whether a copy of the request may still be on its way (`open_copies`). Reads, renewals and
+ * guarded transactions may all be repeated safely; etcd_txn.c explains why the last. Threads.   The
+ * loop's.
  */
 #ifndef VLING_STORE_ETCD_H
 #define VLING_STORE_ETCD_H
@@ -21,6 +22,7 @@
 
 /* gRPC codes as the gateway writes them. */
 enum etcd_code {
+    ETCD_UNKNOWN = 2,
     ETCD_INVALID = 3,
     ETCD_NOT_FOUND = 5,
     ETCD_EXHAUSTED = 8,
@@ -39,8 +41,10 @@ struct etcd_alarm {
 struct etcd_reply {
     int rc;   /* 0: answered 200; -EREMOTEIO: etcd refused, see `code`; -ETIMEDOUT, -ECANCELED */
     int code; /* enum etcd_code */
-    const char *why; /* etcd's message */
-    json_t *json;    /* rc 0; borrowed; NULL from gRPC */
+    const char *why;  /* etcd's message */
+    json_t *json;     /* rc 0; borrowed; NULL from gRPC */
+    const void *grpc; /* then this, borrowed, too */
+    size_t grpc_size;
     int endpoint;
     int64_t revision; /* header.revision */
     int64_t term;     /* header.raft_term */
@@ -54,7 +58,8 @@ struct etcd_op {
     struct etcd *etcd;
     char *path, *body;
     size_t body_size;
-    bool grpc;           /* else the gateway's JSON */
+    bool grpc; /* else the gateway's JSON */
+    struct http_client **client;
     int64_t deadline_ms; /* INT64_MAX: none */
     int attempt;
     int endpoint; /* of the attempt under way */
@@ -80,7 +85,10 @@ struct etcd_barriers;
 
 struct etcd {
     struct store store;
-    struct http_client *http, *http2; /* for the gateway, and for gRPC */
+    struct http_client *http; /* for the gateway */
+    /* For gRPC: a connection that is given up because of a slow transaction is none of those on
+     * which leases are renewed. */
+    struct http_client *questions, *transactions;
     struct etcd_endpoint endpoints[ETCD_ENDPOINTS_MAX];
     int endpoint_count;
     bool secure;         /* all of them by TLS */
@@ -143,6 +151,10 @@ void etcd_changes_free(struct etcd_changes *changes);
 
 /* ---- etcd_grpc.c ---- */
 
+#define ETCD_GRPC_RANGE "/etcdserverpb.KV/Range"
+#define ETCD_GRPC_RENEW "/etcdserverpb.Lease/LeaseKeepAlive"
+#define ETCD_GRPC_TXN "/etcdserverpb.KV/Txn"
+
 /* A linearizable read of nothing: the answer's revision and term are all that it tells. By gRPC,
  * or through the gateway where there is no TLS. */
 void etcd_ask_revision(struct etcd *etcd, int64_t deadline_ms, etcd_op_cb *cb, void *arg);
@@ -156,6 +168,16 @@ struct etcd_grpc_answer {
 };
 /* What an answer to one of the two says. False: it is none. */
 bool etcd_grpc_read(const void *bytes, size_t size, struct etcd_grpc_answer *ret);
+
+#define ETCD_NESTED_MAX 16
+struct etcd_txn_answer {
+    bool succeeded;
+    bool nested[ETCD_NESTED_MAX]; /* if it did: did those in it? */
+};
+/* What etcd says of a transaction that on success does `before` other things and then `count`
+ * nested transactions. False: it is no answer to that. */
+bool etcd_grpc_read_txn(const void *bytes, size_t size, size_t before, size_t count,
+                        struct etcd_txn_answer *ret);
 
 /* ---- etcd_txn.c ---- */
 

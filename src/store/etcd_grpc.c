@@ -1,27 +1,21 @@
-/* The two requests that are made all the time, "what is your revision?" and a lease's renewal, go
- * to etcd as gRPC instead of through its JSON gateway: half the time, since the gateway is a second
- * server that asks the first. Two short requests and three integers out of their answers are
- * written and read here; it would take a library and its compiler otherwise. Without TLS, HTTP/2 is
- * not negotiated and the gateway is asked. A renewal is a stream for etcd: one request, its end,
- * one answer.
- *
- * A gRPC message on HTTP/2 is a byte 0 (not compressed), its length in four bytes and its text in
- * protobuf (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md,
- * https://protobuf.dev/programming-guides/encoding/); the numbers of fields are those of etcd's
- * rpc.proto. */
+/* What is asked all the time goes to etcd as gRPC instead of through its JSON gateway, which is a
+ * second server that asks the first: "what is your revision?", a lease's renewal and transactions
+ * (etcd_request.h). Two short requests are written here and a few integers are read out of the
+ * answers; it would take a library and its compiler otherwise. Without TLS, HTTP/2 is not
+ * negotiated and the gateway is asked. A renewal is a stream for etcd: one request, its end, one
+ * answer. */
 #include "store/etcd.h"
+#include "store/etcd_request.h"
 
-#define FRAME_HEAD 5
 #define BODY_MAX 256
-#define VARINT_MAX 10 /* bytes of an integer of 64 bits */
 
 static const char nothing[] = "/vling/none"; /* a key that nobody writes */
 
-enum wire { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 enum { RANGE_KEY = 1, RANGE_COUNT_ONLY = 9 };                          /* of RangeRequest */
 enum { KEEP_ALIVE_ID = 1 };                                            /* its request */
-enum { ANSWER_HEADER = 1, HEADER_REVISION = 3, HEADER_RAFT_TERM = 4 }; /* of both answers */
+enum { ANSWER_HEADER = 1, HEADER_REVISION = 3, HEADER_RAFT_TERM = 4 }; /* of all answers */
 enum { KEEP_ALIVE_TTL = 3 };                                           /* its answer */
+enum { TXN_SUCCEEDED = 2, TXN_RESPONSES = 3, RESPONSE_TXN = 4 };
 
 static void ask_gateway(struct buf *body)
 {
@@ -32,14 +26,10 @@ static void ask_gateway(struct buf *body)
 
 static void ask_grpc(struct buf *body)
 {
-    const unsigned char key_size = sizeof(nothing) - 1;
-    const unsigned char head[FRAME_HEAD + 2] = {
-        0, 0, 0, 0, 2 + key_size + 2, RANGE_KEY << 3 | WIRE_BYTES, key_size};
-    const unsigned char tail[] = {RANGE_COUNT_ONLY << 3 | WIRE_VARINT, 1};
-
-    buf_add(body, head, sizeof(head));
-    buf_str(body, nothing);
-    buf_add(body, tail, sizeof(tail));
+    grpc_begin(body);
+    grpc_put_bytes(body, RANGE_KEY, nothing, sizeof(nothing) - 1);
+    grpc_put_int(body, RANGE_COUNT_ONLY, 1);
+    grpc_end(body);
 }
 
 void etcd_ask_revision(struct etcd *etcd, int64_t deadline_ms, etcd_op_cb *cb, void *arg)
@@ -51,8 +41,8 @@ void etcd_ask_revision(struct etcd *etcd, int64_t deadline_ms, etcd_op_cb *cb, v
         ask_grpc(&body);
     else
         ask_gateway(&body);
-    etcd_op_start(etcd, etcd->secure ? "/etcdserverpb.KV/Range" : "/v3/kv/range", &body,
-                  deadline_ms, cb, arg);
+    etcd_op_start(etcd, etcd->secure ? ETCD_GRPC_RANGE : "/v3/kv/range", &body, deadline_ms, cb,
+                  arg);
 }
 
 static void renew_by_gateway(struct buf *body, int64_t lease)
@@ -62,16 +52,9 @@ static void renew_by_gateway(struct buf *body, int64_t lease)
 
 static void renew_by_grpc(struct buf *body, int64_t lease)
 {
-    unsigned char frame[FRAME_HEAD + 1 + VARINT_MAX] = {[FRAME_HEAD] =
-                                                            KEEP_ALIVE_ID << 3 | WIRE_VARINT};
-    uint64_t left = (uint64_t)lease;
-    size_t size = FRAME_HEAD + 1;
-
-    for (; left > 0x7f; left >>= 7)
-        frame[size++] = (unsigned char)(left | 0x80);
-    frame[size++] = (unsigned char)left;
-    frame[FRAME_HEAD - 1] = (unsigned char)(size - FRAME_HEAD);
-    buf_add(body, frame, size);
+    grpc_begin(body);
+    grpc_put_int(body, KEEP_ALIVE_ID, lease);
+    grpc_end(body);
 }
 
 void etcd_ask_renewal(struct etcd *etcd, int64_t lease, int64_t deadline_ms, etcd_op_cb *cb,
@@ -84,8 +67,8 @@ void etcd_ask_renewal(struct etcd *etcd, int64_t lease, int64_t deadline_ms, etc
         renew_by_grpc(&body, lease);
     else
         renew_by_gateway(&body, lease);
-    etcd_op_start(etcd, etcd->secure ? "/etcdserverpb.Lease/LeaseKeepAlive" : "/v3/lease/keepalive",
-                  &body, deadline_ms, cb, arg);
+    etcd_op_start(etcd, etcd->secure ? ETCD_GRPC_RENEW : "/v3/lease/keepalive", &body, deadline_ms,
+                  cb, arg);
 }
 
 struct bytes {
@@ -115,15 +98,15 @@ static bool take_field(struct bytes *in, uint64_t *ret_number, uint64_t *ret_val
     *ret_number = tag >> 3;
     *ret_bytes = (struct bytes){in->at, in->at};
     switch (tag & 7) {
-    case WIRE_VARINT:
+    case GRPC_VARINT:
         return take_varint(in, ret_value);
-    case WIRE_BYTES:
+    case GRPC_BYTES:
         if (!take_varint(in, &size))
             return false;
         break;
-    case WIRE_64:
-    case WIRE_32:
-        size = (tag & 7) == WIRE_64 ? 8 : 4;
+    case GRPC_64:
+    case GRPC_32:
+        size = (tag & 7) == GRPC_64 ? 8 : 4;
         break;
     default:
         return false;
@@ -151,18 +134,27 @@ static bool read_header(struct bytes in, struct etcd_grpc_answer *ret)
     return ret->revision > 0;
 }
 
-bool etcd_grpc_read(const void *bytes, size_t size, struct etcd_grpc_answer *ret)
+/* The message behind its head. False: it is not exactly one. */
+static bool open_message(const void *bytes, size_t size, struct bytes *ret)
 {
     const unsigned char *head = bytes;
-    struct bytes in = {head + FRAME_HEAD, head + size}, inner;
-    uint64_t number, value, length;
+    uint64_t length;
+
+    if (size < GRPC_HEAD || head[0] != 0)
+        return false;
+    length = (uint64_t)head[1] << 24 | (uint64_t)head[2] << 16 | (uint64_t)head[3] << 8 | head[4];
+    *ret = (struct bytes){head + GRPC_HEAD, head + size};
+    return length == size - GRPC_HEAD;
+}
+
+bool etcd_grpc_read(const void *bytes, size_t size, struct etcd_grpc_answer *ret)
+{
+    struct bytes in, inner;
+    uint64_t number, value;
     bool found = false;
 
     *ret = (struct etcd_grpc_answer){0};
-    if (size < FRAME_HEAD || head[0] != 0)
-        return false;
-    length = (uint64_t)head[1] << 24 | (uint64_t)head[2] << 16 | (uint64_t)head[3] << 8 | head[4];
-    if (length != size - FRAME_HEAD)
+    if (!open_message(bytes, size, &in))
         return false;
     while (in.at < in.end) {
         if (!take_field(&in, &number, &value, &inner))
@@ -173,4 +165,53 @@ bool etcd_grpc_read(const void *bytes, size_t size, struct etcd_grpc_answer *ret
             ret->ttl = (int64_t)value;
     }
     return found;
+}
+
+/* Did the nested transaction in this response succeed? False: there is none in it. */
+static bool read_nested(struct bytes in, bool *ret)
+{
+    uint64_t number, value;
+    struct bytes inner, txn = {0};
+
+    while (in.at < in.end) {
+        if (!take_field(&in, &number, &value, &inner))
+            return false;
+        if (number == RESPONSE_TXN)
+            txn = inner;
+    }
+    if (!txn.at)
+        return false;
+    *ret = false;
+    while (txn.at < txn.end) {
+        if (!take_field(&txn, &number, &value, &inner))
+            return false;
+        if (number == TXN_SUCCEEDED)
+            *ret = value != 0;
+    }
+    return true;
+}
+
+bool etcd_grpc_read_txn(const void *bytes, size_t size, size_t before, size_t count,
+                        struct etcd_txn_answer *ret)
+{
+    struct bytes in, inner;
+    uint64_t number, value;
+    size_t responses = 0;
+    bool good = true;
+
+    *ret = (struct etcd_txn_answer){0};
+    if (count > ETCD_NESTED_MAX || !open_message(bytes, size, &in))
+        return false;
+    while (in.at < in.end) {
+        if (!take_field(&in, &number, &value, &inner))
+            return false;
+        if (number == TXN_SUCCEEDED)
+            ret->succeeded = value != 0;
+        if (number != TXN_RESPONSES)
+            continue;
+        if (responses >= before && responses < before + count)
+            good = read_nested(inner, &ret->nested[responses - before]) && good;
+        responses++;
+    }
+    return !ret->succeeded || (good && responses == before + count);
 }

@@ -64,7 +64,7 @@ static void on_registered(void *arg, const struct etcd_reply *reply)
     slots->ready(etcd);
 }
 
-static void put_empty_slots(struct buf *b, const struct etcd *etcd)
+static void put_empty_slots(struct etcd_request *r, const struct etcd *etcd)
 {
     struct etcd_slot slot;
     char key[ETCD_KEY_SIZE];
@@ -72,9 +72,7 @@ static void put_empty_slots(struct buf *b, const struct etcd *etcd)
     memcpy(slot.boot, etcd->slots->boot, sizeof(slot.boot));
     for (slot.number = 0; slot.number < ETCD_SLOTS; slot.number++) {
         slot_key(etcd, &slot, 0, key);
-        buf_str(b, ",{\"request_put\":{");
-        etcd_put_key(b, "key", key);
-        buf_str(b, "}}");
+        etcd_request_put(r, ETCD_SUCCESS, key, NULL, 0, 0);
     }
 }
 
@@ -83,36 +81,26 @@ static void put_empty_slots(struct buf *b, const struct etcd *etcd)
  * back. */
 static void register_boot(struct etcd *etcd, int64_t revision)
 {
-    char writer[ETCD_KEY_SIZE], key[ETCD_KEY_SIZE], bound[ETCD_KEY_SIZE];
+    char writer[ETCD_KEY_SIZE], key[ETCD_KEY_SIZE], from[ETCD_KEY_SIZE], to[ETCD_KEY_SIZE];
+    struct etcd_request r;
     struct buf body;
 
     id_hex(etcd->slots->boot);
     writer_key(etcd, writer);
     boot_key(etcd, etcd->slots->boot, key);
     buf_init(&body, BODY_MAX);
-    buf_printf(&body, "{\"compare\":[{\"target\":\"MOD\",\"mod_revision\":\"%lld\",",
-               (long long)revision);
-    etcd_put_key(&body, "key", writer);
-    buf_str(&body, "}],\"success\":[{\"request_delete_range\":{");
-    snprintf(bound, sizeof(bound), "%s%s/", ETCD_WRITER_PREFIX, etcd->writer);
-    etcd_put_key(&body, "key", bound);
-    buf_str(&body, ",");
-    etcd_put_key(&body, "range_end", key);
-    buf_str(&body, "}},{\"request_delete_range\":{");
-    snprintf(bound, sizeof(bound), "%s%s/%s0", ETCD_WRITER_PREFIX, etcd->writer, etcd->slots->boot);
-    etcd_put_key(&body, "key", bound);
-    buf_str(&body, ",");
-    snprintf(bound, sizeof(bound), "%s%s0", ETCD_WRITER_PREFIX, etcd->writer);
-    etcd_put_key(&body, "range_end", bound);
-    buf_str(&body, "}},{\"request_put\":{");
-    etcd_put_key(&body, "key", key);
-    buf_str(&body, "}},{\"request_put\":{");
-    etcd_put_key(&body, "key", writer);
-    buf_str(&body, "}}");
-    put_empty_slots(&body, etcd);
-    buf_str(&body, "],\"failure\":[{\"request_range\":{");
-    etcd_put_key(&body, "key", key);
-    buf_str(&body, "}}]}");
+    etcd_request_begin(&r, &body, false);
+    etcd_request_compare(&r, writer, revision);
+    snprintf(from, sizeof(from), "%s%s/", ETCD_WRITER_PREFIX, etcd->writer);
+    etcd_request_delete(&r, ETCD_SUCCESS, from, key);
+    snprintf(from, sizeof(from), "%s%s/%s0", ETCD_WRITER_PREFIX, etcd->writer, etcd->slots->boot);
+    snprintf(to, sizeof(to), "%s%s0", ETCD_WRITER_PREFIX, etcd->writer);
+    etcd_request_delete(&r, ETCD_SUCCESS, from, to);
+    etcd_request_put(&r, ETCD_SUCCESS, key, NULL, 0, 0);
+    etcd_request_put(&r, ETCD_SUCCESS, writer, NULL, 0, 0);
+    put_empty_slots(&r, etcd);
+    etcd_request_range(&r, ETCD_FAILURE, key, NULL);
+    etcd_request_end(&r);
     etcd_op_start(etcd, "/v3/kv/txn", &body, INT64_MAX, on_registered, etcd);
 }
 
@@ -189,45 +177,34 @@ void etcd_slot_lost(struct etcd *etcd, const struct etcd_slot *slot)
 
 /* ---- requests and answers ---- */
 
-void etcd_slot_put_guard(struct buf *b, const struct etcd *etcd, const struct etcd_slot *slot)
+void etcd_slot_guard(struct etcd_request *r, const struct etcd *etcd, const struct etcd_slot *slot)
 {
     char key[ETCD_KEY_SIZE];
 
     /* A slot whose boot is gone is gone as well, and is never put again. */
     slot_key(etcd, slot, 0, key);
-    buf_printf(b, "{\"compare\":[{\"target\":\"MOD\",\"mod_revision\":\"%lld\",",
-               (long long)etcd->slots->list[slot->number].revision);
-    etcd_put_key(b, "key", key);
-    buf_str(b, "}]");
+    etcd_request_compare(r, key, etcd->slots->list[slot->number].revision);
 }
 
-void etcd_slot_put(struct buf *b, const struct etcd *etcd, const struct etcd_slot *slot, int lane,
-                   const char *nonce)
+void etcd_slot_put(struct etcd_request *r, enum etcd_branch branch, const struct etcd *etcd,
+                   const struct etcd_slot *slot, int lane, const char *nonce)
 {
     char key[ETCD_KEY_SIZE];
 
     slot_key(etcd, slot, lane, key);
-    buf_str(b, "{\"request_put\":{");
-    etcd_put_key(b, "key", key);
-    buf_str(b, ",");
-    etcd_put_key(b, "value", nonce);
-    buf_str(b, "}}");
+    etcd_request_put(r, branch, key, nonce, strlen(nonce), 0);
 }
 
-void etcd_slot_put_failure(struct buf *b, const struct etcd *etcd, const struct etcd_slot *slot)
+void etcd_slot_look(struct etcd_request *r, const struct etcd *etcd, const struct etcd_slot *slot)
 {
-    char key[ETCD_KEY_SIZE];
+    char key[ETCD_KEY_SIZE], end[ETCD_KEY_SIZE + 1];
 
     slot_key(etcd, slot, 0, key);
-    buf_str(b, "\"failure\":[{\"request_range\":{");
-    etcd_put_key(b, "key", key);
-    buf_str(b, ",");
-    strcat(key, "0"); /* behind "<slot>/": there are fewer than ten times as many slots */
-    etcd_put_key(b, "range_end", key);
+    /* behind "<slot>/": there are fewer than ten times as many slots */
+    snprintf(end, sizeof(end), "%s0", key);
+    etcd_request_range(r, ETCD_FAILURE, key, end);
     boot_key(etcd, slot->boot, key);
-    buf_str(b, "}},{\"request_range\":{");
-    etcd_put_key(b, "key", key);
-    buf_str(b, "}}]}");
+    etcd_request_range(r, ETCD_FAILURE, key, NULL);
 }
 
 static void read_value(const json_t *kv, char ret[ID_HEX_SIZE])

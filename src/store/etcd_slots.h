@@ -16,6 +16,7 @@
 
 #include "base/id.h"
 #include "store/etcd.h"
+#include "store/etcd_request.h"
 
 #define ETCD_SLOTS 64 /* all are put in one transaction; etcd takes 128 changes */
 #define ETCD_LANES 17
@@ -45,13 +46,13 @@ void etcd_slot_moved(struct etcd *etcd, const struct etcd_slot *slot, int64_t re
 /* Its boot is not there any more: another process writes under our name. Registers anew. */
 void etcd_slot_lost(struct etcd *etcd, const struct etcd_slot *slot);
 
-/* `{"compare":[<guard>]`. */
-void etcd_slot_put_guard(struct buf *b, const struct etcd *etcd, const struct etcd_slot *slot);
-/* `{"request_put":{...}}` of the slot (lane 0) or of another one of its lanes. */
-void etcd_slot_put(struct buf *b, const struct etcd *etcd, const struct etcd_slot *slot, int lane,
-                   const char *nonce);
-/* `"failure":[...]}`: what is in the slot and its lanes, and is the boot still there? */
-void etcd_slot_put_failure(struct buf *b, const struct etcd *etcd, const struct etcd_slot *slot);
+/* The compare by which a request is guarded. */
+void etcd_slot_guard(struct etcd_request *r, const struct etcd *etcd, const struct etcd_slot *slot);
+/* The put into the slot (lane 0) or into another one of its lanes. */
+void etcd_slot_put(struct etcd_request *r, enum etcd_branch branch, const struct etcd *etcd,
+                   const struct etcd_slot *slot, int lane, const char *nonce);
+/* On failure: what is in the slot and its lanes, and is the boot still there? */
+void etcd_slot_look(struct etcd_request *r, const struct etcd *etcd, const struct etcd_slot *slot);
 
 /* What the failure branch read. */
 struct etcd_slot_state {

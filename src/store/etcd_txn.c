@@ -22,7 +22,7 @@
 #define FENCE_MS 600
 #define RETRY_MS 300
 #define QUEUE_MAX 10000
-#define BATCH_MAX (ETCD_LANES - 1) /* the first is the slot's own */
+#define BATCH_MAX ETCD_NESTED_MAX /* and a lane for each; the first is the slot's own */
 #define BATCH_SIZE_MAX ((size_t)256 * 1024)
 #define BATCH_OPS_MAX                                                                              \
     100               /* of one transaction that shares a batch; etcd counts the levels' sum       \
@@ -30,6 +30,8 @@
 #define BATCHES_MAX 4 /* on their way at a time; what comes meanwhile goes together */
 #define SLOW_MS 100   /* one that takes longer is not waited for */
 #define BODY_MAX ((size_t)4 * 1024 * 1024)
+
+_Static_assert(BATCH_MAX == ETCD_LANES - 1, "a lane for each transaction of a batch");
 
 struct batch;
 
@@ -207,56 +209,47 @@ void etcd_txns_free(struct etcd *etcd)
 
 /* ---- requests ---- */
 
-static void put_change(struct buf *b, const struct etcd_txn *t, const struct txn_change *change)
+static void put_change(struct etcd_request *r, const struct etcd_txn *t,
+                       const struct txn_change *change)
 {
+    bool leased = t->lease && strcmp(change->table, STORE_LEASE_TABLE) == 0;
     char key[ETCD_KEY_SIZE];
 
     etcd_row_key(key, change->table, change->id);
-    buf_str(b, change == t->txn->changes ? "" : ",");
-    buf_str(b, change->row ? "{\"request_put\":{" : "{\"request_delete_range\":{");
-    etcd_put_key(b, "key", key);
-    if (change->row) {
-        buf_str(b, ",");
-        etcd_put_base64(b, "value", change->text, change->size);
-        if (t->lease && strcmp(change->table, STORE_LEASE_TABLE) == 0)
-            buf_printf(b, ",\"lease\":\"%lld\"", (long long)t->lease);
-    }
-    buf_str(b, "}}");
+    if (change->row)
+        etcd_request_put(r, ETCD_SUCCESS, key, change->text, change->size, leased ? t->lease : 0);
+    else
+        etcd_request_delete(r, ETCD_SUCCESS, key, NULL);
 }
 
-static void put_txn(struct buf *b, const struct batch *batch, size_t number)
+static void put_txn(struct etcd_request *r, const struct batch *batch, size_t number)
 {
     const struct etcd_txn *t = batch->txns[number];
     char key[ETCD_KEY_SIZE];
 
-    buf_str(b, ",{\"request_txn\":{\"compare\":[");
+    etcd_request_txn_begin(r, ETCD_SUCCESS);
     for (size_t i = 0; i < t->txn->expect_count; i++) {
-        const struct txn_expect *expect = &t->txn->expects[i];
-
-        etcd_row_key(key, expect->table, expect->id);
-        buf_printf(b, "%s{\"target\":\"MOD\",\"mod_revision\":\"%lld\",", i > 0 ? "," : "",
-                   (long long)expect->revision);
-        etcd_put_key(b, "key", key);
-        buf_str(b, "}");
+        etcd_row_key(key, t->txn->expects[i].table, t->txn->expects[i].id);
+        etcd_request_compare(r, key, t->txn->expects[i].revision);
     }
-    buf_str(b, "],\"success\":[");
     for (size_t i = 0; i < t->txn->change_count; i++)
-        put_change(b, t, &t->txn->changes[i]);
-    buf_str(b, "],\"failure\":[");
-    etcd_slot_put(b, batch->etcd, &batch->slot, (int)number + 1, batch->nonce);
-    buf_str(b, "]}}");
+        put_change(r, t, &t->txn->changes[i]);
+    etcd_slot_put(r, ETCD_FAILURE, batch->etcd, &batch->slot, (int)number + 1, batch->nonce);
+    etcd_request_txn_end(r);
 }
 
 static void batch_body(struct buf *b, const struct batch *batch)
 {
+    struct etcd_request r;
+
     buf_init(b, BODY_MAX);
-    etcd_slot_put_guard(b, batch->etcd, &batch->slot);
-    buf_str(b, ",\"success\":[");
+    etcd_request_begin(&r, b, batch->etcd->secure);
+    etcd_slot_guard(&r, batch->etcd, &batch->slot);
     /* etcd minds its quota for the sake of this put only: it does not look into nested ones. */
-    etcd_slot_put(b, batch->etcd, &batch->slot, 0, batch->nonce);
+    etcd_slot_put(&r, ETCD_SUCCESS, batch->etcd, &batch->slot, 0, batch->nonce);
     for (size_t i = 0; i < batch->count; i++)
-        put_txn(b, batch, i);
-    buf_str(b, "]}");
+        put_txn(&r, batch, i);
+    etcd_request_end(&r);
 }
 
 /* ---- answers ---- */
@@ -312,15 +305,16 @@ static void on_fenced(void *arg, const struct etcd_reply *reply)
 static void send_fence(void *arg)
 {
     struct batch *batch = arg;
+    struct etcd_request r;
     struct buf body;
 
     buf_init(&body, BODY_MAX);
-    etcd_slot_put_guard(&body, batch->etcd, &batch->slot);
-    buf_str(&body, ",\"success\":[");
+    etcd_request_begin(&r, &body, false);
+    etcd_slot_guard(&r, batch->etcd, &batch->slot);
     if (batch->fences)
-        etcd_slot_put(&body, batch->etcd, &batch->slot, 0, batch->fence);
-    buf_str(&body, "],");
-    etcd_slot_put_failure(&body, batch->etcd, &batch->slot);
+        etcd_slot_put(&r, ETCD_SUCCESS, batch->etcd, &batch->slot, 0, batch->fence);
+    etcd_slot_look(&r, batch->etcd, &batch->slot);
+    etcd_request_end(&r);
     etcd_op_start(batch->etcd, "/v3/kv/txn", &body, INT64_MAX, on_fenced, batch);
 }
 
@@ -361,39 +355,47 @@ static int verdict_of(const struct batch *batch, const struct etcd_reply *reply)
 }
 
 /* The responses behind the slot's are the transactions'. False: it is no answer of etcd. */
-static bool read_verdicts(const struct batch *batch, const json_t *json, bool *ret_committed)
+static bool read_json(const struct batch *batch, const json_t *json, struct etcd_txn_answer *ret)
 {
     const json_t *list = json_object_get(json, "responses");
 
-    for (size_t i = 0; i < batch->count; i++) {
+    ret->succeeded = json_is_true(json_object_get(json, "succeeded"));
+    for (size_t i = 0; ret->succeeded && i < batch->count; i++) {
         const json_t *one = json_object_get(json_array_get(list, i + 1), "response_txn");
 
         if (!one)
             return false;
-        ret_committed[i] = json_is_true(json_object_get(one, "succeeded"));
+        ret->nested[i] = json_is_true(json_object_get(one, "succeeded"));
     }
     return true;
+}
+
+static bool read_verdicts(const struct batch *batch, const struct etcd_reply *reply,
+                          struct etcd_txn_answer *ret)
+{
+    return reply->json ? read_json(batch, reply->json, ret)
+                       : etcd_grpc_read_txn(reply->grpc, reply->grpc_size, 1, batch->count, ret);
 }
 
 static void on_batch(void *arg, const struct etcd_reply *reply)
 {
     struct batch *batch = arg;
-    bool committed[BATCH_MAX];
+    struct etcd_txn_answer answer;
 
     if (reply->rc == -ECANCELED) {
         batch_end(batch, -ECANCELED);
     } else if (reply->rc < 0) {
         batch->refused = reply->rc == -EREMOTEIO;
         resolve(batch, verdict_of(batch, reply), reply->open_copies);
-    } else if (!json_is_true(json_object_get(reply->json, "succeeded"))) {
+    } else if (!read_verdicts(batch, reply, &answer)) {
+        resolve(batch, -ETIMEDOUT, true); /* the slot tells */
+    } else if (!answer.succeeded) {
         batch->verdict = -ETIMEDOUT;
         batch->again = true;
         batch->open_copies = reply->open_copies;
         send_fence(batch); /* only to read: the guard has failed */
-    } else if (read_verdicts(batch, reply->json, committed)) {
-        batch_done(batch, committed, reply->revision);
     } else {
-        resolve(batch, -ETIMEDOUT, true); /* the slot tells */
+        batch_done(batch, answer.nested, reply->revision);
     }
 }
 
@@ -464,7 +466,8 @@ static void send_batch(struct etcd *etcd, const struct etcd_slot *slot)
     id_hex(batch->nonce);
     id_hex(batch->fence);
     batch_body(&body, batch);
-    etcd_op_start(etcd, "/v3/kv/txn", &body, deadline, on_batch, batch);
+    etcd_op_start(etcd, etcd->secure ? ETCD_GRPC_TXN : "/v3/kv/txn", &body, deadline, on_batch,
+                  batch);
 }
 
 static void on_nudge(void *arg)
