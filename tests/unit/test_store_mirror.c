@@ -506,6 +506,8 @@ static void a_store_feeds_it(void **state)
     assert_int_equal(uv_loop_close(&loop), 0);
     json_decref(row);
     unlink(path);
+    snprintf(path, sizeof(path), "%s/store.db-acked", dir);
+    unlink(path);
     assert_int_equal(rmdir(dir), 0);
 }
 
