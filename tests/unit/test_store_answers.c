@@ -372,8 +372,9 @@ static void a_load_with_a_row_that_cannot_be_read_is_none(void **state)
     assert_int_equal(seen.resets, 0);
     while (requests("/v3/kv/range") == 0)
         wait_for_next();
-    answer("/v3/kv/range", "{\"header\":{\"revision\":\"7\"},\"kvs\":[{\"key\":\"" KEY_A
-                           "\",\"mod_revision\":\"7\",\"value\":\"" OBJECT "\"}]}");
+    answer("/v3/kv/range",
+           "{\"header\":{\"revision\":\"7\"},\"kvs\":[{\"key\":\"" KEY_B
+           "\",\"mod_revision\":\"4\",\"value\":\"" OBJECT "\"}]}"); /* it was deleted */
     assert_int_equal(seen.resets, 1);
     assert_int_equal(seen.rows, 1);
     store_get_status(store, &status);
