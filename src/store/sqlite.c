@@ -51,7 +51,8 @@ struct lease {
 
 struct sqlite {
     struct store store;
-    struct sqlite_file file; /* the worker's while a batch is out */
+    struct sqlite_file file;  /* the worker's while a batch is out */
+    sqlite3_stmt *find, *put; /* compiled once: each change needs both */
     uv_work_t work;
     uv_timer_t *kick;         /* starts a batch */
     uv_timer_t *lease_timer;  /* the next end of a lease */
@@ -90,19 +91,28 @@ struct found {
     int64_t sum;
 };
 
+/* An open statement would keep the transaction open, and the bound texts are not its own. */
+static void end_kept(sqlite3_stmt *stmt)
+{
+    sqlite3_reset(stmt);
+    sqlite3_clear_bindings(stmt);
+}
+
 static int find_row(struct sqlite *s, const char *table, const char *id, struct found *ret_found)
 {
-    sqlite3_stmt *stmt = prepare(s, "SELECT rev, sum FROM row WHERE tab = ? AND id = ?");
     int rc;
 
-    if (!stmt)
+    if (!s->find)
+        s->find = prepare(s, "SELECT rev, sum FROM row WHERE tab = ? AND id = ?");
+    if (!s->find)
         return -EIO;
-    bind_row(stmt, table, id);
-    rc = sqlite3_step(stmt);
+    bind_row(s->find, table, id);
+    rc = sqlite3_step(s->find);
     *ret_found = (struct found){0};
     if (rc == SQLITE_ROW)
-        *ret_found = (struct found){sqlite3_column_int64(stmt, 0), sqlite3_column_int64(stmt, 1)};
-    sqlite3_finalize(stmt);
+        *ret_found =
+            (struct found){sqlite3_column_int64(s->find, 0), sqlite3_column_int64(s->find, 1)};
+    end_kept(s->find);
     return rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : -EIO;
 }
 
@@ -144,18 +154,19 @@ static int put_row(struct sqlite *s, struct op *op, const struct txn_change *cha
     int64_t sum = sqlite_file_sum(change->table, change->id, op->revision, op->lease, change->text,
                                   change->size);
     struct found before;
-    sqlite3_stmt *stmt;
     int rc = find_row(s, change->table, change->id, &before);
 
-    if (rc < 0 || !(stmt = prepare(s, sql)))
+    if (!s->put)
+        s->put = prepare(s, sql);
+    if (rc < 0 || !s->put)
         return -EIO;
-    bind_row(stmt, change->table, change->id);
-    sqlite3_bind_int64(stmt, 3, op->revision);
-    sqlite3_bind_text(stmt, 4, change->text, (int)change->size, SQLITE_STATIC);
-    sqlite3_bind_int64(stmt, 5, op->lease);
-    sqlite3_bind_int64(stmt, 6, sum);
-    rc = sqlite_file_errno(sqlite3_step(stmt));
-    sqlite3_finalize(stmt);
+    bind_row(s->put, change->table, change->id);
+    sqlite3_bind_int64(s->put, 3, op->revision);
+    sqlite3_bind_text(s->put, 4, change->text, (int)change->size, SQLITE_STATIC);
+    sqlite3_bind_int64(s->put, 5, op->lease);
+    sqlite3_bind_int64(s->put, 6, sum);
+    rc = sqlite_file_errno(sqlite3_step(s->put));
+    end_kept(s->put);
     count_sum(s, before.sum, sum);
     return rc;
 }
@@ -661,6 +672,8 @@ static void sqlite_free(struct sqlite *s)
         s->leases = lease->next;
         free(lease);
     }
+    sqlite3_finalize(s->find);
+    sqlite3_finalize(s->put);
     sqlite_file_close(&s->file);
     free(s);
 }
