@@ -483,6 +483,7 @@ static void etcd_status(struct store *store, struct store_status *ret_status)
 {
     struct etcd *etcd = (struct etcd *)store;
     int64_t now = clock_now_ms();
+    char trouble[2 * ETCD_KEY_SIZE];
     struct buf body;
 
     for (int i = 0; i < etcd->endpoint_count; i++)
@@ -495,9 +496,13 @@ static void etcd_status(struct store *store, struct store_status *ret_status)
     if (etcd->leader >= 0 && ret_status->reachable)
         snprintf(ret_status->leader, sizeof(ret_status->leader), "%.99s",
                  etcd->endpoints[etcd->leader].url);
-    snprintf(ret_status->detail, sizeof(ret_status->detail), "endpoint %.60s%s%s",
-             etcd->endpoints[etcd->current].url, etcd->last_error[0] ? ", last error " : "",
-             etcd->last_error);
+    etcd_watch_trouble(etcd, trouble, sizeof(trouble));
+    if (trouble[0])
+        snprintf(ret_status->detail, sizeof(ret_status->detail), "%s", trouble);
+    else
+        snprintf(ret_status->detail, sizeof(ret_status->detail), "endpoint %.60s%s%s",
+                 etcd->endpoints[etcd->current].url, etcd->last_error[0] ? ", last error " : "",
+                 etcd->last_error);
     if (now - etcd->size_ms < SIZE_EVERY_MS || etcd->closing)
         return;
     etcd->size_ms = now;

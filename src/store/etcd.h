@@ -144,9 +144,10 @@ struct etcd_changes {
     struct store_change *list;
     size_t count, cap;
 };
-/* Adds the pair if its key is a row's or a lease's. A row that cannot be read (nobody who uses this
- * room writes one) is as one that was deleted. */
-void etcd_changes_add(struct etcd_changes *changes, const json_t *kv, bool deleted);
+/* Adds the pair if its key is a row's or a lease's, and returns the change (borrowed, until the
+ * next one); NULL: of another key. */
+const struct store_change *etcd_changes_add(struct etcd_changes *changes, const json_t *kv,
+                                            bool deleted);
 void etcd_changes_free(struct etcd_changes *changes);
 
 /* ---- etcd_grpc.c ---- */
@@ -211,5 +212,7 @@ void etcd_watch_close(struct etcd *etcd);
  */
 void etcd_watch_doubt(struct etcd *etcd, int endpoint);
 void etcd_watch_start(struct store *store);
+/* Which row cannot be read, and the remedy, in words for a person; "": all can. */
+void etcd_watch_trouble(const struct etcd *etcd, char *out, size_t out_size);
 
 #endif

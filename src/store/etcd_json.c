@@ -1,7 +1,6 @@
 #include "store/etcd.h"
 
 #include "base/json.h"
-#include "base/log.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -129,18 +128,16 @@ static bool split_key(const char *key, size_t size, char **ret_table, char **ret
     return false;
 }
 
-static json_t *value_of(const json_t *kv, const char *key)
+static json_t *value_of(const json_t *kv)
 {
     size_t size = 0;
-    char *text = etcd_base64_decode(json_str(kv, "value", ""), &size), why[160] = "no JSON object";
-    json_t *row = text ? json_parse(text, size, why, sizeof(why)) : NULL;
+    char *text = etcd_base64_decode(json_str(kv, "value", ""), &size);
+    json_t *row = text ? json_parse(text, size, NULL, 0) : NULL;
 
     if (row && !json_is_object(row)) {
         json_decref(row);
         row = NULL;
     }
-    if (!row)
-        log_error("store: the row at %s cannot be read: %s", key, why);
     free(text);
     return row;
 }
@@ -160,20 +157,23 @@ static struct store_change *changes_grow(struct etcd_changes *changes)
     return &changes->list[changes->count++];
 }
 
-void etcd_changes_add(struct etcd_changes *changes, const json_t *kv, bool deleted)
+const struct store_change *etcd_changes_add(struct etcd_changes *changes, const json_t *kv,
+                                            bool deleted)
 {
     size_t size;
     char *key = etcd_base64_decode(json_str(kv, "key", ""), &size), *table, *id;
-    struct store_change *change;
+    struct store_change *change = NULL;
 
     if (key && split_key(key, size, &table, &id)) {
         change = changes_grow(changes);
         change->table = table;
         change->id = id;
-        change->row = deleted ? NULL : value_of(kv, key);
+        change->row = deleted ? NULL : value_of(kv);
+        change->unreadable = !deleted && !change->row;
         change->revision = etcd_int(kv, "mod_revision");
     }
     free(key);
+    return change;
 }
 
 void etcd_changes_free(struct etcd_changes *changes)

@@ -4,6 +4,10 @@
  * the feed always knows how far it is without progress notifications. A watch whose endpoint
  * stopped answering, or that lags behind a revision we have seen elsewhere, is opened again at
  * another endpoint from the next revision on.
+ * A row that cannot be read is passed on as such while following. When everything is loaded it
+ * cannot be left out, as that would delete it, so nothing is delivered: the next endpoint is asked
+ * (its member may have the row as it was), and again, until who has seen the row has put it back,
+ * or the operator has.
  */
 #include "store/etcd.h"
 
@@ -26,6 +30,7 @@
 #define PROBE_MS 500
 #define REOPEN_MS 50
 #define LOAD_MS 30000
+#define UNREADABLE_MS 1000
 
 enum watch_state { WATCH_IDLE, WATCH_LOADING, WATCH_FOLLOWING };
 
@@ -36,6 +41,8 @@ struct etcd_watch {
     /* loading */
     struct etcd_changes loaded;
     int64_t load_revision;
+    bool load_unreadable; /* one of `loaded` is */
+    json_t *unreadable;   /* "table/id" of each row that cannot be read -> its revision */
     /* following */
     struct http_call *call;
     bool cancelled; /* `call` was told to end */
@@ -61,6 +68,7 @@ int etcd_watch_open(struct etcd *etcd)
         return -ENOMEM;
     watch->etcd = etcd;
     watch->lag_ms = LAG_MS;
+    watch->unreadable = json_object();
     buf_init(&watch->line, LINE_MAX_SIZE);
     etcd->watch = watch;
     return 0;
@@ -69,6 +77,7 @@ int etcd_watch_open(struct etcd *etcd)
 static void watch_free(struct etcd_watch *watch)
 {
     etcd_changes_free(&watch->loaded);
+    json_decref(watch->unreadable);
     buf_free(&watch->line);
     free(watch);
 }
@@ -94,15 +103,59 @@ static bool was_last(struct etcd_watch *watch)
     return true;
 }
 
+/* ---- rows that cannot be read ---- */
+
+static const char *describe(const char *name, int64_t revision, char *out, size_t out_size)
+{
+    char key[ETCD_KEY_SIZE], table[STORE_NAME_MAX + 1];
+    const char *slash = strchr(name, '/');
+
+    snprintf(table, sizeof(table), "%.*s", (int)(slash - name), name);
+    etcd_row_key(key, table, slash + 1);
+    snprintf(out, out_size,
+             "the row %s cannot be read: put back what 'etcdctl get --rev=%lld %s' "
+             "shows",
+             name, (long long)revision - 1, key);
+    json_clean(out);
+    return out;
+}
+
+/* Remembers which rows cannot be read, and says it once for each revision of a row. */
+static void note_readable(struct etcd_watch *watch, const struct store_change *change)
+{
+    char name[2 * STORE_NAME_MAX + 2], text[2 * ETCD_KEY_SIZE];
+
+    if (!change || (!change->unreadable && json_object_size(watch->unreadable) == 0))
+        return;
+    snprintf(name, sizeof(name), "%s/%s", change->table, change->id);
+    if (!change->unreadable) {
+        json_object_del(watch->unreadable, name);
+    } else if (json_int(watch->unreadable, name, 0) != change->revision) {
+        json_object_set_new_nocheck(watch->unreadable, name, json_integer(change->revision));
+        log_error("store: %s", describe(name, change->revision, text, sizeof(text)));
+    }
+}
+
+void etcd_watch_trouble(const struct etcd *etcd, char *out, size_t out_size)
+{
+    json_t *unreadable = etcd->watch ? etcd->watch->unreadable : NULL;
+    void *first = json_object_iter(unreadable);
+
+    *out = '\0';
+    if (first)
+        describe(json_object_iter_key(first), json_integer_value(json_object_iter_value(first)),
+                 out, out_size);
+}
+
 /* ---- loading ---- */
 
 static void load_page(struct etcd_watch *watch, const char *from);
 
-static void load_again(struct etcd_watch *watch)
+static void load_again(struct etcd_watch *watch, int after_ms)
 {
     etcd_changes_free(&watch->loaded);
     watch->state = WATCH_IDLE;
-    etcd_alarm_set(watch->etcd, &watch->again, clock_now_ms() + REOPEN_MS, load, watch);
+    etcd_alarm_set(watch->etcd, &watch->again, clock_now_ms() + after_ms, load, watch);
 }
 
 static void loaded_all(struct etcd_watch *watch)
@@ -111,11 +164,18 @@ static void loaded_all(struct etcd_watch *watch)
 
     watch->revision = watch->load_revision;
     watch->state = WATCH_FOLLOWING;
+    json_object_clear(watch->unreadable);
     if (store->watcher.reset)
         store->watcher.reset(store->watcher.arg, watch->revision, watch->loaded.list,
                              watch->loaded.count);
     etcd_changes_free(&watch->loaded);
     follow(watch);
+}
+
+static void load_elsewhere(struct etcd_watch *watch, int endpoint)
+{
+    etcd_endpoint_failed(watch->etcd, endpoint, "a row cannot be read");
+    load_again(watch, UNREADABLE_MS);
 }
 
 static void on_page(void *arg, const struct etcd_reply *reply)
@@ -132,7 +192,7 @@ static void on_page(void *arg, const struct etcd_reply *reply)
         return;
     }
     if (reply->rc < 0) {
-        load_again(watch);
+        load_again(watch, REOPEN_MS);
         return;
     }
     if (watch->load_revision == 0)
@@ -140,7 +200,10 @@ static void on_page(void *arg, const struct etcd_reply *reply)
     kvs = json_object_get(reply->json, "kvs");
     json_array_foreach(kvs, i, kv)
     {
-        etcd_changes_add(&watch->loaded, kv, false);
+        const struct store_change *change = etcd_changes_add(&watch->loaded, kv, false);
+
+        watch->load_unreadable = watch->load_unreadable || (change && change->unreadable);
+        note_readable(watch, change);
     }
     more = json_is_true(json_object_get(reply->json, "more"));
     if (more && json_array_size(kvs) > 0)
@@ -149,7 +212,9 @@ static void on_page(void *arg, const struct etcd_reply *reply)
     if (last)
         load_page(watch, last);
     else if (more)
-        load_again(watch);
+        load_again(watch, REOPEN_MS);
+    else if (watch->load_unreadable)
+        load_elsewhere(watch, reply->endpoint);
     else
         loaded_all(watch);
     free(last);
@@ -179,6 +244,7 @@ static void load(void *arg)
 
     watch->state = WATCH_LOADING;
     watch->load_revision = 0;
+    watch->load_unreadable = false;
     watch->reload = false;
     load_page(watch, NULL);
 }
@@ -202,7 +268,9 @@ static void on_events(struct etcd_watch *watch, const json_t *events)
             continue;
         if (mod > revision)
             revision = mod;
-        etcd_changes_add(&changes, kv, strcmp(json_str(event, "type", "PUT"), "DELETE") == 0);
+        note_readable(
+            watch,
+            etcd_changes_add(&changes, kv, strcmp(json_str(event, "type", "PUT"), "DELETE") == 0));
     }
     if (revision > watch->revision) {
         watch->revision = revision;

@@ -16,6 +16,7 @@
 #define STATEMENTS_MAX 64
 #define SHARED_MAX 4096
 #define TABLES_MAX 64 /* bits of mirror_tables */
+#define PUT_BACK_MS 10000
 
 /* One who waits for a revision. */
 struct waiter {
@@ -356,16 +357,18 @@ static void apply_one(struct mirror *mirror, const struct store_change *change)
     if (shared_key(key, change->table, change->id))
         json_object_del(mirror->shared, key);
     snprintf(sql, sizeof(sql),
-             change->row ? "INSERT OR REPLACE INTO \"%s\" (id, rev, body) VALUES (?, ?, ?)"
-                         : "DELETE FROM \"%s\" WHERE id = ?",
+             change->unreadable ? "UPDATE \"%s\" SET rev = ?2 WHERE id = ?1"
+             : change->row      ? "INSERT OR REPLACE INTO \"%s\" (id, rev, body) VALUES (?, ?, ?)"
+                                : "DELETE FROM \"%s\" WHERE id = ?",
              change->table);
     stmt = compile(mirror, sql);
     if (!stmt)
         give_up(mirror, sql);
     bind_text(mirror, stmt, 1, change->id);
+    if (change->row || change->unreadable)
+        bind_int(mirror, stmt, 2, change->revision);
     if (change->row) {
         body = json_dumps(change->row, JSON_COMPACT);
-        bind_int(mirror, stmt, 2, change->revision);
         bind_text(mirror, stmt, 3, body);
     }
     if (sqlite3_step(stmt) != SQLITE_DONE)
@@ -459,10 +462,43 @@ static void tell_listeners(struct mirror *mirror, const struct store_change *cha
         mirror->listeners[i].call(mirror->listeners[i].arg, changes, n);
 }
 
+static void on_put_back(void *arg, int rc, int64_t revision)
+{
+    if (rc == 0)
+        log_warn("mirror: a row that could not be read was put back as it was");
+    else if (rc != -EAGAIN) /* somebody else was first */
+        log_error("mirror: a row that cannot be read could not be put back: %s", strerror(-rc));
+}
+
+/* Everybody who follows has the row as it was and tries this; the first one does it. A lease's row
+ * cannot be put: it is kept until the lease ends. */
+static void put_back(struct mirror *mirror, const struct store_change *change)
+{
+    struct store_txn *txn;
+    mirror_tables reads = mirror->reads;
+    int64_t rev = 0;
+    json_t *row = NULL;
+
+    if (table_at(change->table) < TABLES_MAX && strcmp(change->table, STORE_LEASE_TABLE) != 0)
+        row = mirror_get(mirror, change->table, change->id, &rev);
+    mirror->reads = reads;
+    if (row && rev == change->revision) {
+        txn = store_txn_new();
+        json_object_del(row, "_rev");
+        store_txn_expect(txn, change->table, change->id, rev);
+        store_txn_put(txn, change->table, change->id, row);
+        store_commit(mirror->store, txn, PUT_BACK_MS, on_put_back, NULL);
+    }
+    json_decref(row);
+}
+
 void mirror_apply(struct mirror *mirror, int64_t revision, const struct store_change *changes,
                   size_t n)
 {
     apply_all(mirror, changes, n);
+    for (size_t i = 0; mirror->store && i < n; i++)
+        if (changes[i].unreadable)
+            put_back(mirror, &changes[i]);
     if (revision > mirror->revision)
         mirror->revision = revision;
     if (n > 0) {

@@ -9,6 +9,7 @@
  * Failures: a mirror that cannot be read (damaged memory, none left) ends the process, as a change
  * that cannot be applied does: "nothing" would be a wrong answer, which deletes and destroys. The
  * supervisor starts it again, and all is read from the store.
+ * A row that cannot be read any more stays as it was, with the new revision, and is put back.
  * Threads: the loop's only. Rows that are returned are new references to fresh copies: the caller
  * may change them and must json_decref them.
  */

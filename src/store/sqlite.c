@@ -6,24 +6,19 @@
  * Leases: their ids and times to live are rows; their ends are kept in memory by the boot-time
  * clock. At opening every lease gets its whole time again (as at a change of etcd's leader: only
  * ever longer), so a renewal costs no write.
- * Damage: at opening the whole file is checked and every row read. A file that does not pass is
- * refused, because a row that is missing would be a server to destroy.
+ * Damage: at opening the whole file is checked and every row read (sqlite_file.h).
  * Secrets: the rows hold keys and password hashes, so the files are their owner's alone.
  */
 #include "store/engine.h"
 
 #include "base/clock.h"
-#include "base/json.h"
 #include "base/log.h"
+#include "store/sqlite_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define BATCH_MAX 256
 #define REFUSED_AGAIN_MS 1000
@@ -56,8 +51,8 @@ struct lease {
 
 struct sqlite {
     struct store store;
-    sqlite3 *db;
-    char *path;
+    struct sqlite_file file;  /* the worker's while a batch is out */
+    sqlite3_stmt *find, *put; /* compiled once: each change needs both */
     uv_work_t work;
     uv_timer_t *kick;         /* starts a batch */
     uv_timer_t *lease_timer;  /* the next end of a lease */
@@ -67,7 +62,6 @@ struct sqlite {
     struct op *barriers;      /* for the loop alone */
     bool working, closing;
     bool loaded;            /* the watcher got its reset */
-    int64_t revision;       /* the worker's */
     int64_t known_revision; /* the loop's */
     int64_t size_bytes;
     struct lease *leases;
@@ -78,23 +72,12 @@ struct sqlite {
 
 static sqlite3_stmt *prepare(struct sqlite *s, const char *sql)
 {
-    sqlite3_stmt *stmt = NULL;
-
-    if (sqlite3_prepare_v2(s->db, sql, -1, &stmt, NULL) != SQLITE_OK)
-        log_error("store: %s: %s", sql, sqlite3_errmsg(s->db));
-    return stmt;
-}
-
-static int errno_of(int rc)
-{
-    if (rc == SQLITE_OK || rc == SQLITE_DONE || rc == SQLITE_ROW)
-        return 0;
-    return (rc & 0xff) == SQLITE_FULL ? -ENOSPC : -EIO;
+    return sqlite_file_prepare(&s->file, sql);
 }
 
 static int run(struct sqlite *s, const char *sql)
 {
-    return errno_of(sqlite3_exec(s->db, sql, NULL, NULL, NULL));
+    return sqlite_file_run(&s->file, sql);
 }
 
 static void bind_row(sqlite3_stmt *stmt, const char *table, const char *id)
@@ -103,23 +86,40 @@ static void bind_row(sqlite3_stmt *stmt, const char *table, const char *id)
     sqlite3_bind_text(stmt, 2, id, -1, SQLITE_STATIC);
 }
 
-/* The revision of a row, 0 if there is none, -errno. */
-static int64_t row_revision(struct sqlite *s, const char *table, const char *id)
+struct found {
+    int64_t revision; /* 0: there is no such row */
+    int64_t sum;
+};
+
+/* An open statement would keep the transaction open, and the bound texts are not its own. */
+static void end_kept(sqlite3_stmt *stmt)
 {
-    sqlite3_stmt *stmt = prepare(s, "SELECT rev FROM row WHERE tab = ? AND id = ?");
-    int64_t revision = 0;
+    sqlite3_reset(stmt);
+    sqlite3_clear_bindings(stmt);
+}
+
+static int find_row(struct sqlite *s, const char *table, const char *id, struct found *ret_found)
+{
     int rc;
 
-    if (!stmt)
+    if (!s->find)
+        s->find = prepare(s, "SELECT rev, sum FROM row WHERE tab = ? AND id = ?");
+    if (!s->find)
         return -EIO;
-    bind_row(stmt, table, id);
-    rc = sqlite3_step(stmt);
+    bind_row(s->find, table, id);
+    rc = sqlite3_step(s->find);
+    *ret_found = (struct found){0};
     if (rc == SQLITE_ROW)
-        revision = sqlite3_column_int64(stmt, 0);
-    else if (rc != SQLITE_DONE)
-        revision = -EIO;
-    sqlite3_finalize(stmt);
-    return revision;
+        *ret_found =
+            (struct found){sqlite3_column_int64(s->find, 0), sqlite3_column_int64(s->find, 1)};
+    end_kept(s->find);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : -EIO;
+}
+
+/* What the total of the checksums becomes when one takes another's place; 0 stands for none. */
+static void count_sum(struct sqlite *s, int64_t before, int64_t after)
+{
+    s->file.state.total += (uint64_t)after - (uint64_t)before;
 }
 
 static struct store_change *add_change(struct op *op)
@@ -149,18 +149,25 @@ static void note_change(struct op *op, const char *table, const char *id, json_t
 
 static int put_row(struct sqlite *s, struct op *op, const struct txn_change *change)
 {
-    sqlite3_stmt *stmt = prepare(s, "INSERT OR REPLACE INTO row (tab, id, rev, body, lease) "
-                                    "VALUES (?, ?, ?, ?, ?)");
-    int rc;
+    static const char sql[] = "INSERT OR REPLACE INTO row (" SQLITE_FILE_COLUMNS ") "
+                              "VALUES (?, ?, ?, ?, ?, ?)";
+    int64_t sum = sqlite_file_sum(change->table, change->id, op->revision, op->lease, change->text,
+                                  change->size);
+    struct found before;
+    int rc = find_row(s, change->table, change->id, &before);
 
-    if (!stmt)
+    if (!s->put)
+        s->put = prepare(s, sql);
+    if (rc < 0 || !s->put)
         return -EIO;
-    bind_row(stmt, change->table, change->id);
-    sqlite3_bind_int64(stmt, 3, op->revision);
-    sqlite3_bind_text(stmt, 4, change->text, (int)change->size, SQLITE_STATIC);
-    sqlite3_bind_int64(stmt, 5, op->lease);
-    rc = errno_of(sqlite3_step(stmt));
-    sqlite3_finalize(stmt);
+    bind_row(s->put, change->table, change->id);
+    sqlite3_bind_int64(s->put, 3, op->revision);
+    sqlite3_bind_text(s->put, 4, change->text, (int)change->size, SQLITE_STATIC);
+    sqlite3_bind_int64(s->put, 5, op->lease);
+    sqlite3_bind_int64(s->put, 6, sum);
+    rc = sqlite_file_errno(sqlite3_step(s->put));
+    end_kept(s->put);
+    count_sum(s, before.sum, sum);
     return rc;
 }
 
@@ -172,7 +179,7 @@ static int delete_row(struct sqlite *s, const struct txn_change *change)
     if (!stmt)
         return -EIO;
     bind_row(stmt, change->table, change->id);
-    rc = errno_of(sqlite3_step(stmt));
+    rc = sqlite_file_errno(sqlite3_step(stmt));
     sqlite3_finalize(stmt);
     return rc;
 }
@@ -180,98 +187,107 @@ static int delete_row(struct sqlite *s, const struct txn_change *change)
 static int do_commit(struct sqlite *s, struct op *op)
 {
     struct store_txn *txn = op->txn;
+    struct found found;
     int rc = 0;
 
     for (size_t i = 0; i < txn->expect_count; i++) {
-        int64_t revision = row_revision(s, txn->expects[i].table, txn->expects[i].id);
-
-        if (revision < 0)
-            return (int)revision;
-        if (revision != txn->expects[i].revision)
+        if (find_row(s, txn->expects[i].table, txn->expects[i].id, &found) < 0)
+            return -EIO;
+        if (found.revision != txn->expects[i].revision)
             return -EAGAIN;
     }
-    op->revision = s->revision + 1;
+    op->revision = s->file.state.revision + 1;
     for (size_t i = 0; rc == 0 && i < txn->change_count; i++) {
         const struct txn_change *change = &txn->changes[i];
 
         if (change->row) {
             rc = put_row(s, op, change);
         } else {
-            if (row_revision(s, change->table, change->id) == 0)
+            rc = find_row(s, change->table, change->id, &found);
+            if (rc == 0 && found.revision == 0)
                 continue; /* nothing to delete: no event */
-            rc = delete_row(s, change);
+            if (rc == 0)
+                rc = delete_row(s, change);
+            count_sum(s, found.sum, 0);
         }
         /* The row object belongs to the loop's thread: only its pointer is moved here. */
         note_change(op, change->table, change->id, change->row, op->revision);
     }
     if (rc == 0)
-        s->revision = op->revision;
+        s->file.state.revision = op->revision;
     return rc;
 }
 
-static int exec_int(struct sqlite *s, const char *sql, int64_t one, int64_t two)
+/* As many of `values` as the statement has parameters. */
+static int exec_int(struct sqlite *s, const char *sql, const int64_t *values)
 {
     sqlite3_stmt *stmt = prepare(s, sql);
     int rc;
 
     if (!stmt)
         return -EIO;
-    sqlite3_bind_int64(stmt, 1, one);
-    if (sqlite3_bind_parameter_count(stmt) > 1)
-        sqlite3_bind_int64(stmt, 2, two);
-    rc = errno_of(sqlite3_step(stmt));
+    for (int i = 0; i < sqlite3_bind_parameter_count(stmt); i++)
+        sqlite3_bind_int64(stmt, i + 1, values[i]);
+    rc = sqlite_file_errno(sqlite3_step(stmt));
     sqlite3_finalize(stmt);
     return rc;
 }
 
 static int do_take(struct sqlite *s, struct op *op)
 {
+    int64_t values[] = {op->lease, op->ttl_ms, sqlite_file_lease_sum(op->lease, op->ttl_ms)};
     int rc = do_commit(s, op);
 
     if (rc == -EAGAIN)
         return -EEXIST;
     if (rc == 0)
-        rc = exec_int(s, "INSERT INTO lease (id, ttl_ms) VALUES (?, ?)", op->lease, op->ttl_ms);
+        rc = exec_int(s, "INSERT INTO lease (id, ttl_ms, sum) VALUES (?, ?, ?)", values);
+    count_sum(s, 0, values[2]);
     return rc;
 }
 
 /* Removes a lease with its rows. */
 static int do_end_lease(struct sqlite *s, struct op *op)
 {
-    sqlite3_stmt *stmt = prepare(s, "SELECT tab, id FROM row WHERE lease = ?");
+    sqlite3_stmt *stmt = prepare(s, "SELECT tab, id, sum FROM row WHERE lease = ?1 "
+                                    "UNION ALL SELECT NULL, NULL, sum FROM lease WHERE id = ?1");
     int rc;
 
     if (!stmt)
         return -EIO;
-    op->revision = s->revision + 1;
+    op->revision = s->file.state.revision + 1;
     sqlite3_bind_int64(stmt, 1, op->lease);
-    while (sqlite3_step(stmt) == SQLITE_ROW)
-        note_change(op, (const char *)sqlite3_column_text(stmt, 0),
-                    (const char *)sqlite3_column_text(stmt, 1), NULL, op->revision);
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        const char *table = (const char *)sqlite3_column_text(stmt, 0);
+
+        count_sum(s, sqlite3_column_int64(stmt, 2), 0);
+        if (table)
+            note_change(op, table, (const char *)sqlite3_column_text(stmt, 1), NULL, op->revision);
+    }
     sqlite3_finalize(stmt);
-    rc = exec_int(s, "DELETE FROM row WHERE lease = ?", op->lease, 0);
+    rc = sqlite_file_errno(rc);
     if (rc == 0)
-        rc = exec_int(s, "DELETE FROM lease WHERE id = ?", op->lease, 0);
+        rc = exec_int(s, "DELETE FROM row WHERE lease = ?", &op->lease);
+    if (rc == 0)
+        rc = exec_int(s, "DELETE FROM lease WHERE id = ?", &op->lease);
     if (rc == 0 && op->change_count > 0)
-        s->revision = op->revision;
+        s->file.state.revision = op->revision;
     return rc;
 }
 
 static int do_load(struct sqlite *s, struct op *op)
 {
-    sqlite3_stmt *stmt = prepare(s, "SELECT tab, id, rev, body FROM row ORDER BY rev");
+    sqlite3_stmt *stmt = prepare(s, "SELECT " SQLITE_FILE_COLUMNS " FROM row ORDER BY rev");
+    char why[160];
     int rc;
 
     if (!stmt)
         return -EIO;
     while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-        const char *body = (const char *)sqlite3_column_text(stmt, 3);
-        json_t *row = json_parse(body, (size_t)sqlite3_column_bytes(stmt, 3), NULL, 0);
+        json_t *row = sqlite_file_row(stmt, why, sizeof(why));
 
-        if (!json_is_object(row)) { /* it was one when the file was opened */
-            json_decref(row);
-            log_error("store: the row %s %s cannot be read", sqlite3_column_text(stmt, 0),
-                      sqlite3_column_text(stmt, 1));
+        if (!row) { /* it was good when the file was opened */
+            log_error("store: %s: %s", s->file.path, why);
             sqlite3_finalize(stmt);
             return -EIO;
         }
@@ -279,10 +295,10 @@ static int do_load(struct sqlite *s, struct op *op)
                     (const char *)sqlite3_column_text(stmt, 1), row, sqlite3_column_int64(stmt, 2));
     }
     if (rc != SQLITE_DONE)
-        log_error("store: cannot read %s: %s", s->path, sqlite3_errmsg(s->db));
+        log_error("store: cannot read %s: %s", s->file.path, sqlite3_errmsg(s->file.db));
     sqlite3_finalize(stmt);
-    op->revision = s->revision;
-    return errno_of(rc);
+    op->revision = s->file.state.revision;
+    return sqlite_file_errno(rc);
 }
 
 static int do_op(struct sqlite *s, struct op *op)
@@ -298,7 +314,7 @@ static int do_op(struct sqlite *s, struct op *op)
         return do_load(s, op);
     case OP_BARRIER:
     case OP_RENEW:
-        op->revision = s->revision;
+        op->revision = s->file.state.revision;
         return 0;
     }
     return -EINVAL;
@@ -310,27 +326,27 @@ static bool writes(const struct op *op)
 }
 
 /* Nothing of the batch is in the file, or (a failed fsync) nobody knows. */
-static void fail_batch(struct sqlite *s, int rc, int64_t revision)
+static void fail_batch(struct sqlite *s, int rc, struct sqlite_state before)
 {
-    int code = sqlite3_extended_errcode(s->db);
+    int code = sqlite3_extended_errcode(s->file.db);
     bool unknown = code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC;
 
-    log_error("store: cannot write %s: %s", s->path, sqlite3_errmsg(s->db));
+    log_error("store: cannot write %s: %s", s->file.path, sqlite3_errmsg(s->file.db));
     run(s, "ROLLBACK");
-    s->revision = revision;
+    s->file.state = before;
     for (struct op *op = s->batch; op; op = op->next)
         if (writes(op))
             op->rc = unknown ? -EINPROGRESS : rc == -ENOSPC ? -ENOSPC : -ETIMEDOUT;
         else if (op->kind == OP_LOAD)
             op->rc = -EIO; /* it may have read what was taken back */
         else
-            op->revision = revision;
+            op->revision = before.revision;
 }
 
 static void on_work(uv_work_t *work)
 {
     struct sqlite *s = work->data;
-    int64_t before = s->revision;
+    struct sqlite_state before = s->file.state;
     bool dirty = false;
     int rc = 0;
 
@@ -345,12 +361,14 @@ static void on_work(uv_work_t *work)
         if ((op->rc == -EIO || op->rc == -ENOSPC) && op->kind != OP_LOAD)
             rc = op->rc; /* half done: the whole batch goes back */
     }
-    if (rc == 0 && s->revision != before)
-        rc = exec_int(s, "UPDATE meta SET revision = ?", s->revision, 0);
+    if (rc == 0 && memcmp(&s->file.state, &before, sizeof(before)) != 0)
+        rc = sqlite_file_put_state(&s->file);
     if (dirty && rc == 0)
         rc = run(s, "COMMIT");
     if (rc < 0)
         fail_batch(s, rc, before);
+    else if (dirty)
+        sqlite_file_acked(&s->file);
 }
 
 /* ---- the loop's part: the queue ---- */
@@ -482,7 +500,7 @@ static void on_worked(uv_work_t *work, int status)
 
     s->batch = NULL;
     s->working = false;
-    s->known_revision = s->revision;
+    s->known_revision = s->file.state.revision;
     stmt = prepare(s, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size");
     if (stmt && sqlite3_step(stmt) == SQLITE_ROW)
         s->size_bytes = sqlite3_column_int64(stmt, 0);
@@ -643,7 +661,7 @@ static void sqlite_status(struct store *store, struct store_status *ret_status)
     ret_status->reachable = true;
     ret_status->revision = s->known_revision;
     ret_status->size_bytes = s->size_bytes;
-    snprintf(ret_status->detail, sizeof(ret_status->detail), "file %.240s", s->path);
+    snprintf(ret_status->detail, sizeof(ret_status->detail), "file %.240s", s->file.path);
 }
 
 static void sqlite_free(struct sqlite *s)
@@ -654,8 +672,9 @@ static void sqlite_free(struct sqlite *s)
         s->leases = lease->next;
         free(lease);
     }
-    sqlite3_close(s->db);
-    free(s->path);
+    sqlite3_finalize(s->find);
+    sqlite3_finalize(s->put);
+    sqlite_file_close(&s->file);
     free(s);
 }
 
@@ -709,150 +728,18 @@ static const struct store_engine engine_sqlite = {
 
 /* ---- opening ---- */
 
-static int damaged(struct sqlite *s, struct err *err, const char *why)
+static int read_leases(struct sqlite *s, struct err *err)
 {
-    char text[256];
-
-    snprintf(text, sizeof(text), "%s: %s", s->path, why);
-    return err_set(err, -EBADMSG, "the store's file is damaged", text,
-                   "move it and what lies beside it (-wal) away, then restore a backup: "
-                   "vling restore FILE");
-}
-
-/* Why SQLite's last call failed. */
-static int cannot_open(struct sqlite *s, struct err *err)
-{
-    const char *why = sqlite3_errmsg(s->db);
-    int code = sqlite3_errcode(s->db) & 0xff;
-
-    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
-        return damaged(s, err, why);
-    if (code == SQLITE_BUSY)
-        return err_why(err, -EBUSY, "cannot open the store",
-                       "%s: it is in use; another vlingd runs here", s->path);
-    return err_why(err, -EIO, "cannot open the store", "%s: %s", s->path, why);
-}
-
-/* SQLite gives the files that it makes beside it the same mode. */
-static int keep_private(struct sqlite *s, struct err *err)
-{
-    static const char *const endings[] = {"", "-wal", "-shm", "-journal"};
-    char path[4096];
-    int fd = open(s->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-    if (fd >= 0)
-        close(fd);
-    for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
-        snprintf(path, sizeof(path), "%s%s", s->path, endings[i]);
-        if (chmod(path, 0600) < 0 && (errno != ENOENT || i == 0))
-            return err_why(err, -errno, "cannot open the store", "%s: %s", path, strerror(errno));
-    }
-    return 0;
-}
-
-static int open_database(struct sqlite *s, struct err *err)
-{
-    static const char settings[] =
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA locking_mode = EXCLUSIVE;";
-    static const char schema[] =
-        "BEGIN IMMEDIATE;"
-        "CREATE TABLE IF NOT EXISTS row (tab TEXT NOT NULL, id TEXT NOT NULL, "
-        "rev INTEGER NOT NULL, body TEXT NOT NULL, lease INTEGER NOT NULL DEFAULT 0, "
-        "PRIMARY KEY (tab, id)) WITHOUT ROWID;"
-        "CREATE INDEX IF NOT EXISTS row_lease ON row (lease) WHERE lease <> 0;"
-        "CREATE TABLE IF NOT EXISTS lease (id INTEGER PRIMARY KEY, ttl_ms INTEGER NOT NULL);"
-        "CREATE TABLE IF NOT EXISTS meta (revision INTEGER NOT NULL);"
-        "INSERT INTO meta SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM meta);"
-        "COMMIT;";
-
-    if (sqlite3_open(s->path, &s->db) != SQLITE_OK)
-        return cannot_open(s, err);
-    sqlite3_extended_result_codes(s->db, 1);
-    if (run(s, settings) < 0 || run(s, schema) < 0)
-        return cannot_open(s, err);
-    return 0;
-}
-
-static int check_pages(struct sqlite *s, struct err *err)
-{
-    sqlite3_stmt *stmt = prepare(s, "PRAGMA integrity_check(1)");
-    const char *verdict;
-    int rc = 0;
-
-    if (!stmt || sqlite3_step(stmt) != SQLITE_ROW) {
-        rc = cannot_open(s, err);
-    } else {
-        verdict = (const char *)sqlite3_column_text(stmt, 0);
-        if (!verdict || strcmp(verdict, "ok") != 0)
-            rc = damaged(s, err, verdict ? verdict : "?");
-    }
-    sqlite3_finalize(stmt);
-    return rc;
-}
-
-static int check_row(struct sqlite *s, sqlite3_stmt *stmt, struct err *err)
-{
-    const char *table = (const char *)sqlite3_column_text(stmt, 0);
-    const char *id = (const char *)sqlite3_column_text(stmt, 1);
-    const char *body = (const char *)sqlite3_column_text(stmt, 3);
-    int64_t revision = sqlite3_column_int64(stmt, 2);
-    json_t *row = body ? json_parse(body, (size_t)sqlite3_column_bytes(stmt, 3), NULL, 0) : NULL;
-    bool good = json_is_object(row) && store_name_ok(table) && store_name_ok(id) && revision > 0 &&
-                revision <= s->revision;
-    char why[160];
-
-    json_decref(row);
-    if (good)
-        return 0;
-    snprintf(why, sizeof(why), "the row %.60s %.60s cannot be read", table, id);
-    json_clean(why);
-    return damaged(s, err, why);
-}
-
-/* SQLite keeps no checksums: a row whose text was changed is seen only here. */
-static int check_rows(struct sqlite *s, struct err *err)
-{
-    sqlite3_stmt *stmt = prepare(s, "SELECT tab, id, rev, body FROM row");
-    int step = SQLITE_ERROR, rc = 0;
-
-    while (stmt && rc == 0 && (step = sqlite3_step(stmt)) == SQLITE_ROW)
-        rc = check_row(s, stmt, err);
-    if (rc == 0 && step != SQLITE_DONE)
-        rc = cannot_open(s, err);
-    sqlite3_finalize(stmt);
-    return rc;
-}
-
-static int read_state(struct sqlite *s, struct err *err)
-{
-    sqlite3_stmt *stmt = prepare(s, "SELECT revision FROM meta");
+    sqlite3_stmt *stmt = prepare(s, "SELECT id, ttl_ms FROM lease");
     int step = SQLITE_ERROR;
 
-    if (stmt && sqlite3_step(stmt) == SQLITE_ROW)
-        s->revision = s->known_revision = sqlite3_column_int64(stmt, 0);
-    sqlite3_finalize(stmt);
-    if (s->revision <= 0)
-        return damaged(s, err, "it has no revision");
-    stmt = prepare(s, "SELECT id, ttl_ms FROM lease");
     while (stmt && (step = sqlite3_step(stmt)) == SQLITE_ROW)
         lease_add(s, sqlite3_column_int64(stmt, 0), sqlite3_column_int(stmt, 1));
     sqlite3_finalize(stmt);
-    return step == SQLITE_DONE ? 0 : cannot_open(s, err);
-}
-
-static int open_file(struct sqlite *s, struct err *err)
-{
-    int rc = keep_private(s, err);
-
-    if (rc == 0)
-        rc = open_database(s, err);
-    if (rc == 0)
-        rc = check_pages(s, err);
-    if (rc == 0)
-        rc = read_state(s, err);
-    if (rc == 0)
-        rc = check_rows(s, err);
-    return rc;
+    if (step == SQLITE_DONE)
+        return 0;
+    return err_why(err, -EIO, "cannot open the store", "%s: %s", s->file.path,
+                   sqlite3_errmsg(s->file.db));
 }
 
 static uv_timer_t *timer_new(struct sqlite *s)
@@ -870,14 +757,15 @@ struct store *store_open_sqlite(uv_loop_t *loop, const char *path, struct err *e
 {
     struct sqlite *s = calloc(1, sizeof(*s));
 
-    if (!s || !(s->path = strdup(path)))
+    if (!s)
         abort();
     s->last = &s->first;
     s->work.data = s;
-    if (open_file(s, err) < 0) {
+    if (sqlite_file_open(&s->file, path, err) < 0 || read_leases(s, err) < 0) {
         sqlite_free(s);
         return NULL;
     }
+    s->known_revision = s->file.state.revision;
     if (store_init(&s->store, &engine_sqlite, loop) < 0)
         abort();
     s->kick = timer_new(s);

@@ -14,6 +14,11 @@
  *            will be. While the store cannot be reached the callback waits until the deadline and
  *            then fails with -ETIMEDOUT *only if* the engine is sure; if it cannot be sure it keeps
  *            the operation open and answers -EINPROGRESS ("may still commit").
+ * Unreadable. A row that holds no JSON object (a foreign writer, a damage that etcd did not notice)
+ *            is never taken for deleted: what belongs to it would be destroyed. SQLite's file is
+ *            refused (sqlite_file.h). With etcd, who follows keeps the row and the mirror puts it
+ *            back; who begins asks the other members, again and again, and says so in the log and
+ *            in the status, with the remedy.
  * Threads.   Everything on the loop's thread. Callbacks run from the loop, never from inside the
  *            call that started the operation.
  * Layout.    etcd keys: /vling/row/<table>/<id> = JSON; /vling/lease/<name> = JSON, bound to a
@@ -100,16 +105,18 @@ void store_barrier(struct store *store, int timeout_ms, store_barrier_cb *cb, vo
 struct store_change {
     const char *table;
     const char *id;
-    json_t *row; /* NULL: deleted; borrowed */
+    json_t *row; /* NULL: deleted, or `unreadable`; borrowed */
     int64_t revision;
+    bool unreadable; /* there is a row, but what it holds is no JSON object */
 };
 
 struct store_watcher {
     /* Everything at `revision` follows (first start, or history was compacted away): drop what you
-     * have; `changes` are all rows (with no `row`: one that cannot be read). */
+     * have; `changes` are all rows. It does not come while one of them is unreadable. */
     void (*reset)(void *arg, int64_t revision, const struct store_change *changes, size_t n);
     /* The changes of one or more whole transactions, in order, up to and including `revision`.
-     * n == 0: progress only, nothing changed up to `revision`. */
+     * n == 0: progress only, nothing changed up to `revision`. Of an unreadable row the watcher
+     * keeps what it was before. */
     void (*changed)(void *arg, int64_t revision, const struct store_change *changes, size_t n);
     void *arg;
 };
@@ -142,7 +149,7 @@ struct store_status {
     int64_t revision; /* highest seen */
     int64_t size_bytes;
     char leader[100]; /* its endpoint, "" if there is none or none is known */
-    char detail[256]; /* endpoint in use, last error */
+    char detail[256]; /* endpoint in use, last error, a row that cannot be read */
 };
 void store_get_status(struct store *store, struct store_status *ret_status);
 

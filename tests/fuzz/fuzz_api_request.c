@@ -88,7 +88,7 @@ static void check_row(const struct txn_change *change)
 
 static void apply(const char *table, const char *id, json_t *row)
 {
-    struct store_change change = {table, id, row, ++revision};
+    struct store_change change = {.table = table, .id = id, .row = row, .revision = ++revision};
 
     mirror_apply(mirror, revision, &change, 1);
 }
@@ -117,7 +117,8 @@ static int commit(struct store_txn *txn)
         undo[undo_count].table = strdup(change->table);
         undo[undo_count].id = strdup(change->id);
         undo[undo_count++].row = mirror_get(mirror, change->table, change->id, NULL);
-        changes[i] = (struct store_change){change->table, change->id, change->row, revision};
+        changes[i] = (struct store_change){
+            .table = change->table, .id = change->id, .row = change->row, .revision = revision};
     }
     mirror_apply(mirror, revision, changes, txn->change_count);
     return 0;

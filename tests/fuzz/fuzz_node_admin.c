@@ -81,7 +81,7 @@ void http_call_cancel(struct http_call *call)
 
 static void apply(const char *table, const char *id, json_t *row)
 {
-    struct store_change change = {table, id, row, ++revision};
+    struct store_change change = {.table = table, .id = id, .row = row, .revision = ++revision};
 
     mirror_apply(node.mirror, revision, &change, 1);
 }

@@ -59,7 +59,7 @@ static void make_request(const char *host, char *ret, size_t size)
 static void put(const char *table, const char *id, json_t *row)
 {
     static int64_t revision;
-    struct store_change change = {table, id, row, ++revision};
+    struct store_change change = {.table = table, .id = id, .row = row, .revision = ++revision};
 
     mirror_apply(node.mirror, revision, &change, 1);
     json_decref(row);

@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 static void put(const char *table, const char *id, json_t *row)
 {
     static int64_t revision;
-    struct store_change change = {table, id, row, ++revision};
+    struct store_change change = {.table = table, .id = id, .row = row, .revision = ++revision};
 
     must(row != NULL);
     mirror_apply(node.mirror, revision, &change, 1);

@@ -1,6 +1,7 @@
 /* libFuzzer: anything as the answers of etcd and as what is stored in it. Whatever comes,
  * everything that was asked is answered once, a success names a revision, and the mirror holds
- * those rows that are JSON objects, each as it came last.
+ * those rows that are JSON objects, each as it came last; one that is no object any more stays as
+ * it was, and nothing is loaded while there is one.
  *
  * The first byte chooses: the input is the answers themselves, one behind each zero byte; or keys
  * and values, from which right answers are made. */
@@ -80,6 +81,7 @@ static void on_changed(void *arg, int64_t to, const struct store_change *changes
     for (size_t i = 0; i < n; i++) {
         must(store_name_ok(changes[i].table) && store_name_ok(changes[i].id));
         must(!changes[i].row || json_is_object(changes[i].row));
+        must(!changes[i].row || !changes[i].unreadable);
         json_array_append_new(seen, json_string_nocheck(changes[i].table));
         json_array_append_new(seen, json_string_nocheck(changes[i].id));
     }
@@ -103,6 +105,8 @@ static void empty_mirror(void)
 static void on_reset(void *arg, int64_t to, const struct store_change *changes, size_t n)
 {
     must(to > 0);
+    for (size_t i = 0; i < n; i++)
+        must(changes[i].row);
     empty_mirror();
     watched = to - 1;
     on_changed(arg, to, changes, n);
@@ -175,21 +179,40 @@ static struct pair next_pair(struct input *in, bool may_delete)
     return pair;
 }
 
-/* The row is in the mirror if and only if it can be one. */
-static void check_pair(const struct pair *pair)
+/* Its id if it is a server's row. */
+static const char *server_of(const struct pair *pair)
+{
+    static const char begin[] = ETCD_ROW_PREFIX "server/";
+    const char *id = pair->key + strlen(begin);
+
+    return strncmp(pair->key, begin, strlen(begin)) == 0 && store_name_ok(id) ? id : NULL;
+}
+
+static bool can_be_read(const struct pair *pair)
+{
+    json_t *row = json_parse(pair->value, strlen(pair->value), NULL, 0);
+    bool object = json_is_object(row);
+
+    json_decref(row);
+    return object;
+}
+
+/* The row is in the mirror if and only if it is in the store; `before` is what was there if it
+ * cannot be read now. */
+static void check_pair(const struct pair *pair, const json_t *before)
 {
     json_t *row = NULL, *mirrored;
-    char *id = NULL;
+    const char *id = server_of(pair);
     int64_t rev;
 
-    if (strncmp(pair->key, ETCD_ROW_PREFIX "server/", strlen(ETCD_ROW_PREFIX "server/")) == 0)
-        id = pair->key + strlen(ETCD_ROW_PREFIX "server/");
-    if (!id || !store_name_ok(id))
+    if (!id)
         return;
-    if (pair->value)
+    if (pair->value && can_be_read(pair))
         row = json_parse(pair->value, strlen(pair->value), NULL, 0);
+    else if (pair->value && before)
+        row = json_deep_copy(before);
     mirrored = mirror_get(mirror, "server", id, &rev);
-    must(json_is_object(row) == (mirrored != NULL));
+    must((row != NULL) == (mirrored != NULL));
     if (mirrored) {
         must(rev == revision);
         json_object_set_new(row, "_rev", json_integer(rev));
@@ -214,6 +237,7 @@ static void put_header(struct buf *b)
 static void answer_page(struct http_call *call, struct input *in)
 {
     struct pair pairs[PAGE];
+    bool all_read = true;
     struct buf b;
 
     revision++;
@@ -223,6 +247,7 @@ static void answer_page(struct http_call *call, struct input *in)
     buf_str(&b, ",\"kvs\":[");
     for (size_t i = 0; i < PAGE; i++) {
         pairs[i] = next_pair(in, false);
+        all_read = all_read && can_be_read(&pairs[i]);
         buf_str(&b, i ? ",{" : "{");
         put_pair(&b, &pairs[i]);
         buf_str(&b, "}");
@@ -230,9 +255,13 @@ static void answer_page(struct http_call *call, struct input *in)
     buf_str(&b, "]}");
     must(!b.failed);
     world_answer(call, 200, buf_text(&b), b.len);
-    check_pair(&pairs[PAGE - 1]);
-    for (size_t i = 0; i < PAGE; i++)
+    must(!all_read || watched == revision);
+    if (watched == revision)
+        check_pair(&pairs[PAGE - 1], NULL);
+    for (size_t i = 0; i < PAGE; i++) {
+        must(watched != revision || !server_of(&pairs[i]) || can_be_read(&pairs[i]));
         pair_free(&pairs[i]);
+    }
     buf_free(&b);
 }
 
@@ -240,6 +269,8 @@ static void send_event(struct http_call *call, struct input *in)
 {
     struct pair pair = next_pair(in, true);
     uint8_t half = next(in);
+    const char *id = server_of(&pair);
+    json_t *before = id ? mirror_get(mirror, "server", id, NULL) : NULL;
     struct buf b;
     size_t cut;
 
@@ -255,7 +286,8 @@ static void send_event(struct http_call *call, struct input *in)
     call->piece(call->arg, b.data, cut);
     call->piece(call->arg, b.data + cut, b.len - cut);
     must(watched == revision);
-    check_pair(&pair);
+    check_pair(&pair, before);
+    json_decref(before);
     pair_free(&pair);
     buf_free(&b);
 }
@@ -316,6 +348,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     log_set_level((enum log_level)0);
     world_begin();
     revision = 1;
+    watched = 0;
     memset(&commit_asked, 0, sizeof(commit_asked));
     barrier_asked = take_asked = renew_asked = commit_asked;
     if (!mirror) {

@@ -100,8 +100,10 @@ static int commit(struct call *call)
         return 0;
     revision++;
     for (size_t i = 0; i < txn->change_count; i++)
-        changes[i] = (struct store_change){txn->changes[i].table, txn->changes[i].id,
-                                           txn->changes[i].row, revision};
+        changes[i] = (struct store_change){.table = txn->changes[i].table,
+                                           .id = txn->changes[i].id,
+                                           .row = txn->changes[i].row,
+                                           .revision = revision};
     mirror_apply(mirror, revision, changes, txn->change_count);
     return 0;
 }
@@ -724,8 +726,10 @@ static void test_longest_list(void **state)
         revision++;
         for (int i = 0; i < AT_ONCE; i++) {
             snprintf(ids[i], sizeof(ids[i]), "%06d", from + i);
-            changes[i] =
-                (struct store_change){"security_group_rule", ids[i], json_deep_copy(row), revision};
+            changes[i] = (struct store_change){.table = "security_group_rule",
+                                               .id = ids[i],
+                                               .row = json_deep_copy(row),
+                                               .revision = revision};
             json_put_str((json_t *)changes[i].row, "id", ids[i]);
         }
         mirror_apply(mirror, revision, changes, AT_ONCE);

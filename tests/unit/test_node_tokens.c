@@ -41,7 +41,7 @@ static void must(int rc, const struct err *err)
 
 static void put(const char *table, const char *id, json_t *row)
 {
-    struct store_change change = {table, id, row, ++revision};
+    struct store_change change = {.table = table, .id = id, .row = row, .revision = ++revision};
 
     mirror_apply(db, revision, &change, 1);
     json_decref(row);

@@ -9,7 +9,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
-#include "store/store.h"
+#include "store/mirror.h"
 
 #include <stdio.h>
 
@@ -26,7 +26,8 @@ struct result {
 struct seen {
     int resets, changes;
     size_t rows;
-    char last[32]; /* the id that changed last, with '-' before it if it has no row */
+    char last[32]; /* the id that changed last, with '-' before it if it is gone, '?' if it cannot
+                      be read */
 };
 
 static struct store *store;
@@ -288,7 +289,11 @@ static void on_changed(void *arg, int64_t revision, const struct store_change *c
 
     seen->changes += (int)n;
     for (size_t i = 0; i < n; i++)
-        snprintf(seen->last, sizeof(seen->last), "%s%s", changes[i].row ? "" : "-", changes[i].id);
+        snprintf(seen->last, sizeof(seen->last), "%s%s",
+                 changes[i].row          ? ""
+                 : changes[i].unreadable ? "?"
+                                         : "-",
+                 changes[i].id);
 }
 
 /* /vling/row/server/a and .../b, with the values {} and [1]. */
@@ -315,10 +320,11 @@ static void half_a_load_is_none(void **state)
     assert_int_equal(seen.rows, 1);
 }
 
-static void a_row_that_cannot_be_read_is_gone(void **state)
+static void a_row_that_cannot_be_read_is_not_gone(void **state)
 {
     struct seen seen = {0};
     struct store_watcher watcher = {on_reset, on_changed, &seen};
+    struct store_status status;
 
     store_watch(store, &watcher);
     answer("/v3/kv/range", "{\"header\":{\"revision\":\"5\"}}");
@@ -327,12 +333,84 @@ static void a_row_that_cannot_be_read_is_gone(void **state)
     assert_string_equal(seen.last, "a");
     answer("/v3/watch", "{\"result\":{\"events\":[{\"kv\":{\"key\":\"" KEY_A
                         "\",\"mod_revision\":\"7\",\"value\":\"" LIST "\"}}]}}\n{\"result\":");
-    assert_string_equal(seen.last, "-a");
+    assert_string_equal(seen.last, "?a");
+    store_get_status(store, &status);
+    assert_string_equal(status.detail, "the row server/a cannot be read: put back what 'etcdctl "
+                                       "get --rev=6 /vling/row/server/a' shows");
     answer("/v3/watch", "{\"events\":[{\"kv\":{\"key\":\"" KEY_B "\",\"mod_revision\":\"8\",");
-    assert_string_equal(seen.last, "-a");
+    assert_string_equal(seen.last, "?a");
     answer("/v3/watch", "\"value\":\"" OBJECT "\"}}]}}\n");
     assert_string_equal(seen.last, "b");
     assert_int_equal(seen.changes, 3);
+    answer("/v3/watch", "{\"result\":{\"events\":[{\"type\":\"DELETE\",\"kv\":{\"key\":\"" KEY_A
+                        "\",\"mod_revision\":\"9\"}}]}}\n");
+    assert_string_equal(seen.last, "-a");
+    store_get_status(store, &status);
+    assert_null(strstr(status.detail, "cannot be read"));
+}
+
+/* To leave it out would be to say that it is deleted; and other members may have it as it was. */
+static void a_load_with_a_row_that_cannot_be_read_is_none(void **state)
+{
+    static const char bad[] = "{\"header\":{\"revision\":\"6\"},\"kvs\":[{\"key\":\"" KEY_A
+                              "\",\"mod_revision\":\"5\",\"value\":\"" LIST "\"},{\"key\":\"" KEY_B
+                              "\",\"mod_revision\":\"4\",\"value\":\"" OBJECT "\"}]}";
+    struct seen seen = {0};
+    struct store_watcher watcher = {on_reset, on_changed, &seen};
+    struct store_status status;
+    int64_t began = world_ms;
+
+    store_watch(store, &watcher);
+    answer("a/v3/kv/range", bad);
+    assert_int_equal(requests("/v3/watch") + requests("/v3/kv/range"), 0);
+    store_get_status(store, &status);
+    assert_non_null(strstr(status.detail, "the row server/a cannot be read"));
+    while (requests("/v3/kv/range") == 0)
+        wait_for_next();
+    assert_true(world_ms - began >= 1000); /* in peace */
+    answer("b/v3/kv/range", bad);
+    assert_int_equal(seen.resets, 0);
+    while (requests("/v3/kv/range") == 0)
+        wait_for_next();
+    answer("/v3/kv/range",
+           "{\"header\":{\"revision\":\"7\"},\"kvs\":[{\"key\":\"" KEY_B
+           "\",\"mod_revision\":\"4\",\"value\":\"" OBJECT "\"}]}"); /* it was deleted */
+    assert_int_equal(seen.resets, 1);
+    assert_int_equal(seen.rows, 1);
+    store_get_status(store, &status);
+    assert_null(strstr(status.detail, "the row"));
+}
+
+/* Who follows still knows what the row was, and puts it back, if it is what was seen. */
+static void a_row_that_cannot_be_read_is_put_back(void **state)
+{
+    struct mirror *mirror = mirror_open(store, NULL);
+    json_t *row;
+    int64_t rev;
+
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"5\"},\"kvs\":[{\"key\":\"" KEY_A
+                           "\",\"mod_revision\":\"5\",\"value\":\"" OBJECT "\"}]}");
+    answer("/v3/watch",
+           "{\"result\":{\"events\":[{\"kv\":{\"key\":\"" KEY_A
+           "\",\"mod_revision\":\"7\",\"value\":\"" LIST "\"}},{\"kv\":{\"key\":\"" KEY_B
+           "\",\"mod_revision\":\"7\",\"value\":\"" LIST "\"}}]}}\n");
+    row = mirror_get(mirror, "server", "a", &rev);
+    assert_non_null(row);
+    assert_int_equal(rev, 7);
+    json_decref(row);
+    assert_int_equal(mirror_count(mirror, "server", "", ""), 1);
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"7\"}}"); /* as whom to write */
+    answer("/v3/kv/txn", "{\"header\":{\"revision\":\"8\"},\"succeeded\":true}");
+    assert_int_equal(requests("/v3/kv/txn"), 1);
+    for (struct http_call *call = world_calls; call; call = call->next) {
+        if (!strstr(call->url, "/v3/kv/txn"))
+            continue;
+        assert_non_null(strstr(call->body, "\"key\":\"" KEY_A "\",\"value\":\"" OBJECT "\""));
+        assert_non_null(strstr(call->body, "\"mod_revision\":\"7\""));
+    }
+    answer("/v3/kv/txn", "{\"header\":{\"revision\":\"9\"}," COMMITTED "}");
+    assert_int_equal(requests("/v3/kv/txn"), 0);
+    mirror_close(mirror);
 }
 
 /* A silent watch is checked by a read. What arrives meanwhile may be newer than the read. */
@@ -396,7 +474,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_refusal_is_one_transactions, setup, teardown),
         cmocka_unit_test_setup_teardown(a_row_too_deep_to_be_read_is_not_written, setup, teardown),
         cmocka_unit_test_setup_teardown(half_a_load_is_none, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_row_that_cannot_be_read_is_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_row_that_cannot_be_read_is_not_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_load_with_a_row_that_cannot_be_read_is_none, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_row_that_cannot_be_read_is_put_back, setup, teardown),
         cmocka_unit_test_setup_teardown(what_came_during_a_probe_is_no_step_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_watch_that_brings_nothing_is_left, setup, teardown),
     };

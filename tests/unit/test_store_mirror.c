@@ -107,6 +107,29 @@ static void foreign_sql_is_refused(void **state)
     assert_int_equal(mirror_count(*state, "host", "", ""), 3);
 }
 
+/* It is in the store, so it is not deleted; who changes it next says what was seen of it. */
+static void an_unreadable_row_stays_as_it_was(void **state)
+{
+    struct store_change changes[] = {
+        {.table = "host", .id = "h2", .revision = 9, .unreadable = true},
+        {.table = "host", .id = "h9", .revision = 9, .unreadable = true},
+        {.table = "unknown", .id = "h2", .revision = 9, .unreadable = true}};
+    json_t *shared = mirror_get_shared(*state, "host", "h2"), *row;
+    int64_t rev;
+
+    mirror_apply(*state, 9, changes, 3);
+    row = mirror_get(*state, "host", "h2", &rev);
+    assert_string_equal(json_str(row, "cabinet", ""), "B");
+    assert_int_equal(rev, 9);
+    json_decref(row);
+    json_decref(shared);
+    shared = mirror_get_shared(*state, "host", "h2");
+    assert_int_equal(json_int(shared, "_rev", 0), 9);
+    json_decref(shared);
+    assert_null(mirror_get(*state, "host", "h9", NULL));
+    assert_int_equal(mirror_count(*state, "host", "", ""), 3);
+}
+
 /* ---- what cannot be read ends the process ---- */
 
 /* The database of the mirror that was opened last: to harm it. */
@@ -506,6 +529,8 @@ static void a_store_feeds_it(void **state)
     assert_int_equal(uv_loop_close(&loop), 0);
     json_decref(row);
     unlink(path);
+    snprintf(path, sizeof(path), "%s/store.db-acked", dir);
+    unlink(path);
     assert_int_equal(rmdir(dir), 0);
 }
 
@@ -517,6 +542,7 @@ int main(void)
         T(rows_are_selected),
         T(parameters_come_as_json),
         T(foreign_sql_is_refused),
+        T(an_unreadable_row_stays_as_it_was),
         T(what_cannot_be_read_ends_it),
         T(what_cannot_be_applied_ends_it),
         T(own_sql_is_right),
