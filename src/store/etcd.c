@@ -281,7 +281,7 @@ static void op_overdue(void *arg)
 {
     struct etcd_op *op = arg;
 
-    log_warn("store: a question to %s was lost", op->etcd->endpoints[op->endpoint].url);
+    log_warn("store: a request to %s was lost", op->etcd->endpoints[op->endpoint].url);
     renew_http2(op->etcd, op->client);
 }
 
