@@ -298,7 +298,7 @@ static void op_read_grpc(struct etcd_op *op, const struct http_answer *answer)
                                          .grpc_size = answer->size});
     else
         op_refused(op, answer->grpc_status ? answer->grpc_status : ETCD_UNKNOWN,
-                   answer->grpc_message);
+                   answer->grpc_message[0] ? answer->grpc_message : "refused");
 }
 
 static void op_read_json(struct etcd_op *op, const struct http_answer *answer)

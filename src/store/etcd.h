@@ -203,6 +203,8 @@ void etcd_lease_renew(struct store *store, int64_t lease, int timeout_ms, store_
                       void *arg);
 void etcd_lease_drop(struct store *store, int64_t lease, int timeout_ms, store_lease_cb *cb,
                      void *arg);
+/* Begins `body` and names the lease in it, as the gateway wants it. */
+void etcd_lease_body(struct buf *body, int64_t lease);
 
 /* ---- etcd_watch.c ---- */
 

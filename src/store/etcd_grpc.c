@@ -45,13 +45,9 @@ void etcd_ask_revision(struct etcd *etcd, int64_t deadline_ms, etcd_op_cb *cb, v
                   arg);
 }
 
-static void renew_by_gateway(struct buf *body, int64_t lease)
-{
-    buf_printf(body, "{\"ID\":\"%lld\"}", (long long)lease);
-}
-
 static void renew_by_grpc(struct buf *body, int64_t lease)
 {
+    buf_init(body, BODY_MAX);
     grpc_begin(body);
     grpc_put_int(body, KEEP_ALIVE_ID, lease);
     grpc_end(body);
@@ -62,11 +58,10 @@ void etcd_ask_renewal(struct etcd *etcd, int64_t lease, int64_t deadline_ms, etc
 {
     struct buf body;
 
-    buf_init(&body, BODY_MAX);
     if (etcd->secure)
         renew_by_grpc(&body, lease);
     else
-        renew_by_gateway(&body, lease);
+        etcd_lease_body(&body, lease);
     etcd_op_start(etcd, etcd->secure ? ETCD_GRPC_RENEW : "/v3/lease/keepalive", &body, deadline_ms,
                   cb, arg);
 }

@@ -200,7 +200,7 @@ static void lease_call_end(struct lease_call *call, int rc)
     free(call);
 }
 
-static void id_body(struct buf *body, int64_t lease)
+void etcd_lease_body(struct buf *body, int64_t lease)
 {
     buf_init(body, BODY_MAX);
     buf_printf(body, "{\"ID\":\"%lld\"}", (long long)lease);
@@ -217,7 +217,7 @@ static void forget_lease(struct etcd *etcd, int64_t lease)
 
     if (etcd->closing)
         return;
-    id_body(&body, lease);
+    etcd_lease_body(&body, lease);
     etcd_op_start(etcd, "/v3/lease/revoke", &body, clock_now_ms() + REVOKE_MS, on_forgotten, NULL);
 }
 
@@ -334,6 +334,6 @@ void etcd_lease_drop(struct store *store, int64_t lease, int timeout_ms, store_l
     struct lease_call *call = lease_call_new(store, lease, timeout_ms, cb, arg);
     struct buf body;
 
-    id_body(&body, lease);
+    etcd_lease_body(&body, lease);
     etcd_op_start(call->etcd, "/v3/lease/revoke", &body, call->deadline_ms, on_dropped, call);
 }

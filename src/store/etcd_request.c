@@ -82,14 +82,13 @@ static void close_field(struct buf *b, size_t at)
 static void open_list(struct etcd_request *r, enum etcd_branch branch)
 {
     if (r->level[r->depth].branch == (int)branch) {
-        buf_str(r->b, r->level[r->depth].any ? "," : "");
+        buf_str(r->b, ",");
     } else {
         if (r->level[r->depth].branch)
             buf_str(r->b, "],");
         buf_printf(r->b, "\"%s\":[", branch_names[branch]);
     }
     r->level[r->depth].branch = (int)branch;
-    r->level[r->depth].any = true;
 }
 
 static void close_level(struct etcd_request *r)
@@ -141,7 +140,7 @@ static void open_op(struct etcd_request *r, enum etcd_branch branch, int op)
 {
     if (r->grpc) {
         r->level[r->depth].op = open_field(r->b, branch);
-        r->level[r->depth].txn = open_field(r->b, (unsigned)op);
+        r->level[r->depth].request = open_field(r->b, (unsigned)op);
     } else {
         open_list(r, branch);
         buf_printf(r->b, "{\"%s\":{", op_names[op]);
@@ -151,7 +150,7 @@ static void open_op(struct etcd_request *r, enum etcd_branch branch, int op)
 static void close_op(struct etcd_request *r)
 {
     if (r->grpc) {
-        close_field(r->b, r->level[r->depth].txn);
+        close_field(r->b, r->level[r->depth].request);
         close_field(r->b, r->level[r->depth].op);
     } else {
         buf_str(r->b, "}}");

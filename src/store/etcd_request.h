@@ -40,10 +40,9 @@ struct etcd_request {
     bool grpc;
     int depth;
     struct {
-        int branch; /* JSON: the list that is open; 0: none */
-        bool any;   /* JSON: there is something in it */
-        size_t txn; /* gRPC: where the lengths of the transaction and of its operation are */
-        size_t op;
+        int branch;     /* JSON: the list that is open, with something in it; 0: none */
+        size_t op;      /* gRPC: where the length of the operation under way is... */
+        size_t request; /* ...and that of what it holds: a put, a transaction */
     } level[ETCD_REQUEST_DEPTH];
 };
 
