@@ -160,7 +160,7 @@ flavors_and_keys() {
 networks() {
     openstack network create lab-net >/dev/null
     openstack subnet create --network lab-net --subnet-range 10.7.0.0/24 --dns-nameserver 9.9.9.9 \
-        lab-subnet >/dev/null
+        --allocation-pool start=10.7.0.101,end=10.7.0.254 lab-subnet >/dev/null
     check "subnet show" [ "$(column cidr subnet show lab-subnet)" = 10.7.0.0/24 ]
     openstack port create --network lab-net --fixed-ip ip-address=10.7.0.77 lab-port >/dev/null
     check "port show" [ "$(column name port show lab-port)" = lab-port ]

@@ -208,6 +208,7 @@ static void make_network(const char *cidr, char network[64], char subnet[64])
          subnet);
 }
 
+/* Addresses are drawn from .101 on: a test may name the others. */
 static void make_external(char network[64], char subnet[64])
 {
     char b[1000];
@@ -216,6 +217,7 @@ static void make_external(char network[64], char subnet[64])
     make("subnets",
          fmt(b,
              "{\"subnet\":{\"network_id\":\"%s\",\"ip_version\":4,\"cidr\":\"172.24.4.0/24\","
+             "\"allocation_pools\":[{\"start\":\"172.24.4.101\",\"end\":\"172.24.4.254\"}],"
              "\"enable_dhcp\":false}}",
              network),
          subnet);

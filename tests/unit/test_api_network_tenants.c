@@ -11,14 +11,18 @@
 static char alices_net[64], alices_subnet[64], bobs_net[64], bobs_subnet[64];
 static char shared_net[64], shared_subnet[64], public_net[64], public_subnet[64];
 
+/* Addresses that nobody asked for are drawn from .101 on, DHCP's too: tests may name others. */
 static void make_net(const struct person *who, const char *more, const char *cidr, char net[64],
                      char subnet[64])
 {
+    int length = (int)(strrchr(cidr, '.') - cidr);
+
     ask_net(who, "POST", "/networks", fmt("{\"network\": {\"name\": \"n\"%s}}", more), 201);
     keep("network/id", net);
     ask_net(who, "POST", "/subnets",
-            fmt("{\"subnet\": {\"network_id\": \"%s\", \"ip_version\": 4, \"cidr\": \"%s\"}}", net,
-                cidr),
+            fmt("{\"subnet\": {\"network_id\": \"%s\", \"ip_version\": 4, \"cidr\": \"%s\", "
+                "\"allocation_pools\": [{\"start\": \"%.*s.101\", \"end\": \"%.*s.254\"}]}}",
+                net, cidr, length, cidr, length, cidr),
             201);
     keep("subnet/id", subnet);
 }
