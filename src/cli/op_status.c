@@ -254,47 +254,33 @@ int cmd_status(int argc, char **argv)
     return 0;
 }
 
-static int host_list(bool lab, enum cli_format format, struct err *err)
+/* ---- hosts and cabinets: the same verbs ---- */
+
+struct place_kind {
+    const char *help;
+    const char *remedy; /* of a command that nobody understands */
+    bool cabinet;
+    void (*list)(enum cli_format format, const json_t *status);
+    int (*show)(enum cli_format format, const json_t *status, const char *name, struct err *err);
+};
+
+static int read_place(const struct place_kind *kind, const char *name, bool lab,
+                      enum cli_format format, struct err *err)
 {
     json_t *status;
     int rc = cli_status(lab, &status, err);
 
     if (rc < 0)
         return rc;
-    put_ages(json_object_get(status, "hosts"));
-    cli_print_listed(format, json_object_get(status, "hosts"), &resource_host);
-    json_decref(status);
-    return 0;
-}
-
-static int host_show(bool lab, enum cli_format format, const char *name, struct err *err)
-{
-    json_t *status, *host;
-    int rc = cli_status(lab, &status, err);
-
-    if (rc < 0)
-        return rc;
-    host = find_host(status, name);
-    if (host)
-        cli_print_object(format, host);
+    if (name)
+        rc = kind->show(format, status, name, err);
     else
-        rc = err_set(err, -ENOENT, "no such host", name, "see: vling host list");
+        kind->list(format, status);
     json_decref(status);
     return rc;
 }
 
-static const char host_help[] =
-    "usage: vling host list|show [HOST] [-f table|json|value|tsv] [--lab]\n"
-    "       vling host enable|disable|drain HOST [--no-wait] [--lab]\n\n"
-    "  list            all hosts: state, lease, roles, servers\n"
-    "  show HOST       all that is known about one\n"
-    "  disable HOST    nothing new is placed on it; what runs there goes on\n"
-    "  drain HOST      the same, and what runs there moves elsewhere: servers are\n"
-    "                  shut down and started there, a few at a time (never so many\n"
-    "                  that there is no room); routers and DHCP go first\n"
-    "  enable HOST     take it back\n";
-
-int cmd_host(int argc, char **argv)
+static int place_command(const struct place_kind *kind, int argc, char **argv)
 {
     enum cli_format format = CLI_TABLE;
     struct err err = {0};
@@ -306,19 +292,61 @@ int cmd_host(int argc, char **argv)
     enum cli_change change = cli_change_of(verb);
 
     if (help) {
-        fputs(host_help, argc < 2 ? stderr : stdout);
+        fputs(kind->help, argc < 2 ? stderr : stdout);
         return argc < 2 ? 2 : 0;
     }
-    if (rc == 0 && strcmp(verb, "list") == 0 && argc == 2)
-        rc = host_list(lab, format, &err);
-    else if (rc == 0 && strcmp(verb, "show") == 0 && name)
-        rc = host_show(lab, format, name, &err);
+    if (rc == 0 && (strcmp(verb, "list") == 0 ? argc == 2 : strcmp(verb, "show") == 0 && name))
+        rc = read_place(kind, name, lab, format, &err);
     else if (rc == 0 && change != CLI_CHANGE_NONE && name)
-        rc = cli_change_place(lab, false, name, change, !no_wait, &err);
+        rc = cli_change_place(lab, kind->cabinet, name, change, !no_wait, &err);
     else if (rc == 0)
-        rc =
-            err_set(&err, -EINVAL, "cannot understand the command", verb, "see: vling host --help");
+        rc = err_set(&err, -EINVAL, "cannot understand the command", verb, kind->remedy);
     return rc < 0 ? cli_failed(rc, &err) : 0;
+}
+
+static void host_list(enum cli_format format, const json_t *status)
+{
+    put_ages(json_object_get(status, "hosts"));
+    cli_print_listed(format, json_object_get(status, "hosts"), &resource_host);
+}
+
+static int host_show(enum cli_format format, const json_t *status, const char *name,
+                     struct err *err)
+{
+    json_t *host = find_host(status, name);
+
+    if (!host)
+        return err_set(err, -ENOENT, "no such host", name, "see: vling host list");
+    cli_print_object(format, host);
+    return 0;
+}
+
+static const struct place_kind host_kind = {
+    .help = "usage: vling host list|show [HOST] [-f table|json|value|tsv] [--lab]\n"
+            "       vling host enable|disable|drain HOST [--no-wait] [--lab]\n\n"
+            "  list            all hosts: state, lease, roles, servers\n"
+            "  show HOST       all that is known about one\n"
+            "  disable HOST    nothing new is placed on it; what runs there goes on\n"
+            "  drain HOST      the same, and what runs there moves elsewhere: servers are\n"
+            "                  shut down and started there, a few at a time (never so many\n"
+            "                  that there is no room); routers and DHCP go first\n"
+            "  enable HOST     take it back\n",
+    .remedy = "see: vling host --help",
+    .list = host_list,
+    .show = host_show,
+};
+
+int cmd_host(int argc, char **argv)
+{
+    return place_command(&host_kind, argc, argv);
+}
+
+static void cabinet_list(enum cli_format format, const json_t *status)
+{
+    json_t *rows = cabinets_of(status);
+
+    cli_print_rows(format, rows, cabinet_columns);
+    json_decref(rows);
 }
 
 static int cabinet_show(enum cli_format format, const json_t *status, const char *name,
@@ -346,55 +374,22 @@ static int cabinet_show(enum cli_format format, const json_t *status, const char
     return rc;
 }
 
-static const char cabinet_help[] =
-    "usage: vling cabinet list|show [CABINET] [-f table|json|value|tsv] [--lab]\n"
-    "       vling cabinet enable|disable|drain CABINET [--no-wait] [--lab]\n\n"
-    "  list            all cabinets (failure domains): hosts, how many are up, servers\n"
-    "  show CABINET    one of them, with its hosts\n"
-    "  disable CABINET nothing new is placed on any of its hosts\n"
-    "  drain CABINET   the same, and what runs there moves to the other cabinets; all its\n"
-    "                  hosts at once, so that nothing moves to a neighbour first\n"
-    "  enable CABINET  take it back\n";
-
-static int cabinet_read(bool list, const char *name, enum cli_format format, bool lab,
-                        struct err *err)
-{
-    json_t *status = NULL, *rows;
-    int rc = cli_status(lab, &status, err);
-
-    if (rc == 0 && !list)
-        rc = cabinet_show(format, status, name, err);
-    if (rc == 0 && list) {
-        rows = cabinets_of(status);
-        cli_print_rows(format, rows, cabinet_columns);
-        json_decref(rows);
-    }
-    json_decref(status);
-    return rc;
-}
+static const struct place_kind cabinet_kind = {
+    .help = "usage: vling cabinet list|show [CABINET] [-f table|json|value|tsv] [--lab]\n"
+            "       vling cabinet enable|disable|drain CABINET [--no-wait] [--lab]\n\n"
+            "  list            all cabinets (failure domains): hosts, how many are up, servers\n"
+            "  show CABINET    one of them, with its hosts\n"
+            "  disable CABINET nothing new is placed on any of its hosts\n"
+            "  drain CABINET   the same, and what runs there moves to the other cabinets; all its\n"
+            "                  hosts at once, so that nothing moves to a neighbour first\n"
+            "  enable CABINET  take it back\n",
+    .remedy = "see: vling cabinet --help",
+    .cabinet = true,
+    .list = cabinet_list,
+    .show = cabinet_show,
+};
 
 int cmd_cabinet(int argc, char **argv)
 {
-    enum cli_format format = CLI_TABLE;
-    struct err err = {0};
-    bool help = argc < 2 || cli_wants_help(argc, argv);
-    bool lab = cli_take_flag(&argc, argv, "--lab");
-    int rc = cli_take_format(&argc, argv, &format, &err);
-    bool no_wait = cli_take_flag(&argc, argv, "--no-wait");
-    const char *verb = argc > 1 ? argv[1] : "", *name = argc == 3 ? argv[2] : NULL;
-    enum cli_change change = cli_change_of(verb);
-    bool list = strcmp(verb, "list") == 0 && argc == 2;
-
-    if (help) {
-        fputs(cabinet_help, argc < 2 ? stderr : stdout);
-        return argc < 2 ? 2 : 0;
-    }
-    if (rc == 0 && (list || (strcmp(verb, "show") == 0 && name)))
-        rc = cabinet_read(list, name, format, lab, &err);
-    else if (rc == 0 && change != CLI_CHANGE_NONE && name)
-        rc = cli_change_place(lab, true, name, change, !no_wait, &err);
-    else if (rc == 0)
-        rc = err_set(&err, -EINVAL, "cannot understand the command", verb,
-                     "see: vling cabinet --help");
-    return rc < 0 ? cli_failed(rc, &err) : 0;
+    return place_command(&cabinet_kind, argc, argv);
 }

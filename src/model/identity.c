@@ -3,6 +3,18 @@
 
 #define CU (FIELD_CREATE | FIELD_UPDATE)
 #define IDENTITY_EXTRA_MAX 64
+/* What most of Keystone's resources have. */
+#define OPTIONS_FIELD                                                                              \
+    {                                                                                              \
+        .name = "options", .type = FIELD_OBJECT, .flags = CU, .fallback = "{}",                    \
+        .doc = "kept as given"                                                                     \
+    }
+#define EXTRA_FIELD                                                                                \
+    {                                                                                              \
+        .name = "extra", .type = FIELD_OBJECT, .flags = FIELD_INTERNAL, .max = IDENTITY_EXTRA_MAX, \
+        .fallback = "{}",                                                                          \
+        .doc = "what else a client gave; merged into the top level of the API's form"              \
+    }
 #define EXTRA "What the table does not know is kept and shown as given, as Keystone does."
 
 static const struct field domain_fields[] = {
@@ -22,23 +34,14 @@ static const struct field domain_fields[] = {
      .flags = CU | FIELD_INDEX,
      .fallback = "true",
      .doc = "false: nobody of it gets in"},
-    {.name = "options",
-     .type = FIELD_OBJECT,
-     .flags = CU,
-     .fallback = "{}",
-     .doc = "kept as given"},
+    OPTIONS_FIELD,
     {.name = "tags",
      .type = FIELD_LIST,
      .of = FIELD_STR,
      .flags = CU,
      .fallback = "[]",
      .doc = "kept as given"},
-    {.name = "extra",
-     .type = FIELD_OBJECT,
-     .flags = FIELD_INTERNAL,
-     .max = IDENTITY_EXTRA_MAX,
-     .fallback = "{}",
-     .doc = "what else a client gave; merged into the top level of the API's form"},
+    EXTRA_FIELD,
 };
 
 const struct resource resource_domain = {
@@ -81,11 +84,7 @@ static const struct field project_fields[] = {
      .flags = CU | FIELD_INDEX,
      .fallback = "true",
      .doc = "false: no token for it"},
-    {.name = "options",
-     .type = FIELD_OBJECT,
-     .flags = CU,
-     .fallback = "{}",
-     .doc = "kept as given"},
+    OPTIONS_FIELD,
     {.name = "tags",
      .type = FIELD_LIST,
      .of = FIELD_STR,
@@ -93,12 +92,7 @@ static const struct field project_fields[] = {
      .max = 80,
      .fallback = "[]",
      .doc = "kept as given"},
-    {.name = "extra",
-     .type = FIELD_OBJECT,
-     .flags = FIELD_INTERNAL,
-     .max = IDENTITY_EXTRA_MAX,
-     .fallback = "{}",
-     .doc = "what else a client gave; merged into the top level of the API's form"},
+    EXTRA_FIELD,
 };
 
 const struct resource resource_project = {
@@ -132,11 +126,7 @@ static const struct field user_fields[] = {
      .flags = CU | FIELD_INDEX,
      .fallback = "true",
      .doc = "false: cannot log in, and tokens are void"},
-    {.name = "options",
-     .type = FIELD_OBJECT,
-     .flags = CU,
-     .fallback = "{}",
-     .doc = "kept as given"},
+    OPTIONS_FIELD,
     {.name = "password_hash",
      .type = FIELD_STR,
      .flags = FIELD_INTERNAL | FIELD_NULL | FIELD_SECRET,
@@ -146,12 +136,7 @@ static const struct field user_fields[] = {
      .flags = FIELD_INTERNAL,
      .doc = "grows with every change; older tokens are void"},
     {.name = "password_expires_at", .type = FIELD_TIME, .flags = FIELD_NULL, .doc = "always null"},
-    {.name = "extra",
-     .type = FIELD_OBJECT,
-     .flags = FIELD_INTERNAL,
-     .max = IDENTITY_EXTRA_MAX,
-     .fallback = "{}",
-     .doc = "what else a client gave; merged into the top level of the API's form"},
+    EXTRA_FIELD,
 };
 
 const struct resource resource_user = {
@@ -173,17 +158,8 @@ static const struct field role_fields[] = {
      .flags = FIELD_CREATE | FIELD_NULL,
      .doc = "kept as given"},
     {.name = "description", .type = FIELD_STR, .flags = CU | FIELD_NULL, .max = 65535},
-    {.name = "options",
-     .type = FIELD_OBJECT,
-     .flags = CU,
-     .fallback = "{}",
-     .doc = "kept as given"},
-    {.name = "extra",
-     .type = FIELD_OBJECT,
-     .flags = FIELD_INTERNAL,
-     .max = IDENTITY_EXTRA_MAX,
-     .fallback = "{}",
-     .doc = "what else a client gave; merged into the top level of the API's form"},
+    OPTIONS_FIELD,
+    EXTRA_FIELD,
 };
 
 const struct resource resource_role = {
