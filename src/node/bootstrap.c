@@ -26,11 +26,11 @@ static void on_bootstrapped(void *arg, int rc, int64_t revision)
 {
     struct node *node = arg;
 
+    node->founding = rc == 0; /* then they come into the mirror */
     if (rc == 0)
         log_info("a new cloud was set up: user admin, project admin");
     else if (rc != -EAGAIN)
         log_warn("the first rows could not be written yet: %s", strerror(-rc));
-    (void)node;
 }
 
 void bootstrap_founded_path(const struct config *config, char *ret, size_t size)
@@ -80,6 +80,7 @@ static void found(struct node *node, const char *password)
         log_error("%s", err_line(&err, line, sizeof(line)));
         store_txn_free(txn);
     } else {
+        node->founding = true;
         store_commit(node->store, txn, COMMIT_TIMEOUT_MS, on_bootstrapped, node);
     }
 }
@@ -107,7 +108,7 @@ void bootstrap_check(struct node *node)
                       "store.sqlite) away, then: vling restore FILE. Or, for a new, empty cloud, "
                       "remove %s/cloud-founded",
                       node->config.state_dir);
-    } else if (file_read(path, 1024, &password, NULL) == 0) {
+    } else if (!node->founding && file_read(path, 1024, &password, NULL) == 0) {
         password[strcspn(password, "\r\n")] = '\0';
         found(node, password);
         explicit_bzero(password, strlen(password));

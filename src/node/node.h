@@ -80,6 +80,7 @@ struct node {
     struct duties *duties;
     struct reads *reads;     /* reads.h; on controllers of etcd */
     struct restore *restore; /* backup.c; NULL: none under way */
+    bool founding;           /* a new cloud's first rows are being written, or were */
 
     unsigned ticks;
     unsigned links_down[NODE_LINKS]; /* links.c: looks in a row at which each was down */
