@@ -1,9 +1,13 @@
 /* The feed of changes: load everything once, then follow a watch over all of etcd's keys.
  *
- * All keys, since then every revision of the store brings an event (at least a writer's slot), and
- * the feed always knows how far it is without progress notifications. A watch whose endpoint
- * stopped answering, or that lags behind a revision we have seen elsewhere, is opened again at
- * another endpoint from the next revision on.
+ * All keys, since then every revision of etcd brings an event, and the feed always knows how far it
+ * is without progress notifications. A watch whose endpoint stopped answering, or that lags behind
+ * a revision we have seen elsewhere, is opened again at another endpoint.
+ * A revision that is left out is seen as well, and everything is loaded again: etcd before 3.4.31
+ * goes on behind a gap, without a word, when a watcher is slow and what it waits for is compacted
+ * away (etcd issue 17529). The deletions of the revision that is compacted to may be missing from a
+ * watch that begins there (issues 18089, 19179): a watch is opened one revision too early, so that
+ * one that we need is never the first.
  * A row that cannot be read is passed on as such while following. When everything is loaded it
  * cannot be left out, as that would delete it, so nothing is delivered: the next endpoint is asked
  * (its member may have the row as it was), and again, until who has seen the row has put it back,
@@ -251,6 +255,22 @@ static void load(void *arg)
 
 /* ---- following ---- */
 
+static void stop_call(struct etcd_watch *watch)
+{
+    if (watch->call && !watch->cancelled) {
+        watch->cancelled = true;
+        http_call_cancel(watch->call);
+    }
+}
+
+static void on_gap(struct etcd_watch *watch, int64_t from, int64_t to)
+{
+    log_warn("store: etcd's watch left out revisions %lld to %lld; loading everything",
+             (long long)from, (long long)to);
+    watch->reload = true;
+    stop_call(watch);
+}
+
 static void on_events(struct etcd_watch *watch, const json_t *events)
 {
     struct store *store = &watch->etcd->store;
@@ -266,8 +286,12 @@ static void on_events(struct etcd_watch *watch, const json_t *events)
 
         if (mod <= watch->revision)
             continue;
-        if (mod > revision)
-            revision = mod;
+        if (mod > revision + 1) {
+            on_gap(watch, revision + 1, mod - 1);
+            etcd_changes_free(&changes);
+            return;
+        }
+        revision = mod;
         note_readable(
             watch,
             etcd_changes_add(&changes, kv, strcmp(json_str(event, "type", "PUT"), "DELETE") == 0));
@@ -282,14 +306,6 @@ static void on_events(struct etcd_watch *watch, const json_t *events)
             store->watcher.changed(store->watcher.arg, revision, changes.list, changes.count);
     }
     etcd_changes_free(&changes);
-}
-
-static void stop_call(struct etcd_watch *watch)
-{
-    if (watch->call && !watch->cancelled) {
-        watch->cancelled = true;
-        http_call_cancel(watch->call);
-    }
 }
 
 static void on_line(struct etcd_watch *watch, const char *text, size_t size)
@@ -452,7 +468,7 @@ static void follow(void *arg)
     snprintf(url, sizeof(url), "%s/v3/watch", etcd->endpoints[watch->endpoint].url);
     buf_init(&body, 1024);
     buf_printf(&body, "{\"create_request\":{\"start_revision\":\"%lld\",",
-               (long long)watch->revision + 1);
+               (long long)watch->revision);
     /* From "\0" to "\0": every key there is. */
     etcd_put_base64(&body, "key", "\0", 1);
     buf_str(&body, ",");

@@ -417,8 +417,10 @@ static void refuse(struct http_call *call, uint8_t how)
     };
     const char *answer = answers[how / 2 % 4];
 
-    if (is_watch(call))
+    if (is_watch(call)) {
+        fake_watch_skip(call);
         return;
+    }
     if (how & 1 && how / 2 % 4 != 2) { /* done all the same */
         json_decref(fake_do(call->url, call->body));
         call->copies = 0;

@@ -386,9 +386,12 @@ static inline const char *history_check_stream(struct history *h, struct history
         if (at >= truth->count || truth->events[at].revision != event->revision ||
             strcmp(truth->events[at].part.row, event->part.row) != 0 ||
             truth->events[at].part.value != event->part.value)
-            return HISTORY_WRONG(h, "client %d was told %s = %lld at %lld out of order", client,
-                                 event->part.row, (long long)event->part.value,
-                                 (long long)event->revision);
+            return HISTORY_WRONG(
+                h, "client %d was told %s = %lld at %lld out of order, %s = %lld at %lld was next",
+                client, event->part.row, (long long)event->part.value, (long long)event->revision,
+                at < truth->count ? truth->events[at].part.row : "nothing",
+                at < truth->count ? (long long)truth->events[at].part.value : 0,
+                at < truth->count ? (long long)truth->events[at].revision : 0);
         at++;
     }
     if (at != truth->count)

@@ -392,25 +392,63 @@ static void a_row_that_cannot_be_read_is_put_back(void **state)
                            "\",\"mod_revision\":\"5\",\"value\":\"" OBJECT "\"}]}");
     answer("/v3/watch",
            "{\"result\":{\"events\":[{\"kv\":{\"key\":\"" KEY_A
-           "\",\"mod_revision\":\"7\",\"value\":\"" LIST "\"}},{\"kv\":{\"key\":\"" KEY_B
-           "\",\"mod_revision\":\"7\",\"value\":\"" LIST "\"}}]}}\n");
+           "\",\"mod_revision\":\"6\",\"value\":\"" LIST "\"}},{\"kv\":{\"key\":\"" KEY_B
+           "\",\"mod_revision\":\"6\",\"value\":\"" LIST "\"}}]}}\n");
     row = mirror_get(mirror, "server", "a", &rev);
     assert_non_null(row);
-    assert_int_equal(rev, 7);
+    assert_int_equal(rev, 6);
     json_decref(row);
     assert_int_equal(mirror_count(mirror, "server", "", ""), 1);
-    answer("/v3/kv/range", "{\"header\":{\"revision\":\"7\"}}"); /* as whom to write */
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"6\"}}"); /* as whom to write */
     answer("/v3/kv/txn", "{\"header\":{\"revision\":\"8\"},\"succeeded\":true}");
     assert_int_equal(requests("/v3/kv/txn"), 1);
     for (struct http_call *call = world_calls; call; call = call->next) {
         if (!strstr(call->url, "/v3/kv/txn"))
             continue;
         assert_non_null(strstr(call->body, "\"key\":\"" KEY_A "\",\"value\":\"" OBJECT "\""));
-        assert_non_null(strstr(call->body, "\"mod_revision\":\"7\""));
+        assert_non_null(strstr(call->body, "\"mod_revision\":\"6\""));
     }
     answer("/v3/kv/txn", "{\"header\":{\"revision\":\"9\"}," COMMITTED "}");
     assert_int_equal(requests("/v3/kv/txn"), 0);
     mirror_close(mirror);
+}
+
+/* The body of the watch that is open. */
+static const char *watch_asked(void)
+{
+    for (struct http_call *call = world_calls; call; call = call->next)
+        if (strstr(call->url, "/v3/watch"))
+            return call->body;
+    return "";
+}
+
+/* etcd lets a slow watcher skip what was compacted away before it was sent. */
+static void what_a_watch_leaves_out_is_loaded(void **state)
+{
+    struct seen seen = {0};
+    struct store_watcher watcher = {on_reset, on_changed, &seen};
+
+    store_watch(store, &watcher);
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"5\"}}");
+    assert_non_null(strstr(watch_asked(), "\"start_revision\":\"5\"")); /* not 6: etcd_watch.c */
+    answer("/v3/watch", "{\"result\":{\"events\":[{\"kv\":{\"key\":\"" KEY_A
+                        "\",\"mod_revision\":\"5\",\"value\":\"" OBJECT "\"}}]}}\n");
+    assert_int_equal(seen.changes, 0);
+    answer("/v3/watch", "{\"result\":{\"events\":[{\"kv\":{\"key\":\"" KEY_A
+                        "\",\"mod_revision\":\"6\",\"value\":\"" OBJECT "\"}}]}}\n");
+    assert_int_equal(seen.changes, 1);
+    answer("/v3/watch",
+           "{\"result\":{\"events\":[{\"kv\":{\"key\":\"" KEY_A
+           "\",\"mod_revision\":\"7\",\"value\":\"" OBJECT "\"}},{\"kv\":{\"key\":\"" KEY_B
+           "\",\"mod_revision\":\"9\",\"value\":\"" OBJECT "\"}}]}}\n");
+    assert_int_equal(seen.changes, 1);
+    wait_for_next();
+    assert_int_equal(requests("/v3/watch"), 0);
+    answer("/v3/kv/range", "{\"header\":{\"revision\":\"9\"},\"kvs\":[{\"key\":\"" KEY_B
+                           "\",\"mod_revision\":\"9\",\"value\":\"" OBJECT "\"}]}");
+    assert_int_equal(seen.resets, 2);
+    assert_int_equal(seen.rows, 1);
+    assert_non_null(strstr(watch_asked(), "\"start_revision\":\"9\""));
 }
 
 /* A silent watch is checked by a read. What arrives meanwhile may be newer than the read. */
@@ -424,8 +462,10 @@ static void what_came_during_a_probe_is_no_step_back(void **state)
     for (int i = 0; i < 100 && requests("/v3/kv/range") == 0; i++)
         wait_for_next();
     assert_int_equal(requests("/v3/kv/range"), 1);
-    answer("/v3/watch", "{\"result\":{\"events\":[{\"kv\":{\"key\":\"" KEY_A
-                        "\",\"mod_revision\":\"7\",\"value\":\"" OBJECT "\"}}]}}\n");
+    answer("/v3/watch",
+           "{\"result\":{\"events\":[{\"kv\":{\"key\":\"" KEY_A
+           "\",\"mod_revision\":\"6\",\"value\":\"" OBJECT "\"}},{\"kv\":{\"key\":\"" KEY_B
+           "\",\"mod_revision\":\"7\",\"value\":\"" OBJECT "\"}}]}}\n");
     answer("/v3/kv/range", "{\"header\":{\"revision\":\"6\"}}");
     assert_int_equal(requests("/v3/watch"), 1);
     assert_int_equal(seen.resets, 1);
@@ -478,6 +518,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_load_with_a_row_that_cannot_be_read_is_none, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_row_that_cannot_be_read_is_put_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_watch_leaves_out_is_loaded, setup, teardown),
         cmocka_unit_test_setup_teardown(what_came_during_a_probe_is_no_step_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_watch_that_brings_nothing_is_left, setup, teardown),
     };
