@@ -48,8 +48,9 @@ struct http_client {
     bool closing; /* free when `inside` is 0 again */
 };
 
-/* One of curl's sockets on the loop, by a duplicate of our own: curl 7.88 closes the socket of a
- * connection that failed without a word, and the number is then somebody else's. */
+/* One of curl's sockets on the loop, by a duplicate of our own: curl 7.88 closes a socket that did
+ * not connect in time before it says so. Where a program that is being started still has a copy,
+ * the loop would be told of that socket for ever, under a number that is somebody else's. */
 struct socket_watch {
     struct socket_watch *next;
     struct http_client *client;
@@ -207,19 +208,11 @@ static int socket_callback(CURL *easy, curl_socket_t fd, int what, void *arg, vo
     return uv_poll_start(watch->poll, watch->events, on_poll) < 0 ? -1 : 0;
 }
 
-/* A socket of a number that curl has not given up yet: it closed the one of before unasked, and
- * would not say that it is another one now. No program that is started inherits it. */
+/* No program that is started inherits it. */
 static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
-    struct http_client *client = arg;
     int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 
-    for (struct socket_watch *watch = client->watches; fd >= 0 && watch; watch = watch->next) {
-        if (watch->fd != fd || !watch->poll)
-            continue;
-        watch_end(watch);
-        watch_begin(watch);
-    }
     return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
@@ -438,7 +431,6 @@ static void set_options(struct http_call *call, const struct http_call_options *
 
     curl_easy_setopt(easy, CURLOPT_URL, options->url);
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, call->client);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
                      call->client->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1);

@@ -8,14 +8,22 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#define SERVER "127.0.0.2" /* at 127.0.0.1 nobody listens at the same port */
 
 static int listener, port;
 static uv_loop_t loop;
@@ -91,7 +99,7 @@ static pthread_t server;
 
 static int setup(void **state)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = inet_addr(SERVER)};
     socklen_t size = sizeof(address);
 
     listener = socket(AF_INET, SOCK_STREAM, 0);
@@ -145,8 +153,8 @@ static void on_piece(void *arg, const void *bytes, size_t size)
         http_call_cancel(got->cancel);
 }
 
-static struct http_call *call(const char *path, struct got *got, int timeout_ms, bool pieces,
-                              size_t answer_max, int to_port)
+static struct http_call *call_at(const char *host, const char *path, struct got *got,
+                                 int timeout_ms, bool pieces, size_t answer_max, int to_port)
 {
     char url[128];
     struct http_call_options options = {.method = "GET",
@@ -156,10 +164,16 @@ static struct http_call *call(const char *path, struct got *got, int timeout_ms,
                                         .done = on_done,
                                         .arg = got};
 
-    snprintf(url, sizeof(url), "http://127.0.0.1:%d%s", to_port, path);
+    snprintf(url, sizeof(url), "http://%s:%d%s", host, to_port, path);
     if (pieces)
         options.piece = on_piece;
     return http_call(client, &options);
+}
+
+static struct http_call *call(const char *path, struct got *got, int timeout_ms, bool pieces,
+                              size_t answer_max, int to_port)
+{
+    return call_at(SERVER, path, got, timeout_ms, pieces, answer_max, to_port);
 }
 
 static void run(struct got *got)
@@ -256,6 +270,159 @@ static void cancel_and_free_answer_everything(void **state)
     client = http_client_new(&loop, NULL, NULL);
 }
 
+/* ---- the sockets that curl makes and leaves ---- */
+
+static int64_t processor_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void on_time(uv_timer_t *timer)
+{
+    uv_stop(timer->loop);
+}
+
+/* The loop waits for so long; it must not come round and round for a socket that is no more. */
+static void sleeps_for(unsigned ms)
+{
+    int64_t before = processor_ms();
+    uv_timer_t timer;
+
+    uv_timer_init(&loop, &timer);
+    uv_timer_start(&timer, on_time, ms, 0);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    uv_close((uv_handle_t *)&timer, NULL);
+    uv_run(&loop, UV_RUN_NOWAIT);
+    assert_in_range(processor_ms() - before, 0, ms / 20);
+}
+
+/* A name with two addresses, at the first of which nobody listens. */
+static void name_two(void)
+{
+    char path[] = "/tmp/vling-test-hosts-XXXXXX";
+    FILE *hosts = fdopen(mkstemp(path), "w");
+
+    fputs("127.0.0.1 two.test\n" SERVER " two.test\n", hosts);
+    assert_int_equal(fclose(hosts), 0);
+    assert_int_equal(unshare(CLONE_NEWNS), 0);
+    assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+    assert_int_equal(mount(path, "/etc/hosts", NULL, MS_BIND, NULL), 0);
+    unlink(path);
+}
+
+/* Its socket has the number of the one before. */
+static void the_next_address_is_tried(void **state)
+{
+    struct got silent = {0};
+
+    name_two();
+    call_at("two.test", "/silent", &silent, 5000, false, 0, port);
+    sleeps_for(1000);
+    run(&silent);
+    assert_int_equal(silent.rc, -ECONNRESET); /* the server was reached, and said nothing */
+}
+
+/* A listener whose queue is full: who connects gets no answer. */
+static int full_listener(int fillers[3], int *ret_port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = inet_addr(SERVER)};
+    socklen_t size = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    assert_int_equal(listen(fd, 0), 0);
+    for (int i = 0; i < 3; i++) {
+        fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        connect(fillers[i], (struct sockaddr *)&address, size);
+    }
+    *ret_port = ntohs(address.sin_port);
+    return fd;
+}
+
+/* What a program that is being started does with what it has inherited; here it also makes the
+ * sockets tell of an event. */
+static pid_t heir(void)
+{
+    int listens;
+    socklen_t size = sizeof(listens);
+    pid_t pid = fork();
+
+    if (pid != 0)
+        return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    usleep(1000000);
+    for (int fd = 3; fd < 200; fd++)
+        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && !listens)
+            shutdown(fd, SHUT_RDWR);
+    pause();
+    _exit(0);
+}
+
+/* A socket goes on as long as somebody has it, and with it what the loop was told to watch: a
+ * descriptor that curl closes must have been taken from the loop before. */
+static void what_others_inherited_is_not_watched(void **state)
+{
+    struct got got = {0};
+    int to_port, fillers[3], full = full_listener(fillers, &to_port);
+    pid_t pid;
+
+    call("/ok", &got, 5000, false, 0, to_port);
+    for (int i = 0; i < 20; i++) {
+        uv_run(&loop, UV_RUN_NOWAIT);
+        usleep(1000);
+    }
+    assert_int_equal(got.done, 0);
+    pid = heir();
+    run(&got);
+    assert_true(got.sent_none);
+    sleeps_for(2500);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    for (int i = 0; i < 3; i++)
+        close(fillers[i]);
+    close(full);
+}
+
+/* The other end of a connection, in the server's threads. */
+static bool is_servers(int fd)
+{
+    struct sockaddr_in address = {0};
+    socklen_t size = sizeof(address);
+
+    return getsockname(fd, (struct sockaddr *)&address, &size) == 0 &&
+           ntohs(address.sin_port) == port;
+}
+
+/* A program that runs for long (qemu-img) would keep the peer from seeing a connection's end. */
+static void no_program_inherits_a_socket(void **state)
+{
+    struct got got = {0};
+    bool before[200];
+    int found = 0;
+
+    for (int fd = 0; fd < 200; fd++)
+        before[fd] = fcntl(fd, F_GETFD) >= 0;
+    call("/silent", &got, 5000, false, 0, port);
+    while (found == 0 && !got.done) {
+        uv_run(&loop, UV_RUN_ONCE);
+        for (int fd = 0; fd < 200; fd++) {
+            int flags = before[fd] ? -1 : fcntl(fd, F_GETFD), type;
+            socklen_t size = sizeof(type);
+
+            if (flags < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
+                continue;
+            assert_true(flags & FD_CLOEXEC || is_servers(fd));
+            found += !is_servers(fd);
+        }
+    }
+    assert_true(found > 0);
+    run(&got);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -264,6 +431,9 @@ int main(void)
         cmocka_unit_test(a_second_copy_is_told),
         cmocka_unit_test(streams_come_in_pieces),
         cmocka_unit_test(cancel_and_free_answer_everything),
+        cmocka_unit_test(the_next_address_is_tried),
+        cmocka_unit_test(what_others_inherited_is_not_watched),
+        cmocka_unit_test(no_program_inherits_a_socket),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
