@@ -57,9 +57,10 @@ cloud_host_of() {
     openstack server show -f value -c OS-EXT-SRV-ATTR:host "$1"
 }
 
-# cloud_wait SECONDS COMMAND...: until it succeeds.
+# cloud_wait SECONDS COMMAND...: until it succeeds. The seconds are more than a machine of its own
+# ever needs; one that others use, too, emulates a guest four times slower.
 cloud_wait() {
-    cloud_end=$(($(date +%s) + $1))
+    cloud_end=$(($(date +%s) + 4 * $1))
     shift
     until "$@"; do
         if [ "$(date +%s)" -ge "$cloud_end" ]; then
