@@ -89,7 +89,7 @@ cloud_wait_status() {
 
 # Does the guest answer on TCP 7, seen from outside?
 cloud_answers() {
-    "$vling" lab exec internet timeout 2 bash -c "exec 3<>/dev/tcp/$1/7" 2>/dev/null
+    "$vling" lab exec internet timeout 5 bash -c "exec 3<>/dev/tcp/$1/7" 2>/dev/null
 }
 
 cloud_silent() {
@@ -103,8 +103,8 @@ cloud_wait_answer() {
 cloud_ssh() {
     cloud_to=$1
     shift
-    "$vling" lab exec internet timeout 30 ssh -i "$cloud_key" -o StrictHostKeyChecking=no \
-        -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=5 \
+    "$vling" lab exec internet timeout 60 ssh -i "$cloud_key" -o StrictHostKeyChecking=no \
+        -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=10 \
         -o BatchMode=yes "root@$cloud_to" "$@"
 }
 
@@ -123,18 +123,29 @@ cloud_line() {
     "$vling" lab exec internet timeout 3 bash -c "exec 3<>/dev/tcp/$1/7; cat <&3" 2>/dev/null
 }
 
+# cloud_word ADDRESS NUMBER: a word of that line, from a guest that runs: one that is busy may let a
+# question go by.
+cloud_word() {
+    cloud_wait 10 cloud_hears "$1" || return 1
+    echo "$cloud_heard" | awk -v number="$2" '{ print $number }'
+}
+
+cloud_hears() {
+    cloud_heard=$(cloud_line "$1") || true
+    [ -n "$cloud_heard" ]
+}
+
 cloud_boots() {
-    cloud_line "$1" | awk '{ print $3 }'
+    cloud_word "$1" 3
 }
 
 cloud_boot_id() {
-    cloud_line "$1" | awk '{ print $2 }'
+    cloud_word "$1" 2
 }
 
 # cloud_has_booted ADDRESS COUNT: is it in its boot number COUNT or later?
 cloud_has_booted() {
-    cloud_now=$(cloud_boots "$1")
-    [ "${cloud_now:-0}" -ge "$2" ]
+    cloud_hears "$1" && [ "$(echo "$cloud_heard" | awk '{ print $3 }')" -ge "$2" ]
 }
 
 # cloud_mark ADDRESS TEXT: a file on its disk, safe against a power cut.
