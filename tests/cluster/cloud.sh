@@ -226,8 +226,9 @@ cloud_write() {
     openstack network create -f value -c id "$1" >/dev/null 2>&1
 }
 
+# One at least: a write whose answer was lost is made again by those who wait for it.
 cloud_has() {
-    openstack network show -f value -c name "$1" >/dev/null 2>&1
+    openstack network list --name "$1" -f value -c ID 2>/dev/null | grep -q .
 }
 
 # ---- requests that must not wait for a client's start ----
