@@ -15,7 +15,9 @@ cloud_prepare() {
     openstack subnet create --network public --subnet-range 172.24.4.0/24 --gateway 172.24.4.1 \
         --no-dhcp --allocation-pool start=172.24.4.100,end=172.24.4.200 public >/dev/null
     openstack network create private >/dev/null
-    openstack subnet create --network private --subnet-range 10.0.0.0/24 private >/dev/null
+    # The last ones are for tests: nobody gets them.
+    openstack subnet create --network private --subnet-range 10.0.0.0/24 \
+        --allocation-pool start=10.0.0.2,end=10.0.0.250 private >/dev/null
     openstack router create router1 >/dev/null
     openstack router set --external-gateway public router1
     openstack router add subnet router1 private
