@@ -209,6 +209,19 @@ cloud_stopped_at() {
         date +%s.%N' cloud_stopped_at "$2"
 }
 
+# cloud_stopped_before_it_moved ID FILE: was the guest stopped, at the moment in the file, before its
+# server was moved? An event is named after the moment at which its transaction was made, before it
+# was committed.
+cloud_stopped_before_it_moved() {
+    "$vling" events --lab -f json | python3 -c '
+import json, sys
+id, stopped = sys.argv[1], float(open(sys.argv[2]).read())
+moved = [int(event["id"][:13]) / 1000 for event in map(json.loads, sys.stdin)
+         if event["kind"] == "server.moved" and event["object"] == id][-1]
+print(f"stopped {moved - stopped:.3f} s before it was moved")
+sys.exit(stopped >= moved)' "$1" "$2"
+}
+
 cloud_runs_elsewhere() {
     cloud_now=$(cloud_host_of "$1")
     [ -n "$cloud_now" ] && [ "$cloud_now" != "$2" ] && [ "$(cloud_status_of "$1")" = ACTIVE ]
