@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define DEATH_WAIT_MS 10000
+#define DEATH_WAIT_MS 60000 /* a guest may be writing to a slow disk */
 
 /* In the new process: waits until the cables are plugged, then becomes `vling lab-init`. */
 static void child_main(const struct lab *lab, const struct lab_host *host, int go)

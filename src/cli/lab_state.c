@@ -131,8 +131,12 @@ int lab_open(struct lab *lab, bool create, struct err *err)
 
 void lab_close(struct lab *lab)
 {
-    if (lab->lock >= 0)
+    /* Not only closed: a host that was just started may still hold its copy, and the next command
+     * would find the lab busy. */
+    if (lab->lock >= 0) {
+        flock(lab->lock, LOCK_UN);
         close(lab->lock);
+    }
     lab->lock = -1;
     json_decref(lab->partitions);
     lab->partitions = NULL;

@@ -258,18 +258,18 @@ security() {
     open=$(column floating_ip_address floating ip create public)
     openstack server add floating ip open "$open"
     check "the open one answers" cloud_wait_answer "$open" 60
-    check "the closed one does not" cloud_silent "$closed"
     inner=$(fixed_address closed)
     mate=$(fixed_address mate)
-    other=10.0.0.251
-    [ "$(fixed_address open)" != $other ] || other=10.0.0.250
+    other=10.0.0.251 # nobody's
     check "it lets us into the open one" cloud_wait_ssh "$open" 60
     pings_mate() { cloud_ssh "$open" "ping -c 2 -W 2 $mate" >/dev/null; }
     check "members of one group reach each other" cloud_wait 60 pings_mate
-    check_not "a port that no rule opens" cloud_ssh "$open" "nc -w 3 $inner 22 </dev/null"
-    check_not "nor a ping" cloud_ssh "$open" "ping -c 2 -W 2 $inner" >/dev/null
     opened() { cloud_ssh "$open" "nc -w 3 $inner 80 </dev/null"; }
     check "a port that a rule opens, from an address of its CIDR" cloud_wait 60 opened
+    # Now it is surely there; before, nothing of it would answer.
+    check_not "a port that no rule opens" cloud_ssh "$open" "nc -w 3 $inner 22 </dev/null"
+    check_not "nor a ping" cloud_ssh "$open" "ping -c 2 -W 2 $inner" >/dev/null
+    check "the closed one does not answer from outside" cloud_silent "$closed"
     cloud_ssh "$open" "ip addr add $other/24 dev eth0"
     check_not "an address that is not its own" \
         cloud_ssh "$open" "ping -I $other -c 3 -W 2 $mate" >/dev/null

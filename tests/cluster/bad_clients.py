@@ -7,6 +7,7 @@
 Prints a line for each kind. Exits 1 when the server did not behave; nothing is waited for longer
 than PATIENCE seconds.
 """
+import resource
 import socket
 import struct
 import sys
@@ -121,6 +122,8 @@ def deaf(host, *_):
 
 
 def crowd(host):
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the usual 1024 are too few
     lines = []
     for port in (IDENTITY, COMPUTE):
         for _ in range(600):

@@ -8,7 +8,8 @@ after the other; two readers at each controller read it all the time. Whatever a
 before a read began, the read must tell at least that. After a write whose outcome is unknown the
 writer goes on with a new register, because such a write may still come. Failures are counted, not
 judged: controllers die while this runs. Prints, for each controller, "reads N failed N"; status 1
-and a line "STALE ..." if a read was too old.
+and a line "STALE ..." if a read was too old, or if there was nothing to judge: a controller without
+a read, or no write.
 """
 import http.client
 import json
@@ -132,6 +133,9 @@ def main():
     print("writes", history.writes, "registers", len(history.told))
     for line in history.stale:
         print(line)
+    if not history.writes or not all(history.reads):
+        print("nothing to judge")
+        return 1
     return 1 if history.stale else 0
 
 

@@ -8,7 +8,7 @@ cloud_prepare
 cloud_token
 host=c1h1
 shared=/var/lib/vling-lab/shared
-process=$("$vling" lab exec "$host" pgrep -f '^vlingd --config')
+process=$("$vling" lab exec "$host" pgrep -o -f '^vlingd --config')
 image=$(cloud_request POST 9292/v2/images '{"name": "cut", "disk_format": "raw",
     "container_format": "bare"}' | cloud_id)
 
@@ -40,7 +40,7 @@ done
 check "all descriptors are closed" cloud_wait 90 as_before
 check "no memory is kept" cloud_wait 90 small_again
 check "it is the same daemon" \
-    [ "$("$vling" lab exec "$host" pgrep -f '^vlingd --config')" = "$process" ]
+    [ "$("$vling" lab exec "$host" pgrep -o -f '^vlingd --config')" = "$process" ]
 
 # Another address is served while one has taken all it can get.
 mkfifo "$work/end"
@@ -74,6 +74,8 @@ server=$(openstack server create --image cut --flavor m1.micro --nic net-id="$ne
 check "a damaged image makes no server" cloud_wait 60 cloud_is damaged ERROR
 check "and that is told: $(cloud_fault_of damaged)" \
     grep -q 'image is damaged' <<<"$(cloud_fault_of damaged)"
-check "nothing half made is there" [ -z "$(ls -A "$shared/disks/$server")" ]
+# It is tried again from time to time.
+nothing_half_made() { [ -z "$(ls -A "$shared/disks/$server")" ]; }
+check "nothing half made is there" cloud_wait 20 nothing_half_made
 openstack server delete damaged
 check "it can be deleted" cloud_wait 60 cloud_gone "$server" "$host"

@@ -35,17 +35,7 @@ watcher=$!
 check "the guest is stopped on its old host" cloud_wait 20 stopped_there
 wait "$watcher"
 check "the server is on another host" cloud_wait 60 cloud_runs_elsewhere "$name" "$host"
-# An event is named after the moment at which its transaction was made, before it was committed.
-stopped_before_it_moved() {
-    "$vling" events --lab -f json | python3 -c '
-import json, sys
-id, stopped = sys.argv[1], float(sys.argv[2])
-moved = [int(event["id"][:13]) / 1000 for event in map(json.loads, sys.stdin)
-         if event["kind"] == "server.moved" and event["object"] == id][-1]
-print(f"stopped {moved - stopped:.3f} s before it was moved")
-sys.exit(stopped >= moved)' "$id" "$(cat "$work/stopped-at")"
-}
-check "it was stopped before that" stopped_before_it_moved
+check "it was stopped before that" cloud_stopped_before_it_moved "$id" "$work/stopped-at"
 check "the guest has booted again" cloud_wait 60 cloud_has_booted "$address" 2
 check "it lets us in" cloud_wait_ssh "$address" 60
 check "the file is there" [ "$(cloud_marker_of "$address")" = before-the-cut ]

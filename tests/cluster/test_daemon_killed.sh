@@ -10,15 +10,17 @@ boot=$(cloud_boot_id "$address")
 process=$(cloud_processes "$id")
 check "one process" [ "$(echo "$process" | wc -l)" = 1 ]
 
+# The oldest: what it starts is named like it for a moment.
 daemon() {
-    "$vling" lab exec "$host" pgrep -f '^vlingd --config'
+    "$vling" lab exec "$host" pgrep -o -f '^vlingd --config'
 }
-before=$(daemon)
+another_daemon() { new=$(daemon) && [ "$new" != "$old" ]; }
 for round in 1 2; do
-    "$vling" lab exec "$host" kill -9 "$(daemon)"
-    sleep 3
+    old=$(daemon)
+    "$vling" lab exec "$host" kill -9 "$old"
+    check "another vlingd runs there" cloud_wait 10 another_daemon
+    sleep 2 # it renews the lease that it finds
 done
-check "another vlingd runs there" [ "$(daemon)" != "$before" ]
 cloud_answers_again() {
     [ "$(cloud_status_of one)" = ACTIVE ] && cloud_answers "$address"
 }
@@ -47,7 +49,7 @@ check "the guest has booted again" cloud_wait 60 cloud_has_booted "$address" 2
 check "the disk was written by one at a time" cloud_wait 30 cloud_disk_is_sane "$address"
 
 # A new guard knows the lease: the host's management cable is cut, and no vlingd is there to tell it
-# anything. Its guests stop before the lease has run out.
+# anything. Its guests stop before the lease has run out, after which they may be moved.
 host=$(cloud_host_of one)
 process=$("$vling" lab exec "$host" pgrep -f "^/usr/bin/qemu.*$id")
 old=$("$vling" lab exec "$host" pgrep -f -- '--guard')
@@ -59,16 +61,18 @@ cloud_stopped_at "$host" "$process" >"$work/stopped-at" &
 watcher=$!
 sleep 1
 check "the guest runs" [ ! -s "$work/stopped-at" ]
-began=$(date +%s.%N)
 "$vling" lab link down "$host" mgmt
 "$vling" lab exec "$host" pkill -STOP -f '^vlingd --config'
 wait "$watcher"
 check "the guest is stopped by the new guard" [ -s "$work/stopped-at" ]
-# The lease is of four seconds, and was renewed before the cable was cut.
-check "in time" awk -v began="$began" '{ print "after", $1 - began, "s"; exit $1 - began > 4 }' \
-    "$work/stopped-at"
+check "the server is on another host" cloud_wait 60 cloud_runs_elsewhere one "$host"
+check "it was stopped in time" cloud_stopped_before_it_moved "$id" "$work/stopped-at"
 "$vling" lab exec "$host" pkill -CONT -f '^vlingd --config'
 "$vling" lab link up "$host" mgmt
+host_is_up() {
+    "$vling" host list -f value | awk -v h="$host" '$1 == h && $3 == "up" { found = 1 } END { exit !found }'
+}
+check "the host is back" cloud_wait 60 host_is_up
 
 # A guard that hangs is as good as none: it is replaced, too.
 hung=$("$vling" lab exec "$host" pgrep -f -- '--guard')

@@ -60,6 +60,10 @@ check "it answers again" cloud_wait_ssh "$first" 120
 check "with its disk, again" [ "$(cloud_marker_of "$first")" = before ]
 check "which is sane" cloud_disk_is_sane "$first"
 "$vling" lab power on "$third"
+third_is_up() { [ "$("$vling" host show "$third" --lab -f json | python3 -c '
+import json, sys
+print(json.load(sys.stdin)["state"])')" = up ]; }
+check "its second host is back" cloud_wait 60 third_is_up
 
 # With no room elsewhere it goes on where it is, the events say why, and it leaves when there is.
 now=$(cloud_host_of one)

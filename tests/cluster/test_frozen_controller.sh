@@ -130,7 +130,7 @@ done
 daemon CONT
 check "the old copy is destroyed" cloud_wait 60 gone
 check "so is the old router" cloud_wait 30 one_router
-check "the host is heard outside again" external_is_up
+check "the host is heard outside again" cloud_wait 20 external_is_up
 check "one process, on one host" [ "$(cloud_processes "$id" | wc -l)" = 1 ]
 
 # From the disk, not from the guest's memory of it.

@@ -65,8 +65,8 @@ check "the status tells which host and what to do" cloud_wait 20 told "$host" /v
 event() {
     "$vling" events | grep -q "host.disk.*$1.*$2"
 }
-check "so does an event" event "$host" 'is full: free some space'
-check "and the host's log" \
+check "so does an event" cloud_wait 20 event "$host" 'is full: free some space'
+check "and the host's log" cloud_wait 20 \
     grep -q "the disk of /var/lib/vling.* is full" "/var/lib/vling-lab/hosts/$host/vlingd.log"
 sleep 8 # it ends again and again
 check "its data are not taken for damaged" [ -z "$(ls -d "$lib"/etcd.damaged-* 2>/dev/null)" ]
@@ -81,13 +81,15 @@ check "it knows what was acknowledged" cloud_wait 30 all_known "$host"
 check "so does another one" all_known "$other"
 quiet() { ! "$vling" status | grep -q 'free some space'; }
 check "nobody complains any more" cloud_wait 20 quiet
-check "an event says so" event "$host" 'there is space'
+check "an event says so" cloud_wait 20 event "$host" 'there is space'
 # Each alone with one of the others, so that it surely takes part again.
 third=c3h1
 [ "$host" != c3h1 ] || third=c2h1
 "$vling" lab power off "$third"
 check "it takes part again" cloud_wait 30 write
 "$vling" lab power on "$third"
+third_is_up() { "$vling" host show "$third" -f json | grep -q '"state": *"up"'; }
+check "the third one is back" cloud_wait 60 third_is_up
 for each in c1h1 c2h1 c3h1; do
     "$vling" host enable "$each"
 done
@@ -113,7 +115,9 @@ two=$(openstack server create --image vling-test --flavor m1.micro --network pri
 check "a server is in ERROR" cloud_wait 60 cloud_is two ERROR
 reason=$(cloud_fault_of two)
 check "and says why: $reason" grep -q 'No space left' <<<"$reason"
-check "nothing half made is there" [ -z "$(place ls -A "/srv/vling/disks/$two")" ]
+# It is tried again from time to time.
+nothing_half_made() { [ -z "$(place ls -A "/srv/vling/disks/$two")" ]; }
+check "nothing half made is there" cloud_wait 20 nothing_half_made
 check "the status tells which host and what to do" cloud_wait 20 told "$host" /srv/vling
 
 new=$(cloud_request POST 9292/v2/images '{"name": "new", "disk_format": "raw",
@@ -140,4 +144,5 @@ check "the server that was in ERROR runs" cloud_wait 90 cloud_is two ACTIVE
 check "the image can be uploaded" upload "$host"
 check "the disk was written by one at a time" cloud_wait 30 cloud_disk_is_sane "$one"
 openstack server delete --wait one two
-check "nothing is left of their disks" [ -z "$(place ls -A /srv/vling/disks)" ]
+no_disk_left() { [ -z "$(place ls -A /srv/vling/disks)" ]; }
+check "nothing is left of their disks" cloud_wait 20 no_disk_left

@@ -93,7 +93,7 @@ cloud_rows >"$work/rows-before"
 : >"$work/hits"
 round=0
 for step in accepted copying disk drive spawned running; do
-    for try in 1 2 3 4 5 6 7 8; do
+    for try in $(seq 20); do
         [ "$try" -le 2 ] || ! grep -qx "$step" "$work/hits" || break
         round=$((round + 1))
         id=$(create "kill$round" "${host%h*}")

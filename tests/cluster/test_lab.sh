@@ -22,6 +22,15 @@ power_of() {
 starts_of() {
     grep -c . "/var/lib/vling-lab/hosts/$1/lib/starts"
 }
+started() {
+    [ "$(starts_of "$1" 2>/dev/null)" = "$2" ]
+}
+# A host that is being started has no network yet.
+all_started() {
+    for each in c1h1 c1h2 c1h3 c2h1 c2h2 c2h3 c3h1 c3h2 c3h3; do
+        started "$each" 1 || return 1
+    done
+}
 nothing_left() {
     [ ! -e /var/lib/vling-lab ] && [ ! -e /run/vling-lab ] && ! ip link show vl-lab0 &&
         ! pgrep -f '^vling lab-init ' && ! grep vling-lab /proc/mounts
@@ -29,7 +38,7 @@ nothing_left() {
 
 before=$(cat /proc/mounts | wc -l)
 lab_start --no-wait --vlingd "$work/vlingd"
-sleep 1
+check "the daemons run, each once" cloud_wait 20 all_started
 check "nine hosts" [ "$("$vling" lab status -f value | wc -l)" = 9 ]
 check "between cabinets" reach c1h1 10.10.3.2
 check "jumbo frames for VXLAN" "$vling" lab exec c1h2 ping -q -c 1 -M do -s 8900 10.20.2.3
@@ -37,7 +46,6 @@ check "from the machine" ping -q -c 1 -W 2 10.10.2.1
 check_not "planes are separate" reach internet 10.10.1.1
 check "host name" [ "$("$vling" lab exec c2h3 hostname)" = c2h3 ]
 check "exit status" [ "$("$vling" lab exec c1h1 sh -c 'exit 7'; echo $?)" = 7 ]
-check "the daemon runs once" [ "$(starts_of c2h2)" = 1 ]
 
 "$vling" lab exec c2h2 touch /run/vling/lost /var/lib/vling/kept /srv/vling/shared
 "$vling" lab power off c2
@@ -49,10 +57,9 @@ check "answers again" cloud_wait 5 reach c1h1 10.10.2.2
 check "its disk is kept" "$vling" lab exec c2h2 test -e /var/lib/vling/kept
 check_not "its memory is lost" "$vling" lab exec c2h2 test -e /run/vling/lost
 check "the disk is shared" "$vling" lab exec c1h1 test -e /srv/vling/shared
-sleep 0.5
-"$vling" lab exec c2h2 pkill -x sleep
-sleep 2
-check "the daemon is started again" [ "$(starts_of c2h2)" = 3 ]
+check "the daemon runs again" cloud_wait 20 started c2h2 2
+check "it ends" cloud_wait 20 "$vling" lab exec c2h2 pkill -x sleep
+check "the daemon is started again" cloud_wait 20 started c2h2 3
 
 "$vling" lab link down c1h2 mgmt
 check_not "cable cut" reach c1h1 10.10.1.2

@@ -19,10 +19,10 @@ done
 
 "$vling" lab power off c2h1
 rm -rf /var/lib/vling-lab/hosts/c2h1/lib/etcd
-check "a write without it" cloud_write two
+check "a write without it" cloud_wait 30 cloud_write two
 "$vling" lab power on c2h1
 check "the emptied member answers" cloud_wait 90 member_answers c2h1
-check "a write with it" cloud_write three
+check "a write with it" cloud_wait 30 cloud_write three
 
 "$vling" lab power off c3h1
 dd if=/dev/urandom of=/var/lib/vling-lab/hosts/c3h1/lib/etcd/member/snap/db bs=4096 count=8 \

@@ -645,10 +645,10 @@ static void leases_live_and_expire(void **state)
     int64_t lease, other;
 
     watch(world);
-    assert_int_equal(take(world, "holder/a", 2000, &lease), 0);
+    assert_int_equal(take(world, "holder/a", 4000, &lease), 0);
     assert_true(lease > 0);
     assert_true(run_until(world, has_value, &there, WAIT_MS));
-    assert_int_equal(take(world, "holder/a", 2000, &other), -EEXIST);
+    assert_int_equal(take(world, "holder/a", 4000, &other), -EEXIST);
     for (int i = 0; i < 8; i++) {
         run_until(world, never, NULL, 500);
         assert_int_equal(renew(world, lease), 0);
@@ -656,9 +656,9 @@ static void leases_live_and_expire(void **state)
     assert_int_equal(last_value(world->seen, "holder/a"), 7);
     run_until(world, never, NULL, 1500);
     assert_int_equal(last_value(world->seen, "holder/a"), 7); /* not early */
-    assert_true(run_until(world, has_value, &gone, 6000));
+    assert_true(run_until(world, has_value, &gone, WAIT_MS));
     assert_int_equal(renew(world, lease), -ENOENT);
-    assert_int_equal(take(world, "holder/a", 2000, &lease), 0);
+    assert_int_equal(take(world, "holder/a", 4000, &lease), 0);
 }
 
 static void restarted_holder_renews(void **state)
@@ -668,7 +668,7 @@ static void restarted_holder_renews(void **state)
     struct result dropped = {0};
     int64_t lease;
 
-    assert_int_equal(take(world, "holder/b", 3000, &lease), 0);
+    assert_int_equal(take(world, "holder/b", 20000, &lease), 0);
     shut_store(world);
     open_store(world);
     assert_int_equal(renew(world, lease), 0);
@@ -676,7 +676,7 @@ static void restarted_holder_renews(void **state)
     assert_int_equal(last_value(world->seen, "holder/b"), 7);
     store_lease_drop(world->store, lease, 3000, on_result, &dropped);
     assert_int_equal(finish(world, &dropped), 0);
-    assert_true(run_until(world, has_value, &gone, 1500));
+    assert_true(run_until(world, has_value, &gone, 10000)); /* not by its end */
     assert_int_equal(renew(world, lease), -ENOENT);
 }
 
@@ -686,12 +686,12 @@ static void abandoned_lease_expires_after_restart(void **state)
     struct expect_value gone = {world, "holder/c", -1};
     int64_t lease;
 
-    assert_int_equal(take(world, "holder/c", 2000, &lease), 0);
+    assert_int_equal(take(world, "holder/c", 5000, &lease), 0);
     shut_store(world);
     open_store(world);
     watch(world);
     assert_int_equal(last_value(world->seen, "holder/c"), 7);
-    assert_true(run_until(world, has_value, &gone, 8000));
+    assert_true(run_until(world, has_value, &gone, WAIT_MS));
 }
 
 /* ---- what only several members can suffer ---- */
