@@ -8,13 +8,12 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "certificates.h"
+#include "loopback.h"
 #include "store/store.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +49,7 @@ struct world {
     char dir[64];
     struct certificates tls;
     pid_t pid[MEMBERS];
-    int client_port[MEMBERS], peer_port[MEMBERS];
+    char ip[MEMBERS][LOOPBACK_SIZE];
     uv_loop_t loop;
     struct store *store;
     struct seen *seen;
@@ -64,18 +63,6 @@ struct result {
 
 /* ---- etcd's members ---- */
 
-static int free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
 static void exec_member(const struct world *world, int i)
 {
     char name[16], data[96], client[64], peer[64], cluster[256], log[96];
@@ -85,11 +72,10 @@ static void exec_member(const struct world *world, int i)
     snprintf(name, sizeof(name), "m%d", i);
     snprintf(data, sizeof(data), "%s/m%d", world->dir, i);
     snprintf(log, sizeof(log), "%s/m%d.log", world->dir, i);
-    snprintf(client, sizeof(client), "https://127.0.0.1:%d", world->client_port[i]);
-    snprintf(peer, sizeof(peer), "http://127.0.0.1:%d", world->peer_port[i]);
-    snprintf(cluster, sizeof(cluster),
-             "m0=http://127.0.0.1:%d,m1=http://127.0.0.1:%d,m2=http://127.0.0.1:%d",
-             world->peer_port[0], world->peer_port[1], world->peer_port[2]);
+    snprintf(client, sizeof(client), "https://%s:2379", world->ip[i]);
+    snprintf(peer, sizeof(peer), "http://%s:2380", world->ip[i]);
+    snprintf(cluster, sizeof(cluster), "m0=http://%s:2380,m1=http://%s:2380,m2=http://%s:2380",
+             world->ip[0], world->ip[1], world->ip[2]);
     fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(fd, 1);
     dup2(fd, 2);
@@ -132,8 +118,8 @@ static int leader(const struct world *world)
             continue;
         snprintf(command, sizeof(command),
                  "curl -s -m 2 --cacert %s --cert %s --key %s -X POST -d '{}' "
-                 "https://127.0.0.1:%d/v3/maintenance/status",
-                 world->tls.ca, world->tls.cert, world->tls.key, world->client_port[i]);
+                 "https://%s:2379/v3/maintenance/status",
+                 world->tls.ca, world->tls.cert, world->tls.key, world->ip[i]);
         pipe = popen(command, "r");
         size = fread(line, 1, sizeof(line) - 1, pipe);
         line[size] = '\0';
@@ -306,7 +292,7 @@ static void open_store(struct world *world)
                                              .writer = "tester"};
 
         for (int i = 0; i < MEMBERS; i++)
-            snprintf(urls[i], sizeof(urls[i]), "https://127.0.0.1:%d", world->client_port[i]);
+            snprintf(urls[i], sizeof(urls[i]), "https://%s:2379", world->ip[i]);
         world->store = store_open_etcd(&world->loop, &options, &err);
     } else {
         char path[96];
@@ -328,17 +314,17 @@ static void shut_store(struct world *world)
 static int world_new(void **state, bool etcd)
 {
     struct world *world = calloc(1, sizeof(*world));
+    char names[80];
 
     world->etcd = etcd;
     world->seen = calloc(1, sizeof(*world->seen));
     strcpy(world->dir, "/tmp/vling-test-store-XXXXXX");
     assert_non_null(mkdtemp(world->dir));
+    for (unsigned i = 0; i < MEMBERS; i++)
+        loopback_ip(i, world->ip[i]);
+    snprintf(names, sizeof(names), "IP:%s,IP:%s,IP:%s", world->ip[0], world->ip[1], world->ip[2]);
     if (etcd)
-        assert_int_equal(make_certificates(world->dir, "IP:127.0.0.1", &world->tls), 0);
-    for (int i = 0; etcd && i < MEMBERS; i++) {
-        world->client_port[i] = free_port();
-        world->peer_port[i] = free_port();
-    }
+        assert_int_equal(make_certificates(world->dir, names, &world->tls), 0);
     for (int i = 0; etcd && i < MEMBERS; i++)
         member_start(world, i);
     *state = world;
@@ -833,19 +819,19 @@ static void compaction_resets(void **state)
     for (int i = 0; i < MEMBERS; i++)
         member_start(world, i);
     snprintf(command, sizeof(command),
-             "e='etcdctl --endpoints=https://127.0.0.1:%d --cacert=%s --cert=%s --key=%s'; export "
+             "e='etcdctl --endpoints=https://%s:2379 --cacert=%s --cert=%s --key=%s'; export "
              "ETCDCTL_API=3; "
              "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.5; "
              "$e put /vling/row/host/compacted '{\"value\":9}' && break; done >/dev/null 2>&1; "
              "for i in 1 2 3; do $e put /vling/row/host/other '{\"value\":1}'; done >/dev/null; ",
-             world->client_port[0], world->tls.ca, world->tls.cert, world->tls.key);
+             world->ip[0], world->tls.ca, world->tls.cert, world->tls.key);
     assert_int_equal(system(command), 0);
     snprintf(command, sizeof(command),
-             "e='etcdctl --endpoints=https://127.0.0.1:%d --cacert=%s --cert=%s --key=%s'; export "
+             "e='etcdctl --endpoints=https://%s:2379 --cacert=%s --cert=%s --key=%s'; export "
              "ETCDCTL_API=3; "
              "r=$($e get x -w json | sed 's/.*\"revision\":\\([0-9]*\\).*/\\1/'); "
              "$e compact --physical $r >/dev/null",
-             world->client_port[0], world->tls.ca, world->tls.cert, world->tls.key);
+             world->ip[0], world->tls.ca, world->tls.cert, world->tls.key);
     assert_int_equal(system(command), 0);
     {
         struct store_txn *txn = store_txn_new();
@@ -862,12 +848,12 @@ static void compaction_resets(void **state)
 static int in_use(const struct world *world)
 {
     struct store_status status = {0};
-    int port = 0;
+    char ip[LOOPBACK_SIZE] = "";
 
     store_get_status(world->store, &status);
-    sscanf(status.detail, "endpoint https://127.0.0.1:%d", &port);
+    sscanf(status.detail, "endpoint https://%15[0-9.]", ip);
     for (int i = 0; i < MEMBERS; i++)
-        if (world->client_port[i] == port)
+        if (strcmp(world->ip[i], ip) == 0)
             return i;
     fail_msg("it asks '%s'", status.detail);
     return -1;

@@ -6,17 +6,16 @@
 
 #include "base/clock.h"
 #include "certificates.h"
+#include "loopback.h"
 #include "store/etcd_server.h"
 #include "store/store.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,11 +23,12 @@
 
 static char dir[] = "/tmp/vling-test-member-XXXXXX";
 static struct certificates files;
-static char data[64], pid_file[64], log_file[64], url[64];
-static const struct etcd_server_peer self = {"m0", "127.0.0.1"};
+static char ip[LOOPBACK_SIZE], data[64], pid_file[64], log_file[64], url[64];
+static const struct etcd_server_peer self = {"m0", ip};
 static struct etcd_server_options options = {.name = "m0",
                                              .data_dir = data,
-                                             .listen_ip = "127.0.0.1",
+                                             .listen_ip = ip,
+                                             .own_ip_only = true,
                                              .peers = &self,
                                              .peer_count = 1,
                                              .ca_file = files.ca,
@@ -38,28 +38,18 @@ static struct etcd_server_options options = {.name = "m0",
                                              .log_file = log_file};
 static uv_loop_t loop;
 
-static int free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
 static int setup(void **state)
 {
+    char names[32];
+
     assert_non_null(mkdtemp(dir));
+    loopback_ip(0, ip);
     snprintf(data, sizeof(data), "%s/data", dir);
     snprintf(pid_file, sizeof(pid_file), "%s/pid", dir);
     snprintf(log_file, sizeof(log_file), "%s/log", dir);
-    options.client_port = free_port();
-    options.peer_port = free_port();
-    snprintf(url, sizeof(url), "https://127.0.0.1:%d", options.client_port);
-    assert_int_equal(make_certificates(dir, "IP:127.0.0.1", &files), 0);
+    snprintf(url, sizeof(url), "https://%s:2379", ip);
+    snprintf(names, sizeof(names), "IP:%s", ip);
+    assert_int_equal(make_certificates(dir, names, &files), 0);
     return uv_loop_init(&loop);
 }
 
