@@ -209,7 +209,7 @@ static int join(const char *name, const char *machine, const char *token, struct
                                            .ips = ips,
                                            .endpoints = endpoints,
                                            .token = token,
-                                           .timeout_ms = 3000},
+                                           .timeout_ms = 30000},
                     err);
 }
 
@@ -327,7 +327,7 @@ static void ask_once(void)
     host.renewal_ms = 0;
     certificate_check(&host);
     uv_timer_init(&loop, &patience);
-    uv_timer_start(&patience, on_patience, 10000, 0);
+    uv_timer_start(&patience, on_patience, 30000, 0);
     while (host.renewing && uv_is_active((uv_handle_t *)&patience))
         uv_run(&loop, UV_RUN_ONCE);
     assert_false(host.renewing);
