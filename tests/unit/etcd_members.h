@@ -8,10 +8,10 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "loopback.h"
 #include "store/etcd_server.h"
 #include "store/store.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <ftw.h>
 #include <glob.h>
@@ -19,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,43 +29,16 @@
 
 static char dir[] = "/tmp/vling-test-members-XXXXXX";
 static uv_loop_t loop;
-static int client_port, peer_port;
+static char ips[MEMBERS][LOOPBACK_SIZE];
 static int care_ms; /* of members that are started from now on; and who is told */
 static void (*tell)(void *arg, const char *severity, const char *text);
 
 static const struct etcd_server_peer peers[MEMBERS] = {
-    {"m0", "127.0.0.1"}, {"m1", "127.0.0.2"}, {"m2", "127.0.0.3"}};
+    {"m0", ips[0]}, {"m1", ips[1]}, {"m2", ips[2]}};
 static struct member {
     char data[64], pid[64], log[64], url[64];
     struct etcd_server *server;
 } members[MEMBERS];
-
-/* A port that is free on all three addresses. */
-static inline int free_port(void)
-{
-    for (int tries = 0; tries < 100; tries++) {
-        struct sockaddr_in address = {.sin_family = AF_INET};
-        socklen_t size = sizeof(address);
-        int fds[MEMBERS], port = 0, bound = 0;
-
-        for (; bound < MEMBERS; bound++) {
-            fds[bound] = socket(AF_INET, SOCK_STREAM, 0);
-            inet_pton(AF_INET, peers[bound].ip, &address.sin_addr);
-            address.sin_port = htons((uint16_t)port);
-            if (bind(fds[bound], (struct sockaddr *)&address, size) < 0)
-                break;
-            getsockname(fds[bound], (struct sockaddr *)&address, &size);
-            port = ntohs(address.sin_port);
-        }
-        for (int i = 0; i < bound; i++)
-            close(fds[i]);
-        if (bound == MEMBERS)
-            return port;
-        close(fds[bound]);
-    }
-    fail();
-    return 0;
-}
 
 static inline void start(int i, int count)
 {
@@ -75,8 +47,6 @@ static inline void start(int i, int count)
                                           .data_dir = m->data,
                                           .listen_ip = peers[i].ip,
                                           .own_ip_only = true,
-                                          .client_port = client_port,
-                                          .peer_port = peer_port,
                                           .peers = peers,
                                           .peer_count = count,
                                           .pid_file = m->pid,
@@ -92,15 +62,12 @@ static inline void start(int i, int count)
 static inline int setup(void **state)
 {
     assert_non_null(mkdtemp(dir));
-    client_port = free_port();
-    do
-        peer_port = free_port();
-    while (peer_port == client_port);
     for (int i = 0; i < MEMBERS; i++) {
+        loopback_ip((unsigned)i, ips[i]);
         snprintf(members[i].data, sizeof(members[i].data), "%s/d%d", dir, i);
         snprintf(members[i].pid, sizeof(members[i].pid), "%s/p%d", dir, i);
         snprintf(members[i].log, sizeof(members[i].log), "%s/l%d", dir, i);
-        snprintf(members[i].url, sizeof(members[i].url), "http://%s:%d", peers[i].ip, client_port);
+        snprintf(members[i].url, sizeof(members[i].url), "http://%s:2379", ips[i]);
     }
     return uv_loop_init(&loop);
 }

@@ -65,7 +65,7 @@ static int setup(void **state)
     mirror = mirror_open(store, &err);
     assert_non_null(mirror);
     assert_int_equal(api_bootstrap(txn, "secret", &err), 0);
-    store_commit(store, txn, 5000, on_bootstrapped, &rc);
+    store_commit(store, txn, 60000, on_bootstrapped, &rc);
     uv_run(&loop, UV_RUN_DEFAULT);
     assert_int_equal(rc, 0);
     uv_async_init(&loop, &stopper, on_stop);
@@ -160,7 +160,7 @@ static long call_with(const char *method, const char *path, const char *token, c
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT, 20L);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT, 60L);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
     curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_head);
     if (strcmp(method, "HEAD") == 0)

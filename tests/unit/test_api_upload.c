@@ -260,23 +260,38 @@ static void test_the_store_cannot_be_reached(void **state)
     upload(id, "0123456789", 204);
 }
 
+/* Waits until so many barriers were asked for since there were `before`. */
+static void wait_for_barriers(int before, int count)
+{
+    for (int i = 0; i < 6000 && on_loop(run_ask) < before + count; i++)
+        usleep(10000);
+    assert_int_equal(on_loop(run_ask), before + count);
+}
+
+static void wait_for_count(const int *counted, int want)
+{
+    for (int i = 0; i < 6000 && __atomic_load_n(counted, __ATOMIC_RELAXED) < want; i++)
+        usleep(10000);
+}
+
 /* The body is cut: what was begun is given up. And a client that is gone before the answer of the
  * store leaves nothing. */
 static void test_clients_that_go_away(void **state)
 {
     char id[64];
-    int before = aborted;
+    int before = aborted, begun_before = begun, barriers_before;
 
     make_image(id);
+    barriers_before = on_loop(run_ask);
     for (int i = 0; i < 2; i++) {
         int fd = send_head(id, "10");
 
         if (i == 0)
-            usleep(200000);
+            wait_for_count(&begun, begun_before + 1);
         close(fd);
     }
-    for (int i = 0; i < 500 && aborted == before; i++)
-        usleep(10000);
+    wait_for_barriers(barriers_before, 2);
+    wait_for_count(&aborted, before + 1);
     usleep(100000);
     assert_in_range(aborted, before + 1, before + 2);
     expect_status(id, "queued");
@@ -293,9 +308,7 @@ static void test_stop_while_an_upload_waits(void **state)
     before = on_loop(run_ask);
     assert_int_equal(on_loop(run_get_stuck), 0);
     fd = send_head(id, "10");
-    for (int i = 0; i < 500 && on_loop(run_ask) == before; i++)
-        usleep(10000);
-    assert_int_equal(on_loop(run_ask), before + 1);
+    wait_for_barriers(before, 1);
     close(fd);
 }
 

@@ -2,6 +2,7 @@
  */
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/id.h"
 #include "drv/compute/configdrive.h"
 #include "drv/driver.h"
 
@@ -23,7 +24,6 @@
 
 #include <cmocka.h>
 
-#define GUEST "11111111-2222-4333-8444-555555555555"
 #define PATIENCE_MS 60000
 #define QEMU "/usr/bin/qemu-system-x86_64"
 
@@ -46,6 +46,8 @@ struct ctx {
 };
 
 static struct ctx ctx;
+/* Before a start the driver ends a QEMU of the same id, whoever has started it: this run's own. */
+static char guest[ID_UUID_SIZE];
 
 static void on_changed(void *arg, const char *id)
 {
@@ -90,6 +92,7 @@ static int setup(void **state)
 
     if (getuid() != 0)
         return 0;
+    id_uuid(guest);
     strcpy(ctx.dir, "/tmp/vling-test-compute-XXXXXX");
     assert_non_null(mkdtemp(ctx.dir));
     chmod(ctx.dir, 0755);
@@ -112,7 +115,7 @@ static int teardown(void **state)
 
     if (getuid() != 0)
         return 0;
-    compute_qemu.destroy(ctx.driver, GUEST, on_done, NULL);
+    compute_qemu.destroy(ctx.driver, guest, on_done, NULL);
     for (int i = 0; i < 200; i++) {
         uv_run(&ctx.loop, UV_RUN_NOWAIT);
         usleep(5000);
@@ -155,7 +158,7 @@ static bool has_booted(void)
 {
     char *text = NULL;
     size_t size = 0;
-    bool found = compute_qemu.console_log(ctx.driver, GUEST, 65536, &text, &size) == 0 &&
+    bool found = compute_qemu.console_log(ctx.driver, guest, 65536, &text, &size) == 0 &&
                  strstr(text, "VLING-BOOT");
 
     free(text);
@@ -166,19 +169,19 @@ static bool is_absent(void)
 {
     struct guest_info info;
 
-    return !compute_qemu.get(ctx.driver, GUEST, &info);
+    return !compute_qemu.get(ctx.driver, guest, &info);
 }
 
 static bool is_running(void)
 {
     struct guest_info info;
 
-    return compute_qemu.get(ctx.driver, GUEST, &info) && info.power == GUEST_RUNNING;
+    return compute_qemu.get(ctx.driver, guest, &info) && info.power == GUEST_RUNNING;
 }
 
 static int try_start_from(const char *disk, int64_t generation)
 {
-    struct guest_spec spec = {.id = GUEST,
+    struct guest_spec spec = {.id = guest,
                               .generation = generation,
                               .name = "tiny, with a comma",
                               .vcpus = 1,
@@ -204,7 +207,7 @@ static struct guest_info info_now(void)
 {
     struct guest_info info;
 
-    assert_true(compute_qemu.get(ctx.driver, GUEST, &info));
+    assert_true(compute_qemu.get(ctx.driver, guest, &info));
     return info;
 }
 
@@ -221,10 +224,10 @@ static void starts_pauses_resumes(void **state)
     snprintf(path, sizeof(path), "/proc/%d", info_now().pid);
     assert_int_equal(stat(path, &st), 0);
     assert_int_not_equal(st.st_uid, 0); /* not as root */
-    compute_qemu.pause(ctx.driver, GUEST, on_done, NULL);
+    compute_qemu.pause(ctx.driver, guest, on_done, NULL);
     assert_int_equal(finish(), 0);
     assert_int_equal(info_now().power, GUEST_PAUSED);
-    compute_qemu.resume(ctx.driver, GUEST, on_done, NULL);
+    compute_qemu.resume(ctx.driver, guest, on_done, NULL);
     assert_int_equal(finish(), 0);
     assert_int_equal(info_now().power, GUEST_RUNNING);
 }
@@ -260,7 +263,7 @@ static void is_adopted_without_its_pid_file(void **state)
     if (getuid() != 0)
         skip();
     pid = info_now().pid;
-    snprintf(path, sizeof(path), "%s/guests/%s/pid", ctx.run, GUEST);
+    snprintf(path, sizeof(path), "%s/guests/%s/pid", ctx.run, guest);
     assert_int_equal(unlink(path), 0);
     reopen_driver();
     assert_true(wait_for(is_running));
@@ -300,7 +303,7 @@ static void is_locked_in(void **state)
     assert_int_equal(strtoull(line, NULL, 16), 0);
     status_line(pid, "Groups:", line);
     assert_int_equal(strtol(line, NULL, 10), 0);
-    snprintf(path, sizeof(path), "%s/guests/%s", ctx.run, GUEST);
+    snprintf(path, sizeof(path), "%s/guests/%s", ctx.run, guest);
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_uid, 0);
     assert_int_equal(st.st_mode & 022, 0);
@@ -337,10 +340,10 @@ static void one_without_a_socket_can_be_stopped(void **state)
 
     if (getuid() != 0)
         skip();
-    snprintf(path, sizeof(path), "%s/guests/%s/qemu/qmp.sock", ctx.run, GUEST);
+    snprintf(path, sizeof(path), "%s/guests/%s/qemu/qmp.sock", ctx.run, guest);
     assert_int_equal(unlink(path), 0);
     reopen_driver();
-    compute_qemu.stop(ctx.driver, GUEST, 500, on_done, NULL);
+    compute_qemu.stop(ctx.driver, guest, 500, on_done, NULL);
     assert_int_equal(finish(), 0);
     start(2);
 }
@@ -348,25 +351,26 @@ static void one_without_a_socket_can_be_stopped(void **state)
 /* What QEMU cannot do with it ends as an error, not never; and it can be stopped. */
 static void one_that_sleeps_is_not_waited_for(void **state)
 {
+    int64_t end = clock_now_ms() + PATIENCE_MS;
     int rc = 0;
 
     if (getuid() != 0)
         skip();
-    compute_qemu.stop(ctx.driver, GUEST, 0, on_done, NULL);
+    compute_qemu.stop(ctx.driver, guest, 0, on_done, NULL);
     assert_int_equal(finish(), 0);
     assert_int_equal(try_start_from(ctx.sleepy, 2), 0);
     /* Until it has got so far it can be paused. */
-    for (int i = 0; i < 300 && rc == 0; i++) {
-        compute_qemu.pause(ctx.driver, GUEST, on_done, NULL);
+    while (rc == 0 && clock_now_ms() < end) {
+        compute_qemu.pause(ctx.driver, guest, on_done, NULL);
         rc = finish();
         if (rc == 0) {
-            compute_qemu.resume(ctx.driver, GUEST, on_done, NULL);
+            compute_qemu.resume(ctx.driver, guest, on_done, NULL);
             assert_int_equal(finish(), 0);
             usleep(20000);
         }
     }
     assert_int_equal(rc, -EBUSY);
-    compute_qemu.stop(ctx.driver, GUEST, 0, on_done, NULL);
+    compute_qemu.stop(ctx.driver, guest, 0, on_done, NULL);
     assert_int_equal(finish(), 0);
     start(2);
 }
@@ -381,13 +385,13 @@ static void a_forgotten_process_is_ended_first(void **state)
     if (getuid() != 0)
         skip();
     pid = info_now().pid;
-    snprintf(path, sizeof(path), "%s/guests/%s", ctx.run, GUEST);
+    snprintf(path, sizeof(path), "%s/guests/%s", ctx.run, guest);
     snprintf(aside, sizeof(aside), "%s/aside", ctx.dir);
     assert_int_equal(rename(path, aside), 0);
     reopen_driver();
     assert_true(is_absent());
     assert_int_equal(try_start(2), -EBUSY);
-    for (int i = 0; i < 1000 && kill(pid, 0) == 0; i++) {
+    for (int64_t end = clock_now_ms() + PATIENCE_MS; kill(pid, 0) == 0 && clock_now_ms() < end;) {
         uv_run(&ctx.loop, UV_RUN_NOWAIT);
         waitpid(pid, NULL, WNOHANG);
         usleep(5000);
@@ -400,7 +404,7 @@ static bool is_stopped(void)
 {
     struct guest_info info;
 
-    return compute_qemu.get(ctx.driver, GUEST, &info) && info.power == GUEST_STOPPED;
+    return compute_qemu.get(ctx.driver, guest, &info) && info.power == GUEST_STOPPED;
 }
 
 /* What it is asked fails in time, and it can be stopped; also by a daemon that finds it so. */
@@ -409,18 +413,18 @@ static void one_that_hangs_can_be_stopped(void **state)
     if (getuid() != 0)
         skip();
     kill(info_now().pid, SIGSTOP);
-    compute_qemu.pause(ctx.driver, GUEST, on_done, NULL);
+    compute_qemu.pause(ctx.driver, guest, on_done, NULL);
     assert_true(finish() < 0);
-    compute_qemu.stop(ctx.driver, GUEST, 500, on_done, NULL);
+    compute_qemu.stop(ctx.driver, guest, 500, on_done, NULL);
     assert_int_equal(finish(), 0);
     assert_true(is_stopped());
     start(2);
     kill(info_now().pid, SIGSTOP);
     reopen_driver();
     assert_true(wait_for(is_running));
-    compute_qemu.pause(ctx.driver, GUEST, on_done, NULL);
+    compute_qemu.pause(ctx.driver, guest, on_done, NULL);
     assert_true(finish() < 0);
-    compute_qemu.stop(ctx.driver, GUEST, 500, on_done, NULL);
+    compute_qemu.stop(ctx.driver, guest, 500, on_done, NULL);
     assert_int_equal(finish(), 0);
     assert_true(is_stopped());
     start(2);
@@ -445,7 +449,7 @@ static void stop_kills_after_its_grace(void **state)
     if (getuid() != 0)
         skip();
     pid = info_now().pid;
-    compute_qemu.stop(ctx.driver, GUEST, 500, on_done, NULL); /* the boot sector ignores ACPI */
+    compute_qemu.stop(ctx.driver, guest, 500, on_done, NULL); /* the boot sector ignores ACPI */
     assert_int_equal(finish(), 0);
     assert_int_equal(info_now().power, GUEST_STOPPED);
     assert_int_equal(kill(pid, 0), -1);
@@ -459,7 +463,7 @@ static void destroys(void **state)
     if (getuid() != 0)
         skip();
     pid = info_now().pid;
-    compute_qemu.destroy(ctx.driver, GUEST, on_done, NULL);
+    compute_qemu.destroy(ctx.driver, guest, on_done, NULL);
     assert_int_equal(finish(), 0);
     assert_true(is_absent());
     assert_int_equal(kill(pid, 0), -1);
@@ -480,11 +484,11 @@ static void what_an_ended_one_left_is_listed(void **state)
     assert_true(is_absent());
     assert_int_equal(compute_qemu.list(ctx.driver, info, 2), 1);
     assert_int_equal(info[0].power, GUEST_ABSENT);
-    assert_string_equal(info[0].id, GUEST);
-    compute_qemu.destroy(ctx.driver, GUEST, on_done, NULL);
+    assert_string_equal(info[0].id, guest);
+    compute_qemu.destroy(ctx.driver, guest, on_done, NULL);
     assert_int_equal(finish(), 0);
     assert_int_equal(compute_qemu.list(ctx.driver, info, 2), 0);
-    snprintf(path, sizeof(path), "%s/guests/%s", ctx.run, GUEST);
+    snprintf(path, sizeof(path), "%s/guests/%s", ctx.run, guest);
     assert_int_equal(access(path, F_OK), -1);
 }
 

@@ -1,3 +1,4 @@
+#include "loopback.h"
 #include "node/heartbeat.h"
 #include "node/heartbeat_replay.h"
 
@@ -128,31 +129,31 @@ static void on_timeout(uv_timer_t *timer)
 static void two_hosts(void **state)
 {
     struct pair pair = {0};
-    struct heartbeat_options options = {.self = "one",
-                                        .port = 27702,
-                                        .interval_ms = 20,
-                                        .addresses = {"127.0.27.1"},
-                                        .views = views,
-                                        .arg = &pair};
-    struct heartbeat_peer peers[] = {{"two", "127.0.27.2", 0, PLANE_MGMT},
-                                     {"two", "127.0.27.2", 0, PLANE_TENANT}};
+    char ips[2][LOOPBACK_SIZE];
+    struct heartbeat_options options = {
+        .self = "one", .interval_ms = 20, .addresses = {ips[0]}, .views = views, .arg = &pair};
+    struct heartbeat_peer peers[] = {{"two", "", 0, PLANE_MGMT}, {"two", "", 0, PLANE_TENANT}};
     struct heartbeat_counters counters;
     struct err err = {0};
     uv_timer_t timer;
 
+    loopback_ip(0, ips[0]);
+    loopback_ip(1, ips[1]);
+    for (size_t i = 0; i < 2; i++)
+        snprintf(peers[i].ip, sizeof(peers[i].ip), "%s", ips[1]);
     memcpy(options.key, key, sizeof(key));
     uv_loop_init(&pair.loop);
     pair.one = heartbeat_start(&pair.loop, &options, &err);
     assert_non_null(pair.one);
     options.self = "two";
-    options.addresses[0] = "127.0.27.2";
+    options.addresses[0] = ips[1];
     options.heard = on_heard;
     options.views = NULL;
     pair.two = heartbeat_start(&pair.loop, &options, &err);
     assert_non_null(pair.two);
     assert_int_equal(heartbeat_set_peers(pair.one, peers, 2), 0);
     uv_timer_init(&pair.loop, &timer);
-    uv_timer_start(&timer, on_timeout, 5000, 0);
+    uv_timer_start(&timer, on_timeout, 30000, 0);
     uv_run(&pair.loop, UV_RUN_DEFAULT);
     assert_int_equal(pair.heard, 5);
     assert_int_equal(pair.verdict, LIVE_SUSPECT);

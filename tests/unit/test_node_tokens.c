@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "loopback.h"
 #include "node/certificate.h"
 #include "node/pki.h"
 #include "node/tokens.h"
@@ -27,11 +28,12 @@
 #define OTHER_KEY "bbbb"
 
 static char dir[64];
-static struct node controller, host; /* c1 at 127.77.0.1, h2 */
+static char c1_ip[LOOPBACK_SIZE], h2_ip[LOOPBACK_SIZE];
+static struct node controller, host; /* c1 and h2 */
 static uv_loop_t loop;
 static struct mirror *db;
 static int64_t revision;
-static const char *const ips[] = {"127.77.0.1", NULL};
+static const char *const ips[] = {c1_ip, NULL};
 
 static void must(int rc, const struct err *err)
 {
@@ -62,7 +64,7 @@ static void configure(struct node *node, const char *name, const char *ip)
     snprintf(node->config.mgmt_ip, sizeof(node->config.mgmt_ip), "%s", ip);
     snprintf(node->config.state_dir, sizeof(node->config.state_dir), "%s/%s", dir, name);
     snprintf(node->config.controllers[0].host, sizeof(node->config.controllers[0].host), "c1");
-    snprintf(node->config.controllers[0].ip, sizeof(node->config.controllers[0].ip), "127.77.0.1");
+    snprintf(node->config.controllers[0].ip, sizeof(node->config.controllers[0].ip), "%s", c1_ip);
     node->config.controller_count = 1;
 }
 
@@ -74,8 +76,10 @@ static int set_up(void **state)
     revision = 0;
     if (!mkdtemp(dir) || uv_loop_init(&loop) < 0 || !(db = mirror_open_detached(&err)))
         return -1;
-    configure(&controller, "c1", "127.77.0.1");
-    configure(&host, "h2", "127.77.0.2");
+    loopback_ip(0, c1_ip);
+    loopback_ip(1, h2_ip);
+    configure(&controller, "c1", c1_ip);
+    configure(&host, "h2", h2_ip);
     controller.controller = true;
     must(pki_create_cluster(controller.config.state_dir, &err), &err);
     must(pki_issue_self(controller.config.state_dir, "c1", ips, &err), &err);
@@ -205,7 +209,7 @@ static int join(const char *name, const char *machine, const char *token, struct
                                            .ips = ips,
                                            .endpoints = endpoints,
                                            .token = token,
-                                           .timeout_ms = 3000},
+                                           .timeout_ms = 30000},
                     err);
 }
 
@@ -323,7 +327,7 @@ static void ask_once(void)
     host.renewal_ms = 0;
     certificate_check(&host);
     uv_timer_init(&loop, &patience);
-    uv_timer_start(&patience, on_patience, 10000, 0);
+    uv_timer_start(&patience, on_patience, 30000, 0);
     while (host.renewing && uv_is_active((uv_handle_t *)&patience))
         uv_run(&loop, UV_RUN_ONCE);
     assert_false(host.renewing);
@@ -339,14 +343,14 @@ static void a_host_renews(void **state)
     make_host();
     must(admin_start(&controller, &err), &err);
     /* Known by another key, not known, an address of another one, and as it should be. */
-    put_host("h2", OTHER_KEY, "127.77.0.2");
+    put_host("h2", OTHER_KEY, h2_ip);
     ask_once();
     assert_int_equal(days_left(&host), 0);
-    put_host("h2", host.key_id, "127.77.0.1");
+    put_host("h2", host.key_id, c1_ip);
     ask_once();
     assert_int_equal(days_left(&host), 0);
     assert_false(host.restart);
-    put_host("h2", host.key_id, "127.77.0.2");
+    put_host("h2", host.key_id, h2_ip);
     ask_once();
     assert_true(host.restart);
     assert_in_range(days_left(&host), 729, 731);

@@ -6,17 +6,16 @@
 
 #include "base/clock.h"
 #include "certificates.h"
+#include "loopback.h"
 #include "store/etcd_server.h"
 #include "store/store.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,11 +23,12 @@
 
 static char dir[] = "/tmp/vling-test-member-XXXXXX";
 static struct certificates files;
-static char data[64], pid_file[64], log_file[64], url[64];
-static const struct etcd_server_peer self = {"m0", "127.0.0.1"};
+static char ip[LOOPBACK_SIZE], data[64], pid_file[64], log_file[64], url[64];
+static const struct etcd_server_peer self = {"m0", ip};
 static struct etcd_server_options options = {.name = "m0",
                                              .data_dir = data,
-                                             .listen_ip = "127.0.0.1",
+                                             .listen_ip = ip,
+                                             .own_ip_only = true,
                                              .peers = &self,
                                              .peer_count = 1,
                                              .ca_file = files.ca,
@@ -38,28 +38,18 @@ static struct etcd_server_options options = {.name = "m0",
                                              .log_file = log_file};
 static uv_loop_t loop;
 
-static int free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
 static int setup(void **state)
 {
+    char names[32];
+
     assert_non_null(mkdtemp(dir));
+    loopback_ip(0, ip);
     snprintf(data, sizeof(data), "%s/data", dir);
     snprintf(pid_file, sizeof(pid_file), "%s/pid", dir);
     snprintf(log_file, sizeof(log_file), "%s/log", dir);
-    options.client_port = free_port();
-    options.peer_port = free_port();
-    snprintf(url, sizeof(url), "https://127.0.0.1:%d", options.client_port);
-    assert_int_equal(make_certificates(dir, "IP:127.0.0.1", &files), 0);
+    snprintf(url, sizeof(url), "https://%s:2379", ip);
+    snprintf(names, sizeof(names), "IP:%s", ip);
+    assert_int_equal(make_certificates(dir, names, &files), 0);
     return uv_loop_init(&loop);
 }
 
@@ -109,6 +99,19 @@ static int barrier_rc(bool with_cert)
     return rc;
 }
 
+/* Until another process than `pid` runs. */
+static void wait_for_next(const struct etcd_server *server, int pid)
+{
+    int64_t end = clock_now_ms() + 30000;
+    int next;
+
+    do {
+        run_for(20);
+        next = etcd_server_pid(server);
+    } while ((next == 0 || next == pid) && clock_now_ms() < end);
+    assert_true(next > 0 && next != pid);
+}
+
 static void member_is_kept_running(void **state)
 {
     struct etcd_server *server = etcd_server_start(&loop, &options, NULL);
@@ -119,22 +122,19 @@ static void member_is_kept_running(void **state)
     assert_int_equal(barrier_rc(false), -ETIMEDOUT);
     first = etcd_server_pid(server);
     kill(first, SIGKILL);
-    run_for(1000);
-    second = etcd_server_pid(server);
-    assert_true(second > 0 && second != first);
+    wait_for_next(server, first);
     assert_int_equal(barrier_rc(true), 0);
+    second = etcd_server_pid(server);
     etcd_server_stop(server, false); /* as if this process restarted */
     run_for(200);
     server = etcd_server_start(&loop, &options, NULL);
     assert_int_equal(etcd_server_pid(server), second);
     kill(second, SIGKILL);
-    run_for(2500);
-    assert_true(etcd_server_pid(server) > 0);
-    assert_int_not_equal(etcd_server_pid(server), second);
+    wait_for_next(server, second);
     assert_int_equal(barrier_rc(true), 0);
     first = etcd_server_pid(server);
     etcd_server_stop(server, true);
-    for (int i = 0; i < 100 && kill(first, 0) == 0; i++)
+    for (int i = 0; i < 300 && kill(first, 0) == 0; i++)
         run_for(100);
     assert_int_equal(kill(first, 0), -1);
 }
@@ -281,7 +281,7 @@ static void who_finds_others_different_runs_all_the_same(void **state)
 {
     struct etcd_server_options other = options;
     struct etcd_server *server;
-    char script[80], folder[80], command[200];
+    char script[80], folder[80], runs[80], command[200];
     FILE *file;
     int pid;
 
@@ -291,17 +291,22 @@ static void who_finds_others_different_runs_all_the_same(void **state)
              folder, folder);
     assert_int_equal(system(command), 0);
     file = fopen(script, "w");
-    fprintf(file, "#!/bin/sh\n"
-                  "case \"$*\" in *corrupt-check=true*)\n"
-                  "  echo 'etcdserver/corrupt.go: found data inconsistency with peers'; exit 1\n"
-                  "esac\n"
-                  "exec sleep 60\n");
+    snprintf(runs, sizeof(runs), "%s/runs", dir);
+    fprintf(file,
+            "#!/bin/sh\n"
+            "case \"$*\" in *corrupt-check=true*)\n"
+            "  echo 'etcdserver/corrupt.go: found data inconsistency with peers'; exit 1\n"
+            "esac\n"
+            ": >%s\n"
+            "exec sleep 60\n",
+            runs);
     fclose(file);
     chmod(script, 0700);
     other.binary = script;
     other.data_dir = folder;
     server = etcd_server_start(&loop, &other, NULL);
-    run_for(1500);
+    for (int i = 0; i < 300 && access(runs, F_OK) < 0; i++)
+        run_for(100);
     pid = etcd_server_pid(server);
     assert_true(pid > 0);
     run_for(1000);
