@@ -171,6 +171,20 @@ int liveness_heard(struct liveness *l, const char *host, enum liveness_plane pla
     return 0;
 }
 
+void liveness_stood_still(struct liveness *l, int64_t now)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        struct peer *peer = l->peers[i];
+
+        for (unsigned plane = 0; plane < PLANE_COUNT; plane++) {
+            if (peer->own == LIVE_ALIVE && peer->heard[plane] >= 0 && !peer->plane_down[plane])
+                peer->heard[plane] = now;
+        }
+        if (peer->own == LIVE_UNKNOWN)
+            peer->added = now;
+    }
+}
+
 static struct observation *observation_of(struct peer *peer, const char *observer)
 {
     struct observation *entry;

@@ -46,6 +46,11 @@ void liveness_remove_host(struct liveness *l, const char *host);
 /* A heartbeat of `host` arrived on `plane`. */
 int liveness_heard(struct liveness *l, const char *host, enum liveness_plane plane, int64_t now);
 
+/* This observer did nothing for a while (its process was stopped, or something held it up): what
+ * the others sent meanwhile is not read yet. Their silence, of those that were not silent before,
+ * counts from now. To be called before the next tick. */
+void liveness_stood_still(struct liveness *l, int64_t now);
+
 /* `observer` said what it hears of `host` itself (LIVE_UNKNOWN: it has no opinion). */
 int liveness_observed(struct liveness *l, const char *observer, const char *host,
                       enum liveness_verdict verdict, int64_t now);
