@@ -158,6 +158,18 @@ static void carry_out(struct duties *duties, const struct recovery_action *actio
     store_commit(duties->node->store, txn, COMMIT_TIMEOUT_MS, on_committed, errand);
 }
 
+/* No change of a row tells when a lost host may be fenced: it only takes its time. */
+static bool fence_waits(const struct recovery_input *in)
+{
+    for (size_t i = 0; i < in->host_count; i++) {
+        const struct recovery_host *host = &in->hosts[i];
+
+        if (host->state == HOST_LOST && !host->lease_present && host->may_hold_ms > 0)
+            return true;
+    }
+    return false;
+}
+
 static void plan(struct duties *duties, int64_t now)
 {
     static struct recovery_action actions[ACTIONS_MAX];
@@ -171,7 +183,7 @@ static void plan(struct duties *duties, int64_t now)
     for (int i = 0; i < n; i++)
         carry_out(duties, &actions[i], now, rank);
     /* What waits for its turn is looked at again at the next tick. */
-    duties->dirty = n > 0;
+    duties->dirty = n > 0 || fence_waits(duties_input_get(input));
     duties->planned_at = now;
     duties_input_free(input);
 }

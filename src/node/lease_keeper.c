@@ -29,7 +29,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEASE_TTL_MS 4000
 #define LEASE_MARGIN_MS 300 /* the holder stops this much before the store lets go */
 #define RENEW_INTERVAL_MS 500
 #define RENEW_TIMEOUT_MS 1500

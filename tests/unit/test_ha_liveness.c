@@ -115,6 +115,31 @@ static void the_one_cut_off_declares_nothing(void **state)
     liveness_free(l);
 }
 
+/* When a host can have renewed its lease for the last time. */
+static void how_long_a_host_is_idle(void **state)
+{
+    struct liveness *l = nine();
+
+    assert_true(liveness_idle_ms(l, "x9", 0) == INT64_MAX);
+    assert_int_equal(liveness_idle_ms(l, "b2", 500), 500); /* known so long and never heard */
+    pass(l, 0, 1000, "", NULL, NULL);
+    assert_int_equal(liveness_idle_ms(l, "b2", 1300), 300);
+    liveness_leased(l, "b2", true, 1300);
+    assert_int_equal(liveness_idle_ms(l, "b2", 1300), 300);
+    /* It is heard all the time, but its lease is gone. */
+    liveness_leased(l, "b2", false, 1400);
+    liveness_leased(l, "b2", false, 1500);
+    pass(l, 1600, 5000, "", NULL, NULL);
+    assert_int_equal(liveness_idle_ms(l, "b2", 5000), 3600);
+    liveness_leased(l, "b2", true, 5000);
+    assert_int_equal(liveness_idle_ms(l, "b2", 5000), 0);
+    liveness_leased(l, "b2", false, 5100);
+    assert_int_equal(liveness_idle_ms(l, "b2", 7000), 2000);
+    /* The observer always hears itself. */
+    assert_int_equal(liveness_idle_ms(l, "a1", 7000), 0);
+    liveness_free(l);
+}
+
 /* A controller that was stopped for a while has heard nobody: that says nothing about them. Where
  * there are no two other cabinets nobody would contradict. */
 static void who_stood_still_suspects_nobody(void **state)
@@ -217,6 +242,7 @@ int main(void)
         cmocka_unit_test(one_dissenter_keeps_it_suspect),
         cmocka_unit_test(a_whole_cabinet),
         cmocka_unit_test(the_one_cut_off_declares_nothing),
+        cmocka_unit_test(how_long_a_host_is_idle),
         cmocka_unit_test(who_stood_still_suspects_nobody),
         cmocka_unit_test(one_plane_is_gray),
         cmocka_unit_test(the_own_plane_is_cut),
