@@ -267,6 +267,32 @@ static void is_adopted_without_its_pid_file(void **state)
     assert_int_equal(info_now().pid, pid);
 }
 
+/* /run is full: no pid file can be written. A guest that the guard knows goes on, one that it does
+ * not know is ended, and before that nobody takes it for absent. */
+static void is_adopted_when_nothing_can_be_written(void **state)
+{
+    char path[256], in_the_way[300];
+    int pid;
+
+    if (getuid() != 0)
+        skip();
+    pid = info_now().pid;
+    snprintf(path, sizeof(path), "%s/guests/%s/pid", ctx.run, GUEST);
+    snprintf(in_the_way, sizeof(in_the_way), "%s.tmp.%d", path, (int)getpid());
+    assert_int_equal(mkdir(in_the_way, 0700), 0);
+    reopen_driver();
+    assert_int_equal(info_now().power, GUEST_STARTING);
+    assert_true(wait_for(is_running));
+    assert_int_equal(info_now().pid, pid);
+    assert_int_equal(unlink(path), 0);
+    reopen_driver();
+    assert_int_equal(info_now().power, GUEST_STARTING);
+    assert_true(wait_for(is_absent));
+    assert_int_equal(kill(pid, 0), -1);
+    assert_int_equal(rmdir(in_the_way), 0);
+    start(1);
+}
+
 /* One line of /proc/<pid>/status, from its colon on. */
 static void status_line(int pid, const char *name, char ret[128])
 {
@@ -588,6 +614,7 @@ int main(void)
         cmocka_unit_test(starts_pauses_resumes),
         cmocka_unit_test(is_adopted),
         cmocka_unit_test(is_adopted_without_its_pid_file),
+        cmocka_unit_test(is_adopted_when_nothing_can_be_written),
         cmocka_unit_test(is_locked_in),
         cmocka_unit_test(a_terminated_process_is_no_shutdown),
         cmocka_unit_test(one_without_a_socket_can_be_stopped),
