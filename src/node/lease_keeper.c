@@ -110,6 +110,9 @@ static void extend(struct lease_keeper *keeper, uint64_t number)
 static void lost(struct lease_keeper *keeper)
 {
     log_warn("the lease of this host has run out: its guests stop until it is back");
+    /* By its own count it may be held still: the clock of a machine that was frozen as a whole (a
+     * virtual one) stands still, too, and etcd may have ended it early (ha/recovery.h). */
+    guard_lease_gone(keeper->node->guard, clock_now_ms());
     keeper->state = KEEPER_IDLE;
     keeper->lease = 0;
     keeper->epoch_known = false;

@@ -136,6 +136,32 @@ static void an_ended_lease_extends_nothing(void **state)
     assert_false(lease_keeper_held(node.lease));
 }
 
+static void on_lease_dropped(void *arg, int rc, int64_t lease)
+{
+    assert_int_equal(rc, 0);
+    uv_stop(node.loop);
+}
+
+/* The clock of this machine, which stood still with it, still has seconds to go. */
+static void guests_stop_when_the_store_has_no_lease(void **state)
+{
+    int64_t dropped;
+
+    take_and_remember(5);
+    node.lease = lease_keeper_start(&node);
+    spin(300);
+    assert_true(guard_now().deadline_ms > clock_now_ms() + 3000);
+    assert_int_equal(guard_now().phase, GUARD_WATCHING);
+    store_lease_drop(node.store, taken, 1500, on_lease_dropped, NULL);
+    uv_run(node.loop, UV_RUN_DEFAULT);
+    dropped = clock_now_ms();
+    while (guard_now().phase != GUARD_STOPPED && clock_now_ms() < dropped + 2000)
+        spin(50);
+    assert_int_equal(guard_now().phase, GUARD_STOPPED);
+    assert_true(guard_now().deadline_ms <= clock_now_ms());
+    assert_int_equal(guard_now().epoch, 5);
+}
+
 static void nothing_is_renewed_while_no_guard_looks(void **state)
 {
     pid_t pid = guard_now().pid;
@@ -241,6 +267,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(the_old_lease_is_renewed_before_any_row_is_there, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(an_ended_lease_extends_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(guests_stop_when_the_store_has_no_lease, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nothing_is_renewed_while_no_guard_looks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_new_lease_is_remembered_with_its_epoch, set_up,
                                         tear_down),
