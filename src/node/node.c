@@ -30,16 +30,31 @@
 
 /* ---- opening the parts, in order ---- */
 
-static int open_folders(struct node *node, struct err *err)
+static int open_guard(struct node *node, struct err *err);
+
+/* Where there was a daemon before, the guard comes before all else: it may have died with that one,
+ * and what fails below (a full disk, a certificate) ends this daemon, too, but must not leave the
+ * guests that run here without a guard. */
+static int open_run_dir(struct node *node, struct err *err)
 {
     char path[400];
     int rc = file_mkdirs(node->config.run_dir, 0755);
 
-    if (rc == 0)
-        rc = file_mkdirs(node->config.state_dir, 0755);
     if (rc < 0)
-        return err_why(err, rc, "cannot make the daemon's folders", "%s, %s: %s",
-                       node->config.run_dir, node->config.state_dir, strerror(-rc));
+        return err_why(err, rc, "cannot make the daemon's folders", "%s: %s", node->config.run_dir,
+                       strerror(-rc));
+    snprintf(path, sizeof(path), "%s/guard.state", node->config.run_dir);
+    return access(path, F_OK) == 0 ? open_guard(node, err) : 0;
+}
+
+static int open_folders(struct node *node, struct err *err)
+{
+    char path[400];
+    int rc = file_mkdirs(node->config.state_dir, 0755);
+
+    if (rc < 0)
+        return err_why(err, rc, "cannot make the daemon's folders", "%s: %s",
+                       node->config.state_dir, strerror(-rc));
     snprintf(path, sizeof(path), "%s/config-drives", node->config.run_dir);
     file_mkdirs(path, 0755);
     pki_path(node->config.state_dir, "", path, sizeof(path));
@@ -412,8 +427,10 @@ static void watch_signals(struct node *node)
 
 static int open_all(struct node *node, struct err *err)
 {
-    int rc = open_folders(node, err);
+    int rc = open_run_dir(node, err);
 
+    if (rc == 0)
+        rc = open_folders(node, err);
     if (rc == 0)
         rc = open_etcd(node, err);
     if (rc == 0)
@@ -422,7 +439,7 @@ static int open_all(struct node *node, struct err *err)
         rc = open_compute(node, err);
     if (rc == 0)
         rc = open_store(node, err);
-    if (rc == 0)
+    if (rc == 0 && !node->guard)
         rc = open_guard(node, err);
     if (rc == 0)
         rc = open_peers(node, err);
