@@ -34,6 +34,7 @@
 #define RENEW_TIMEOUT_MS 1500
 #define SOON_MS 100 /* between two looks while the lease is not renewed yet */
 #define SYNC_TIMEOUT_MS 3000
+#define CLEAN_MS 5000 /* whoever does not die in this time does not die soon */
 
 enum keeper_state {
     KEEPER_IDLE,
@@ -53,6 +54,7 @@ struct lease_keeper {
     int64_t epoch;
     bool epoch_known;          /* the epoch is one of this lease's time: see above */
     int64_t take_at, renew_at; /* not earlier */
+    int64_t clean_at;          /* since when KEEPER_CLEANING */
     struct lease *count;       /* the holder's counting, on CLOCK_BOOTTIME */
     int in_flight;
     bool stopped;
@@ -170,13 +172,26 @@ static size_t kill_guests(struct node *node)
     return alive;
 }
 
-/* Others may run this host's guests by now: nothing starts here before all of the old are dead. */
+/* Others may run this host's guests by now: nothing starts here before all of the old are dead. One
+ * whose disk does not answer cannot be killed; then this host gives its lease back, because with a
+ * lease it would get servers, and keep its own, and start none of them. */
 static void clean(struct lease_keeper *keeper)
 {
-    if (kill_guests(keeper->node) > 0)
-        return;
-    lease_destroyed(keeper->count);
-    hold(keeper);
+    if (kill_guests(keeper->node) == 0) {
+        lease_destroyed(keeper->count);
+        hold(keeper);
+    } else if (clock_now_ms() - keeper->clean_at > CLEAN_MS) {
+        log_error("guests of the old epoch cannot be killed: no lease is held until they are dead");
+        store_lease_drop(keeper->node->store, keeper->lease, RENEW_TIMEOUT_MS, on_dropped, keeper);
+        lost(keeper);
+    }
+}
+
+/* A lease is of no use while guests are here that have to be dead first. */
+static bool must_clean_first(struct lease_keeper *keeper)
+{
+    return lease_verdict(keeper->count, clock_now_ms()) == LEASE_DESTROY &&
+           kill_guests(keeper->node) > 0;
 }
 
 static void on_synced(void *arg, int rc)
@@ -207,6 +222,7 @@ static void on_synced(void *arg, int rc)
         return;
     }
     keeper->state = KEEPER_CLEANING;
+    keeper->clean_at = clock_now_ms();
     clean(keeper);
 }
 
@@ -293,7 +309,7 @@ static void take(struct lease_keeper *keeper)
         return;
     }
     keeper->tried_old = true;
-    if (!mirror_ready(node->mirror) || clock_now_ms() < keeper->take_at)
+    if (!mirror_ready(node->mirror) || clock_now_ms() < keeper->take_at || must_clean_first(keeper))
         return;
     renewal = calloc(1, sizeof(*renewal));
     if (!renewal)

@@ -203,6 +203,91 @@ static void a_new_lease_is_remembered_with_its_epoch(void **state)
     free(text);
 }
 
+/* ---- a guest of an old epoch ---- */
+
+static struct guest_info guest = {.id = "g", .generation = 1, .power = GUEST_RUNNING};
+static bool mortal;
+
+static size_t list_guest(struct compute_driver *driver, struct guest_info *ret, size_t max)
+{
+    if (max > 0)
+        ret[0] = guest;
+    return 1;
+}
+
+static void stop_guest(struct compute_driver *driver, const char *id, int grace_ms,
+                       drv_done_cb *done, void *arg)
+{
+    if (mortal)
+        guest.power = GUEST_STOPPED;
+    done(arg, 0, NULL);
+}
+
+static int64_t remembered(void)
+{
+    char path[100], *text = NULL;
+    long long lease = 0;
+
+    snprintf(path, sizeof(path), "%s/lease", dir);
+    assert_int_equal(file_read(path, 200, &text, NULL), 0);
+    assert_int_equal(sscanf(text, "%lld", &lease), 1);
+    free(text);
+    return lease;
+}
+
+static bool lease_is_there(void)
+{
+    json_t *row = mirror_get(node.mirror, "lease", "host/h1", NULL);
+
+    json_decref(row);
+    return row;
+}
+
+static void on_written(void *arg, int rc, int64_t revision)
+{
+    assert_int_equal(rc, 0);
+    uv_stop(node.loop);
+}
+
+/* This host was fenced, and what ran here cannot be killed: its disk does not answer. */
+static void who_cannot_clean_up_holds_no_lease(void **state)
+{
+    static const struct compute_ops ops = {.list = list_guest, .stop = stop_guest};
+    struct store_txn *txn = store_txn_new();
+    json_t *host = json_pack("{s:s, s:i}", "id", "h1", "epoch", 2);
+    struct mirror *unready = node.mirror;
+    struct err err;
+    int64_t end;
+
+    node.mirror = mirror_open(node.store, &err);
+    node.compute_ops = &ops;
+    node.compute = (struct compute_driver *)&node;
+    node.lease = lease_keeper_start(&node);
+    spin(500);
+    assert_true(lease_keeper_held(node.lease));
+    store_txn_put(txn, "host", "h1", host);
+    store_commit(node.store, txn, 1500, on_written, NULL);
+    json_decref(host);
+    uv_run(node.loop, UV_RUN_DEFAULT);
+    store_lease_drop(node.store, remembered(), 1500, on_lease_dropped, NULL);
+    uv_run(node.loop, UV_RUN_DEFAULT);
+    /* It takes a new lease, of the new epoch, and gives it back. */
+    for (end = clock_now_ms() + 3000; !lease_is_there() && clock_now_ms() < end;)
+        spin(20);
+    assert_true(lease_is_there());
+    assert_false(lease_keeper_held(node.lease));
+    for (end = clock_now_ms() + 8000; lease_is_there() && clock_now_ms() < end;)
+        spin(50);
+    assert_false(lease_is_there());
+    spin(2000);
+    assert_false(lease_is_there());
+    mortal = true;
+    for (end = clock_now_ms() + 3000; !lease_keeper_held(node.lease) && clock_now_ms() < end;)
+        spin(50);
+    assert_true(lease_keeper_held(node.lease));
+    mirror_close(unready);
+}
+
 /* Guard and daemon were killed at the same time, and the next daemon cannot begin: there is no
  * certificate. Guests of before may run here. */
 static void there_is_a_guard_whatever_else_fails(void **state)
@@ -302,6 +387,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(nothing_is_renewed_while_no_guard_looks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_new_lease_is_remembered_with_its_epoch, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(who_cannot_clean_up_holds_no_lease, set_up, tear_down),
         cmocka_unit_test_setup_teardown(there_is_a_guard_whatever_else_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_address_follows_the_kernel, set_up, tear_down),
     };
