@@ -148,11 +148,12 @@ static void hold(struct lease_keeper *keeper)
 
 static void on_killed(void *arg, int rc, const struct err *err)
 {
-    if (rc < 0)
+    if (rc < 0 && rc != -ECANCELED) /* it is tried again */
         log_warn("a guest of the old epoch could not be killed: %s", err->why);
 }
 
-/* Kills every guest; how many are not dead yet. The guard does the same on its own. */
+/* Kills every guest; how many are not dead yet. The guard does the same on its own. Destroyed, not
+ * stopped: one that is found stopped has shut itself down and is not started again. */
 static size_t kill_guests(struct node *node)
 {
     size_t n = node->compute ? node->compute_ops->list(node->compute, NULL, 0) : 0, alive = 0;
@@ -166,7 +167,7 @@ static size_t kill_guests(struct node *node)
         if (guests[i].power == GUEST_STOPPED || guests[i].power == GUEST_ABSENT)
             continue;
         alive++;
-        node->compute_ops->stop(node->compute, guests[i].id, 0, on_killed, NULL);
+        node->compute_ops->destroy(node->compute, guests[i].id, on_killed, NULL);
     }
     free(guests);
     return alive;
@@ -190,8 +191,11 @@ static void clean(struct lease_keeper *keeper)
 /* A lease is of no use while guests are here that have to be dead first. */
 static bool must_clean_first(struct lease_keeper *keeper)
 {
-    return lease_verdict(keeper->count, clock_now_ms()) == LEASE_DESTROY &&
-           kill_guests(keeper->node) > 0;
+    if (lease_verdict(keeper->count, clock_now_ms()) != LEASE_DESTROY ||
+        kill_guests(keeper->node) == 0)
+        return false;
+    keeper->take_at = clock_now_ms() + RENEW_INTERVAL_MS;
+    return true;
 }
 
 static void on_synced(void *arg, int rc)

@@ -223,6 +223,14 @@ static void stop_guest(struct compute_driver *driver, const char *id, int grace_
     done(arg, 0, NULL);
 }
 
+static void destroy_guest(struct compute_driver *driver, const char *id, drv_done_cb *done,
+                          void *arg)
+{
+    if (mortal)
+        guest.power = GUEST_ABSENT;
+    done(arg, 0, NULL);
+}
+
 static int64_t remembered(void)
 {
     char path[100], *text = NULL;
@@ -252,7 +260,8 @@ static void on_written(void *arg, int rc, int64_t revision)
 /* This host was fenced, and what ran here cannot be killed: its disk does not answer. */
 static void who_cannot_clean_up_holds_no_lease(void **state)
 {
-    static const struct compute_ops ops = {.list = list_guest, .stop = stop_guest};
+    static const struct compute_ops ops = {
+        .list = list_guest, .stop = stop_guest, .destroy = destroy_guest};
     struct store_txn *txn = store_txn_new();
     json_t *host = json_pack("{s:s, s:i}", "id", "h1", "epoch", 2);
     struct mirror *unready = node.mirror;
@@ -285,6 +294,9 @@ static void who_cannot_clean_up_holds_no_lease(void **state)
     for (end = clock_now_ms() + 3000; !lease_keeper_held(node.lease) && clock_now_ms() < end;)
         spin(50);
     assert_true(lease_keeper_held(node.lease));
+    /* One that no other host had room for is to run here again; of a stopped one the agent would
+     * take it that its user shut it down. */
+    assert_int_equal(guest.power, GUEST_ABSENT);
     mirror_close(unready);
 }
 
