@@ -105,6 +105,12 @@ struct node {
  * adopts them. */
 int node_run(const char *config_path, const struct node_hooks *hooks);
 
+/* ---- compute.c ---- */
+/* Opens the driver that runs guests, if the host has that role or guests of before; or whether it
+ * has or not. */
+int compute_open(struct node *node, struct err *err);
+int compute_open_anyway(struct node *node, struct err *err);
+
 /* ---- bootstrap.c ---- */
 /* On the controller that `vlingd init` ran on: writes a new cloud's first rows, once. Later an
  * empty store is no reason to: it waits for a backup, or for the note of the next function to go.
