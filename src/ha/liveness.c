@@ -20,6 +20,7 @@ struct peer {
     bool expected;
     int64_t added;
     int64_t heard[PLANE_COUNT]; /* -1: never */
+    int64_t unleased;           /* since when its lease is known to be gone; -1: it is there */
     bool plane_down[PLANE_COUNT];
     enum liveness_verdict own, verdict;
     struct observation *seen;
@@ -104,6 +105,7 @@ static int insert(struct liveness *l, const char *host, size_t at, int64_t now, 
         return -ENOMEM;
     snprintf(peer->name, sizeof(peer->name), "%s", host);
     peer->added = now;
+    peer->unleased = -1;
     for (size_t i = 0; i < PLANE_COUNT; i++)
         peer->heard[i] = -1;
     if (is_self(l, host))
@@ -171,6 +173,28 @@ int liveness_heard(struct liveness *l, const char *host, enum liveness_plane pla
     return 0;
 }
 
+void liveness_leased(struct liveness *l, const char *host, bool leased, int64_t now)
+{
+    struct peer *peer = find(l, host, NULL);
+
+    if (peer && (leased || peer->unleased < 0))
+        peer->unleased = leased ? -1 : now;
+}
+
+void liveness_stood_still(struct liveness *l, int64_t now)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        struct peer *peer = l->peers[i];
+
+        for (unsigned plane = 0; plane < PLANE_COUNT; plane++) {
+            if (peer->own == LIVE_ALIVE && peer->heard[plane] >= 0 && !peer->plane_down[plane])
+                peer->heard[plane] = now;
+        }
+        if (peer->own == LIVE_UNKNOWN)
+            peer->added = now;
+    }
+}
+
 static struct observation *observation_of(struct peer *peer, const char *observer)
 {
     struct observation *entry;
@@ -228,6 +252,18 @@ int64_t liveness_last_heard(const struct liveness *l, const char *host)
             last = peer->heard[i];
     }
     return last;
+}
+
+int64_t liveness_idle_ms(const struct liveness *l, const char *host, int64_t now)
+{
+    const struct peer *peer = find(l, host, NULL);
+    int64_t heard = liveness_last_heard(l, host), unheard, unleased;
+
+    if (!peer)
+        return INT64_MAX;
+    unheard = is_self(l, host) ? 0 : now - (heard < 0 ? peer->added : heard);
+    unleased = peer->unleased < 0 ? 0 : now - peer->unleased;
+    return unheard > unleased ? unheard : unleased;
 }
 
 static enum liveness_verdict own_view(const struct liveness *l, const struct peer *peer,

@@ -46,6 +46,14 @@ void liveness_remove_host(struct liveness *l, const char *host);
 /* A heartbeat of `host` arrived on `plane`. */
 int liveness_heard(struct liveness *l, const char *host, enum liveness_plane plane, int64_t now);
 
+/* Whether the host's lease is there, as of the rows that the observer has now. */
+void liveness_leased(struct liveness *l, const char *host, bool leased, int64_t now);
+
+/* This observer did nothing for a while (its process was stopped, or something held it up): what
+ * the others sent meanwhile is not read yet. Their silence, of those that were not silent before,
+ * counts from now. To be called before the next tick. */
+void liveness_stood_still(struct liveness *l, int64_t now);
+
 /* `observer` said what it hears of `host` itself (LIVE_UNKNOWN: it has no opinion). */
 int liveness_observed(struct liveness *l, const char *observer, const char *host,
                       enum liveness_verdict verdict, int64_t now);
@@ -72,6 +80,11 @@ bool liveness_plane_up(const struct liveness *l, const char *host, enum liveness
 bool liveness_plane_silent(const struct liveness *l, const char *host, enum liveness_plane plane);
 /* When `host` was last heard on any plane; -1: never. */
 int64_t liveness_last_heard(const struct liveness *l, const char *host);
+
+/* For how long the host was not heard on any plane, or its lease not there, whichever is longer: so
+ * long ago, as far as this observer knows, it renewed its lease for the last time. INT64_MAX: it
+ * does not know the host. */
+int64_t liveness_idle_ms(const struct liveness *l, const char *host, int64_t now);
 
 /* All hosts in order of names: fills at most `max`; returns how many there are. */
 struct liveness_view {

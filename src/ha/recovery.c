@@ -112,7 +112,7 @@ static bool is_gone(const struct recovery_host *host)
 /* Is it proved that nothing of the host's earlier epoch writes any more? */
 static bool is_cut_off(const struct recovery_host *host)
 {
-    return !host->lease_present || host->power_off_proved;
+    return (!host->lease_present && host->may_hold_ms <= 0) || host->power_off_proved;
 }
 
 /* ---- hosts ---- */

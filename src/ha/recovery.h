@@ -7,9 +7,14 @@
  * Rules
  *  - A host goes up -> suspect -> lost as the liveness verdict says, and also when its lease ran
  * out and stays away; lost -> fenced when it is proved that it writes no more: its lease row is
- * gone, or a fence agent says it is off. A fenced host gets a new epoch: what still runs there is
- * void. The transaction that sets `fenced` needs the precondition that the lease row does not exist
- *    (unless power_off_proved), and so does each that moves or forgets a server.
+ * gone and its holder cannot count on it any more (may_hold_ms), or a fence agent says it is off. A
+ * fenced host gets a new epoch: what still runs there is void. The transaction that sets `fenced`
+ * needs the precondition that the lease row does not exist (unless power_off_proved), and so does
+ *    each that moves or forgets a server.
+ *  - That a lease's row is gone is no proof by itself: a leader of etcd 3.4 that stood still and
+ * goes on ends leases that were renewed through the next leader meanwhile (etcd's issue 15247), and
+ * their holders, who count by themselves, rely on them for almost their whole time. So the row has
+ * to have been gone for that time, or the host unheard for it: who can renew a lease is heard.
  *  - A fenced host that holds a lease of its present epoch and is heard again is up.
  *  - Servers leave a fenced host without a lease only. On a move the zone is a wish, no condition:
  *    being back matters more. Routers and modules leave at `lost`.
@@ -56,6 +61,7 @@ struct recovery_host {
     enum liveness_verdict verdict;
     bool lease_present;
     int64_t lease_epoch;   /* of the lease's row */
+    int64_t may_hold_ms;   /* so long its holder may still count on a lease whose row is gone */
     bool power_off_proved; /* a fence agent confirmed it */
     bool uplink_down;      /* external or tenant plane gone: routers leave */
     unsigned silent;       /* bits of planes on which it is not heard, as in the row */

@@ -49,6 +49,7 @@ static void mark(struct trial *trial, struct survive_loss *loss)
         if (is_hit(host, loss)) {
             host->state = HOST_FENCED;
             host->lease_present = false;
+            host->may_hold_ms = 0;
         } else if (counts(host)) {
             host->state = HOST_UP;
             controllers_left += host->controller;

@@ -31,6 +31,7 @@
     5 /* and as long as the last look took: at most half of the time is for looking */
 #define COMMIT_TIMEOUT_MS 5000
 #define SWEEP_INTERVAL_MS 10000
+#define COMPUTE_RETRY_MS 30000
 
 struct work {
     char id[64];
@@ -55,6 +56,7 @@ struct agent {
     json_t *plan; /* last one applied */
     struct work *works;
     int64_t sweep_at;
+    int64_t compute_at; /* not earlier: opening the driver again */
 };
 
 static void look(struct agent *agent);
@@ -591,6 +593,25 @@ static void drop_unused_works(struct agent *agent)
     }
 }
 
+/* A host that gave up its role and lost its power at the same time has servers, but nothing of them
+ * is here that would tell the start so. Nobody else runs, moves or deletes them. */
+static bool can_compute(struct agent *agent)
+{
+    struct node *node = agent->node;
+    struct err err;
+    char line[700];
+
+    if (node->compute)
+        return true;
+    if (clock_now_ms() < agent->compute_at ||
+        mirror_count(node->mirror, "server", "WHERE host_id = ?", "s", node->config.host) == 0)
+        return false;
+    agent->compute_at = clock_now_ms() + COMPUTE_RETRY_MS;
+    if (compute_open_anyway(node, &err) < 0)
+        log_error("servers are placed here and cannot run: %s", err_line(&err, line, sizeof(line)));
+    return node->compute;
+}
+
 static void look(struct agent *agent)
 {
     struct node *node = agent->node;
@@ -601,7 +622,7 @@ static void look(struct agent *agent)
     if (!cloud_complete(node))
         return;
     apply_plan(agent);
-    if (!node->compute)
+    if (!can_compute(agent))
         return;
     look_at_servers(agent);
     look_at_guests(agent);

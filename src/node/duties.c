@@ -19,6 +19,7 @@
 #include <string.h>
 
 #define TICK_MS 100
+#define STALL_MS 500 /* half of the silence that makes a suspect */
 #define PLAN_INTERVAL_MS 1000
 #define RANK_DELAY_MS 250
 #define ACTIONS_MAX TURNS_MAX
@@ -39,6 +40,7 @@ struct duties {
     struct node *node;
     uv_timer_t timer;
     bool dirty;
+    int64_t ticked_at;
     int64_t planned_at;
     int64_t trimmed_at, sweep_at;
     int64_t held_at; /* last time the brake was told */
@@ -156,6 +158,18 @@ static void carry_out(struct duties *duties, const struct recovery_action *actio
     store_commit(duties->node->store, txn, COMMIT_TIMEOUT_MS, on_committed, errand);
 }
 
+/* No change of a row tells when a lost host may be fenced: it only takes its time. */
+static bool fence_waits(const struct recovery_input *in)
+{
+    for (size_t i = 0; i < in->host_count; i++) {
+        const struct recovery_host *host = &in->hosts[i];
+
+        if (host->state == HOST_LOST && !host->lease_present && host->may_hold_ms > 0)
+            return true;
+    }
+    return false;
+}
+
 static void plan(struct duties *duties, int64_t now)
 {
     static struct recovery_action actions[ACTIONS_MAX];
@@ -169,7 +183,7 @@ static void plan(struct duties *duties, int64_t now)
     for (int i = 0; i < n; i++)
         carry_out(duties, &actions[i], now, rank);
     /* What waits for its turn is looked at again at the next tick. */
-    duties->dirty = n > 0;
+    duties->dirty = n > 0 || fence_waits(duties_input_get(input));
     duties->planned_at = now;
     duties_input_free(input);
 }
@@ -179,6 +193,10 @@ static void on_timer(uv_timer_t *timer)
     struct duties *duties = timer->data;
     int64_t now = clock_now_ms();
 
+    /* The loop reads what others sent after its timers: who was held up would find them silent. */
+    if (now - duties->ticked_at > STALL_MS)
+        liveness_stood_still(duties->node->liveness, now);
+    duties->ticked_at = now;
     liveness_tick(duties->node->liveness, now, on_liveness, duties);
     if (!mirror_ready(duties->node->mirror))
         return;
@@ -202,7 +220,8 @@ struct duties *duties_start(struct node *node)
     if (!duties)
         return NULL;
     duties->node = node;
-    duties->sweep_at = clock_now_ms() + SWEEP_FIRST_MS;
+    duties->ticked_at = clock_now_ms();
+    duties->sweep_at = duties->ticked_at + SWEEP_FIRST_MS;
     uv_timer_init(node->loop, &duties->timer);
     duties->timer.data = duties;
     mirror_listen(node->mirror, on_rows, duties);

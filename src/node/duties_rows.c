@@ -61,6 +61,17 @@ static void read_planes(struct node *node, const json_t *row, struct recovery_ho
                       strcmp(json_str(planes, "external", ""), "down") == 0;
 }
 
+static int64_t may_hold_ms(struct node *node, const char *host, bool leased)
+{
+    int64_t now = clock_now_ms(), idle;
+
+    if (!node->liveness)
+        return 0;
+    liveness_leased(node->liveness, host, leased, now);
+    idle = liveness_idle_ms(node->liveness, host, now);
+    return idle < LEASE_TTL_MS ? LEASE_TTL_MS - idle : 0;
+}
+
 static void read_hosts(struct node *node, json_t *rows, struct recovery_host *to)
 {
     json_t *row;
@@ -86,6 +97,7 @@ static void read_hosts(struct node *node, json_t *rows, struct recovery_host *to
         lease = mirror_get(node->mirror, "lease", name, NULL);
         to[i].lease_present = lease != NULL;
         to[i].lease_epoch = json_int(lease, "epoch", 0);
+        to[i].may_hold_ms = may_hold_ms(node, to[i].id, lease != NULL);
         json_decref(lease);
         to[i].vcpus = json_int(row, "vcpus", 1);
         to[i].ram_mb = json_int(row, "ram_mb", 0);

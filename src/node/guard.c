@@ -318,6 +318,15 @@ void guard_update(struct guard *guard, int64_t deadline_ms, int64_t epoch)
     guard_page_write(guard->page, &guard->wanted);
 }
 
+void guard_lease_gone(struct guard *guard, int64_t now)
+{
+    /* No deadline at all: no lease was ever held, and none is to be watched. */
+    if (!guard || guard->wanted.deadline_ms <= now)
+        return;
+    guard->wanted.deadline_ms = now;
+    guard_page_write(guard->page, &guard->wanted);
+}
+
 void guard_alive(struct guard *guard)
 {
     if (!guard)

@@ -47,6 +47,8 @@ void guard_close(struct guard *guard);
 
 /* The lease is held until `deadline_ms` under `epoch`. */
 void guard_update(struct guard *guard, int64_t deadline_ms, int64_t epoch);
+/* The lease is gone before its deadline: guests stop at the next look, until guard_update. */
+void guard_lease_gone(struct guard *guard, int64_t now);
 /* vlingd's loop turned once more (shown in status). */
 void guard_alive(struct guard *guard);
 /* Addresses to remove at the deadline: "10.10.0.100" on device "mgmt0". Replaces the list. */

@@ -29,12 +29,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEASE_TTL_MS 4000
 #define LEASE_MARGIN_MS 300 /* the holder stops this much before the store lets go */
 #define RENEW_INTERVAL_MS 500
 #define RENEW_TIMEOUT_MS 1500
 #define SOON_MS 100 /* between two looks while the lease is not renewed yet */
 #define SYNC_TIMEOUT_MS 3000
+#define CLEAN_MS 5000 /* whoever does not die in this time does not die soon */
 
 enum keeper_state {
     KEEPER_IDLE,
@@ -54,6 +54,7 @@ struct lease_keeper {
     int64_t epoch;
     bool epoch_known;          /* the epoch is one of this lease's time: see above */
     int64_t take_at, renew_at; /* not earlier */
+    int64_t clean_at;          /* since when KEEPER_CLEANING */
     struct lease *count;       /* the holder's counting, on CLOCK_BOOTTIME */
     int in_flight;
     bool stopped;
@@ -111,6 +112,9 @@ static void extend(struct lease_keeper *keeper, uint64_t number)
 static void lost(struct lease_keeper *keeper)
 {
     log_warn("the lease of this host has run out: its guests stop until it is back");
+    /* By its own count it may be held still: the clock of a machine that was frozen as a whole (a
+     * virtual one) stands still, too, and etcd may have ended it early (ha/recovery.h). */
+    guard_lease_gone(keeper->node->guard, clock_now_ms());
     keeper->state = KEEPER_IDLE;
     keeper->lease = 0;
     keeper->epoch_known = false;
@@ -144,11 +148,12 @@ static void hold(struct lease_keeper *keeper)
 
 static void on_killed(void *arg, int rc, const struct err *err)
 {
-    if (rc < 0)
+    if (rc < 0 && rc != -ECANCELED) /* it is tried again */
         log_warn("a guest of the old epoch could not be killed: %s", err->why);
 }
 
-/* Kills every guest; how many are not dead yet. The guard does the same on its own. */
+/* Kills every guest; how many are not dead yet. The guard does the same on its own. Destroyed, not
+ * stopped: one that is found stopped has shut itself down and is not started again. */
 static size_t kill_guests(struct node *node)
 {
     size_t n = node->compute ? node->compute_ops->list(node->compute, NULL, 0) : 0, alive = 0;
@@ -162,19 +167,35 @@ static size_t kill_guests(struct node *node)
         if (guests[i].power == GUEST_STOPPED || guests[i].power == GUEST_ABSENT)
             continue;
         alive++;
-        node->compute_ops->stop(node->compute, guests[i].id, 0, on_killed, NULL);
+        node->compute_ops->destroy(node->compute, guests[i].id, on_killed, NULL);
     }
     free(guests);
     return alive;
 }
 
-/* Others may run this host's guests by now: nothing starts here before all of the old are dead. */
+/* Others may run this host's guests by now: nothing starts here before all of the old are dead. One
+ * whose disk does not answer cannot be killed; then this host gives its lease back, because with a
+ * lease it would get servers, and keep its own, and start none of them. */
 static void clean(struct lease_keeper *keeper)
 {
-    if (kill_guests(keeper->node) > 0)
-        return;
-    lease_destroyed(keeper->count);
-    hold(keeper);
+    if (kill_guests(keeper->node) == 0) {
+        lease_destroyed(keeper->count);
+        hold(keeper);
+    } else if (clock_now_ms() - keeper->clean_at > CLEAN_MS) {
+        log_error("guests of the old epoch cannot be killed: no lease is held until they are dead");
+        store_lease_drop(keeper->node->store, keeper->lease, RENEW_TIMEOUT_MS, on_dropped, keeper);
+        lost(keeper);
+    }
+}
+
+/* A lease is of no use while guests are here that have to be dead first. */
+static bool must_clean_first(struct lease_keeper *keeper)
+{
+    if (lease_verdict(keeper->count, clock_now_ms()) != LEASE_DESTROY ||
+        kill_guests(keeper->node) == 0)
+        return false;
+    keeper->take_at = clock_now_ms() + RENEW_INTERVAL_MS;
+    return true;
 }
 
 static void on_synced(void *arg, int rc)
@@ -205,6 +226,7 @@ static void on_synced(void *arg, int rc)
         return;
     }
     keeper->state = KEEPER_CLEANING;
+    keeper->clean_at = clock_now_ms();
     clean(keeper);
 }
 
@@ -291,7 +313,7 @@ static void take(struct lease_keeper *keeper)
         return;
     }
     keeper->tried_old = true;
-    if (!mirror_ready(node->mirror) || clock_now_ms() < keeper->take_at)
+    if (!mirror_ready(node->mirror) || clock_now_ms() < keeper->take_at || must_clean_first(keeper))
         return;
     renewal = calloc(1, sizeof(*renewal));
     if (!renewal)

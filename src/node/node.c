@@ -13,7 +13,6 @@
 #include "node/tokens.h"
 #include "store/etcd_server.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -30,16 +29,31 @@
 
 /* ---- opening the parts, in order ---- */
 
-static int open_folders(struct node *node, struct err *err)
+static int open_guard(struct node *node, struct err *err);
+
+/* Where there was a daemon before, the guard comes before all else: it may have died with that one,
+ * and what fails below (a full disk, a certificate) ends this daemon, too, but must not leave the
+ * guests that run here without a guard. */
+static int open_run_dir(struct node *node, struct err *err)
 {
     char path[400];
     int rc = file_mkdirs(node->config.run_dir, 0755);
 
-    if (rc == 0)
-        rc = file_mkdirs(node->config.state_dir, 0755);
     if (rc < 0)
-        return err_why(err, rc, "cannot make the daemon's folders", "%s, %s: %s",
-                       node->config.run_dir, node->config.state_dir, strerror(-rc));
+        return err_why(err, rc, "cannot make the daemon's folders", "%s: %s", node->config.run_dir,
+                       strerror(-rc));
+    snprintf(path, sizeof(path), "%s/guard.state", node->config.run_dir);
+    return access(path, F_OK) == 0 ? open_guard(node, err) : 0;
+}
+
+static int open_folders(struct node *node, struct err *err)
+{
+    char path[400];
+    int rc = file_mkdirs(node->config.state_dir, 0755);
+
+    if (rc < 0)
+        return err_why(err, rc, "cannot make the daemon's folders", "%s: %s",
+                       node->config.state_dir, strerror(-rc));
     snprintf(path, sizeof(path), "%s/config-drives", node->config.run_dir);
     file_mkdirs(path, 0755);
     pki_path(node->config.state_dir, "", path, sizeof(path));
@@ -69,47 +83,6 @@ static int open_drivers(struct node *node, struct err *err)
     node->storage = node->storage_ops->open(node->loop, config, err);
     json_decref(config);
     return node->storage ? 0 : -EIO;
-}
-
-static void on_guest_changed(void *arg, const char *id)
-{
-    struct node *node = arg;
-
-    agent_kick(node->agent);
-}
-
-/* Guests of before: they run on, or have ended and left something, whatever the host's roles are.
- */
-static bool has_guests(const struct config *c)
-{
-    char path[400];
-    struct dirent *entry;
-    bool found = false;
-    DIR *dir;
-
-    snprintf(path, sizeof(path), "%s/guests", c->run_dir);
-    dir = opendir(path);
-    while (dir && !found && (entry = readdir(dir)))
-        found = entry->d_name[0] != '.';
-    if (dir)
-        closedir(dir);
-    return found;
-}
-
-static int open_compute(struct node *node, struct err *err)
-{
-    struct config *c = &node->config;
-    json_t *config;
-
-    if (!config_has_role(c, "compute") && !has_guests(c))
-        return 0;
-    config = json_pack("{s:s, s:s, s:s}", "run_dir", c->run_dir, "state_dir", c->state_dir, "user",
-                       "vling-guest");
-    node->compute = node->compute_ops->open(node->loop, config, on_guest_changed, node, err);
-    json_decref(config);
-    if (node->compute)
-        log_info("guests run under %s", node->compute_ops->accel(node->compute));
-    return node->compute ? 0 : -EIO;
 }
 
 /* What only a controller has. */
@@ -390,7 +363,7 @@ static void on_hangup(uv_signal_t *signal, int number)
     node->config.roles = fresh.roles;
     fresh.roles = roles;
     config_free(&fresh);
-    if (!node->compute && open_compute(node, &err) < 0)
+    if (!node->compute && compute_open(node, &err) < 0)
         log_error("%s", err_line(&err, line, sizeof(line)));
     log_info("the roles were read again");
     if (mirror_ready(node->mirror))
@@ -412,17 +385,19 @@ static void watch_signals(struct node *node)
 
 static int open_all(struct node *node, struct err *err)
 {
-    int rc = open_folders(node, err);
+    int rc = open_run_dir(node, err);
 
+    if (rc == 0)
+        rc = open_folders(node, err);
     if (rc == 0)
         rc = open_etcd(node, err);
     if (rc == 0)
         rc = open_drivers(node, err);
     if (rc == 0)
-        rc = open_compute(node, err);
+        rc = compute_open(node, err);
     if (rc == 0)
         rc = open_store(node, err);
-    if (rc == 0)
+    if (rc == 0 && !node->guard)
         rc = open_guard(node, err);
     if (rc == 0)
         rc = open_peers(node, err);

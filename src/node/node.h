@@ -106,6 +106,12 @@ struct node {
  * adopts them. */
 int node_run(const char *config_path, const struct node_hooks *hooks);
 
+/* ---- compute.c ---- */
+/* Opens the driver that runs guests, if the host has that role or guests of before; or whether it
+ * has or not. */
+int compute_open(struct node *node, struct err *err);
+int compute_open_anyway(struct node *node, struct err *err);
+
 /* ---- bootstrap.c ---- */
 /* On the controller that `vlingd init` ran on: writes a new cloud's first rows, once. Later an
  * empty store is no reason to: it waits for a backup, or for the note of the next function to go.
@@ -122,6 +128,8 @@ void bootstrap_host_row(struct node *node);
 bool cloud_complete(struct node *node);
 
 /* ---- lease_keeper.c ---- */
+#define LEASE_TTL_MS                                                                               \
+    4000 /* its holder counts on it for less, from when it sent what was answered */
 struct lease_keeper *lease_keeper_start(struct node *node);
 void lease_keeper_stop(struct lease_keeper *keeper);
 /* Does this host hold its lease now, by the holder's own (earlier) counting? */

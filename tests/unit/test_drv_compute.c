@@ -4,11 +4,13 @@
 #include "base/file.h"
 #include "base/id.h"
 #include "drv/compute/configdrive.h"
+#include "drv/compute/qemu.h"
 #include "drv/driver.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -18,7 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -268,6 +272,85 @@ static void is_adopted_without_its_pid_file(void **state)
     reopen_driver();
     assert_true(wait_for(is_running));
     assert_int_equal(info_now().pid, pid);
+}
+
+/* /run is full: no pid file can be written. A guest that the guard knows goes on, one that it does
+ * not know is ended, and before that nobody takes it for absent. */
+static void is_adopted_when_nothing_can_be_written(void **state)
+{
+    char path[256], in_the_way[300];
+    int pid;
+
+    if (getuid() != 0)
+        skip();
+    pid = info_now().pid;
+    snprintf(path, sizeof(path), "%s/guests/%s/pid", ctx.run, GUEST);
+    snprintf(in_the_way, sizeof(in_the_way), "%s.tmp.%d", path, (int)getpid());
+    assert_int_equal(mkdir(in_the_way, 0700), 0);
+    reopen_driver();
+    assert_int_equal(info_now().power, GUEST_STARTING);
+    assert_true(wait_for(is_running));
+    assert_int_equal(info_now().pid, pid);
+    assert_int_equal(unlink(path), 0);
+    reopen_driver();
+    assert_int_equal(info_now().power, GUEST_STARTING);
+    assert_true(wait_for(is_absent));
+    assert_int_equal(kill(pid, 0), -1);
+    assert_int_equal(rmdir(in_the_way), 0);
+    start(1);
+}
+
+static void *wait_for_ever(void *arg)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* should the test fail */
+    for (;;)
+        pause();
+    return arg;
+}
+
+/* As a process whose first thread was killed while another one waits for the disk. */
+static void live_on_headless(int ready)
+{
+    pthread_t thread;
+
+    prctl(PR_SET_NAME, "qemu-system-x86_64");
+    if (pthread_create(&thread, NULL, wait_for_ever, NULL) == 0 && write(ready, "1", 1) == 1)
+        syscall(SYS_exit, 0);
+    _exit(1);
+}
+
+/* Its write may still come: neither here nor elsewhere may another one start. */
+static void one_that_is_not_dead_yet_lives(void **state)
+{
+    char dir[] = "/tmp/vling-test-compute-XXXXXX", path[64], text[8];
+    int ready[2], pid, found = -1;
+
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(pipe(ready), 0);
+    pid = fork();
+    if (pid == 0)
+        live_on_headless(ready[1]);
+    assert_int_equal(read(ready[0], text, 1), 1);
+    assert_int_equal(qemu_dir_write_pid(dir, pid), 0);
+    snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
+    for (int i = 0; i < 200 && found != 0; i++) {
+        FILE *file = fopen(path, "r");
+
+        found = fgetc(file) == EOF ? 0 : -1;
+        fclose(file);
+        usleep(5000);
+    }
+    assert_int_equal(qemu_dir_pid(dir, GUEST), pid);
+    kill(pid, SIGKILL);
+    for (int i = 0; i < 200 && qemu_dir_pid(dir, GUEST) != 0; i++)
+        usleep(5000);
+    assert_int_equal(qemu_dir_pid(dir, GUEST), 0); /* though nobody has waited for it */
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    close(ready[0]);
+    close(ready[1]);
+    snprintf(path, sizeof(path), "%s/pid", dir);
+    unlink(path);
+    rmdir(dir);
 }
 
 /* One line of /proc/<pid>/status, from its colon on. */
@@ -592,6 +675,8 @@ int main(void)
         cmocka_unit_test(starts_pauses_resumes),
         cmocka_unit_test(is_adopted),
         cmocka_unit_test(is_adopted_without_its_pid_file),
+        cmocka_unit_test(is_adopted_when_nothing_can_be_written),
+        cmocka_unit_test(one_that_is_not_dead_yet_lives),
         cmocka_unit_test(is_locked_in),
         cmocka_unit_test(a_terminated_process_is_no_shutdown),
         cmocka_unit_test(one_without_a_socket_can_be_stopped),

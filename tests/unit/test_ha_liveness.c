@@ -115,6 +115,61 @@ static void the_one_cut_off_declares_nothing(void **state)
     liveness_free(l);
 }
 
+/* When a host can have renewed its lease for the last time. */
+static void how_long_a_host_is_idle(void **state)
+{
+    struct liveness *l = nine();
+
+    assert_true(liveness_idle_ms(l, "x9", 0) == INT64_MAX);
+    assert_int_equal(liveness_idle_ms(l, "b2", 500), 500); /* known so long and never heard */
+    pass(l, 0, 1000, "", NULL, NULL);
+    assert_int_equal(liveness_idle_ms(l, "b2", 1300), 300);
+    liveness_leased(l, "b2", true, 1300);
+    assert_int_equal(liveness_idle_ms(l, "b2", 1300), 300);
+    /* It is heard all the time, but its lease is gone. */
+    liveness_leased(l, "b2", false, 1400);
+    liveness_leased(l, "b2", false, 1500);
+    pass(l, 1600, 5000, "", NULL, NULL);
+    assert_int_equal(liveness_idle_ms(l, "b2", 5000), 3600);
+    liveness_leased(l, "b2", true, 5000);
+    assert_int_equal(liveness_idle_ms(l, "b2", 5000), 0);
+    liveness_leased(l, "b2", false, 5100);
+    assert_int_equal(liveness_idle_ms(l, "b2", 7000), 2000);
+    /* The observer always hears itself. */
+    assert_int_equal(liveness_idle_ms(l, "a1", 7000), 0);
+    liveness_free(l);
+}
+
+/* A controller that was stopped for a while has heard nobody: that says nothing about them. Where
+ * there are no two other cabinets nobody would contradict. */
+static void who_stood_still_suspects_nobody(void **state)
+{
+    struct liveness *l = liveness_new(&(struct liveness_options){.self = "a1", .self_domain = "a"});
+    char text[2000] = "";
+
+    for (size_t i = 0; i < 5; i++)
+        liveness_add_host(l, hosts[i], i < 3 ? "a" : "b", 0, true, 0);
+    for (int64_t now = 0; now <= 3000; now += 100) {
+        for (size_t i = 0; i < 4; i++) {
+            if (i != 2 || now < 1000)
+                liveness_heard(l, hosts[i], PLANE_MGMT, now);
+        }
+        liveness_tick(l, now, NULL, NULL);
+    }
+    assert_int_equal(liveness_state(l, "a3"), LIVE_LOST);
+    liveness_stood_still(l, 10000);
+    liveness_tick(l, 10000, note, text);
+    assert_string_equal(text, "");
+    liveness_heard(l, "b1", PLANE_MGMT, 10100);
+    liveness_tick(l, 11000, note, text);
+    assert_string_equal(text, "a2:lost ");
+    assert_int_equal(liveness_state(l, "b1"), LIVE_ALIVE);
+    assert_int_equal(liveness_state(l, "a3"), LIVE_LOST);
+    /* One that was never heard was not waited for meanwhile. */
+    assert_int_equal(liveness_state(l, "b2"), LIVE_UNKNOWN);
+    liveness_free(l);
+}
+
 static void one_plane_is_gray(void **state)
 {
     struct liveness *l = nine();
@@ -187,6 +242,8 @@ int main(void)
         cmocka_unit_test(one_dissenter_keeps_it_suspect),
         cmocka_unit_test(a_whole_cabinet),
         cmocka_unit_test(the_one_cut_off_declares_nothing),
+        cmocka_unit_test(how_long_a_host_is_idle),
+        cmocka_unit_test(who_stood_still_suspects_nobody),
         cmocka_unit_test(one_plane_is_gray),
         cmocka_unit_test(the_own_plane_is_cut),
         cmocka_unit_test(never_heard),

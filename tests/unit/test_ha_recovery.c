@@ -252,6 +252,32 @@ static void a_host_dies_step_by_step(void **state)
     assert_string_equal(plan(&c), "a2=up/2 ");
 }
 
+/* etcd may have ended a lease early: its holder does not know, and runs its servers. */
+static void a_lease_that_ended_early_fences_nobody(void **state)
+{
+    struct cloud c;
+
+    make_cloud(&c);
+    set_server(&c, "s1", "a2");
+    set_server(&c, "s2", "a2");
+    c.servers[1].power = SERVER_DELETED;
+    c.hosts[1].state = HOST_LOST;
+    c.hosts[1].verdict = LIVE_LOST;
+    c.hosts[1].lease_present = false;
+    c.hosts[1].may_hold_ms = 1;
+    assert_string_equal(plan(&c), "");
+    /* Nor does anything leave it that was fenced before and has taken its new lease since. */
+    c.hosts[1].state = HOST_FENCED;
+    c.hosts[1].epoch = 2;
+    assert_string_equal(plan(&c), "");
+    c.hosts[1].may_hold_ms = 0;
+    assert_string_equal(plan(&c), "s2!forget s1:a2>b2/2 ");
+    c.hosts[1].state = HOST_LOST;
+    c.hosts[1].may_hold_ms = 1;
+    c.hosts[1].power_off_proved = true;
+    assert_string_equal(plan(&c), "a2=fenced/3 ");
+}
+
 /* Its servers go on: they are heard on the planes that are left. */
 static void routers_and_dhcp_leave_a_host_whose_uplink_is_down(void **state)
 {
@@ -476,6 +502,7 @@ int main(void)
         cmocka_unit_test(without_room_a_server_stays),
         cmocka_unit_test(a_drained_host_may_die),
         cmocka_unit_test(a_host_dies_step_by_step),
+        cmocka_unit_test(a_lease_that_ended_early_fences_nobody),
         cmocka_unit_test(a_fenced_host_that_took_its_lease_keeps_its_servers),
         cmocka_unit_test(a_lease_that_stays_away),
         cmocka_unit_test(brake),

@@ -525,21 +525,61 @@ static void look_after_a_guest(void)
     assert_int_equal(guests(), 0); /* now it is one */
 }
 
+/* This host gave up its role compute and began anew with an empty /run: nothing here tells of its
+ * servers but their rows. */
+static void look_after_a_row(void)
+{
+    struct node *node = &world->node;
+    struct store_txn *txn = store_txn_new();
+    json_t *row = json_pack("{s:s, s:s, s:s, s:i}", "id", "s1", "host_id", "h1", "power", "stopped",
+                            "generation", 1);
+    json_t *state = NULL;
+    struct err err;
+
+    open_drivers();
+    node->compute_ops->close(node->compute);
+    node->compute = NULL;
+    put_cluster("h2", false);
+    node->agent = agent_start(node, &err);
+    run_for(1500);
+    assert_null(node->compute);
+    store_txn_put(txn, "server", "s1", row);
+    store_commit(node->store, txn, 1500, NULL, NULL);
+    json_decref(row);
+    for (int i = 0; i < 100 && !state; i++) {
+        run_for(50);
+        state = mirror_get(node->mirror, "server_state", "s1", NULL);
+    }
+    assert_non_null(node->compute);
+    assert_string_equal(json_str(state, "power", ""), "stopped");
+    json_decref(state);
+}
+
 /* In a process of its own: an agent ends with it only. */
-static void test_guests_wait_for_their_rows(void **state)
+static void with_an_agent(void (*check)(void))
 {
     pid_t pid = fork();
     int status;
 
     if (pid == 0) {
         setup(NULL);
-        look_after_a_guest();
+        check();
         nftw(world->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
         _exit(0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void test_guests_wait_for_their_rows(void **state)
+{
+    with_an_agent(look_after_a_guest);
+}
+
+static void test_servers_without_the_role_are_looked_after(void **state)
+{
+    with_an_agent(look_after_a_row);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -560,6 +600,7 @@ int main(void)
         T(test_restore_where_it_is_safe),
         T(test_a_changed_file_is_refused),
         cmocka_unit_test(test_guests_wait_for_their_rows),
+        cmocka_unit_test(test_servers_without_the_role_are_looked_after),
     };
 
     if (sodium_init() < 0)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -157,6 +158,32 @@ static void an_ended_lease_extends_nothing(void **state)
     assert_false(lease_keeper_held(node.lease));
 }
 
+static void on_lease_dropped(void *arg, int rc, int64_t lease)
+{
+    assert_int_equal(rc, 0);
+    uv_stop(node.loop);
+}
+
+/* The clock of this machine, which stood still with it, still has seconds to go. */
+static void guests_stop_when_the_store_has_no_lease(void **state)
+{
+    int64_t dropped;
+
+    take_and_remember(5);
+    node.lease = lease_keeper_start(&node);
+    spin(300);
+    assert_true(guard_now().deadline_ms > clock_now_ms() + 3000);
+    assert_int_equal(guard_now().phase, GUARD_WATCHING);
+    store_lease_drop(node.store, taken, 1500, on_lease_dropped, NULL);
+    uv_run(node.loop, UV_RUN_DEFAULT);
+    dropped = clock_now_ms();
+    while (guard_now().phase != GUARD_STOPPED && clock_now_ms() < dropped + 2000)
+        spin(50);
+    assert_int_equal(guard_now().phase, GUARD_STOPPED);
+    assert_true(guard_now().deadline_ms <= clock_now_ms());
+    assert_int_equal(guard_now().epoch, 5);
+}
+
 static void nothing_is_renewed_while_no_guard_looks(void **state)
 {
     pid_t pid = guard_now().pid;
@@ -195,6 +222,132 @@ static void a_new_lease_is_remembered_with_its_epoch(void **state)
     assert_int_equal(sscanf(text, "%lld %lld", &lease, &epoch), 2);
     assert_int_equal(epoch, 1);
     free(text);
+}
+
+/* ---- a guest of an old epoch ---- */
+
+static struct guest_info guest = {.id = "g", .generation = 1, .power = GUEST_RUNNING};
+static bool mortal;
+
+static size_t list_guest(struct compute_driver *driver, struct guest_info *ret, size_t max)
+{
+    if (max > 0)
+        ret[0] = guest;
+    return 1;
+}
+
+static void stop_guest(struct compute_driver *driver, const char *id, int grace_ms,
+                       drv_done_cb *done, void *arg)
+{
+    if (mortal)
+        guest.power = GUEST_STOPPED;
+    done(arg, 0, NULL);
+}
+
+static void destroy_guest(struct compute_driver *driver, const char *id, drv_done_cb *done,
+                          void *arg)
+{
+    if (mortal)
+        guest.power = GUEST_ABSENT;
+    done(arg, 0, NULL);
+}
+
+static int64_t remembered(void)
+{
+    char path[100], *text = NULL;
+    long long lease = 0;
+
+    snprintf(path, sizeof(path), "%s/lease", dir);
+    assert_int_equal(file_read(path, 200, &text, NULL), 0);
+    assert_int_equal(sscanf(text, "%lld", &lease), 1);
+    free(text);
+    return lease;
+}
+
+static bool lease_is_there(void)
+{
+    json_t *row = mirror_get(node.mirror, "lease", "host/h1", NULL);
+
+    json_decref(row);
+    return row;
+}
+
+static void on_written(void *arg, int rc, int64_t revision)
+{
+    assert_int_equal(rc, 0);
+    uv_stop(node.loop);
+}
+
+/* This host was fenced, and what ran here cannot be killed: its disk does not answer. */
+static void who_cannot_clean_up_holds_no_lease(void **state)
+{
+    static const struct compute_ops ops = {
+        .list = list_guest, .stop = stop_guest, .destroy = destroy_guest};
+    struct store_txn *txn = store_txn_new();
+    json_t *host = json_pack("{s:s, s:i}", "id", "h1", "epoch", 2);
+    struct mirror *unready = node.mirror;
+    struct err err;
+    int64_t end;
+
+    node.mirror = mirror_open(node.store, &err);
+    node.compute_ops = &ops;
+    node.compute = (struct compute_driver *)&node;
+    node.lease = lease_keeper_start(&node);
+    spin(500);
+    assert_true(lease_keeper_held(node.lease));
+    store_txn_put(txn, "host", "h1", host);
+    store_commit(node.store, txn, 1500, on_written, NULL);
+    json_decref(host);
+    uv_run(node.loop, UV_RUN_DEFAULT);
+    store_lease_drop(node.store, remembered(), 1500, on_lease_dropped, NULL);
+    uv_run(node.loop, UV_RUN_DEFAULT);
+    /* It takes a new lease, of the new epoch, and gives it back. */
+    for (end = clock_now_ms() + 3000; !lease_is_there() && clock_now_ms() < end;)
+        spin(20);
+    assert_true(lease_is_there());
+    assert_false(lease_keeper_held(node.lease));
+    for (end = clock_now_ms() + 8000; lease_is_there() && clock_now_ms() < end;)
+        spin(50);
+    assert_false(lease_is_there());
+    spin(2000);
+    assert_false(lease_is_there());
+    mortal = true;
+    for (end = clock_now_ms() + 3000; !lease_keeper_held(node.lease) && clock_now_ms() < end;)
+        spin(50);
+    assert_true(lease_keeper_held(node.lease));
+    /* One that no other host had room for is to run here again; of a stopped one the agent would
+     * take it that its user shut it down. */
+    assert_int_equal(guest.power, GUEST_ABSENT);
+    mirror_close(unready);
+}
+
+/* Guard and daemon were killed at the same time, and the next daemon cannot begin: there is no
+ * certificate. Guests of before may run here. */
+static void there_is_a_guard_whatever_else_fails(void **state)
+{
+    char path[100], text[700];
+    pid_t old = guard_now().pid, daemon;
+    int n, status;
+
+    kill(old, SIGKILL);
+    n = snprintf(text, sizeof(text),
+                 "{\"host\":\"h1\",\"cabinet\":\"c1\",\"roles\":[\"compute\"],"
+                 "\"mgmt\":{\"dev\":\"lo\",\"ip\":\"127.0.0.1\"},\"tenant\":{\"dev\":\"lo\",\"ip\":"
+                 "\"127.0.0.1\"},\"run_dir\":\"%s\","
+                 "\"state_dir\":\"%s/state\",\"controllers\":[{\"host\":\"h2\","
+                 "\"cabinet\":\"c2\",\"ip\":\"127.0.0.2\"}]}",
+                 dir, dir);
+    snprintf(path, sizeof(path), "%s/vlingd.json", dir);
+    assert_int_equal(file_write_atomic(path, text, (size_t)n, 0600), 0);
+    daemon = fork();
+    if (daemon == 0) {
+        execl("/proc/self/exe", "vlingd", "--daemon", path, (char *)NULL);
+        _exit(127);
+    }
+    assert_int_equal(waitpid(daemon, &status, 0), daemon);
+    assert_int_equal(WEXITSTATUS(status), 1);
+    assert_true(guard_running(node.guard));
+    assert_int_not_equal(guard_now().pid, old);
 }
 
 /* ---- the API's address, which goes with the lease ---- */
@@ -270,18 +423,24 @@ static void the_address_follows_the_kernel(void **state)
 
 int main(int argc, char **argv)
 {
+    static const struct node_hooks none;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_old_lease_is_renewed_before_any_row_is_there, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(an_ended_lease_extends_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(guests_stop_when_the_store_has_no_lease, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nothing_is_renewed_while_no_guard_looks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_new_lease_is_remembered_with_its_epoch, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(who_cannot_clean_up_holds_no_lease, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(there_is_a_guard_whatever_else_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_address_follows_the_kernel, set_up, tear_down),
     };
 
     if (argc == 3 && strcmp(argv[1], "--guard") == 0)
         return guard_main(argv[2]);
+    if (argc == 3 && strcmp(argv[1], "--daemon") == 0)
+        return node_run(argv[2], &none);
     uv_timer_init(uv_default_loop(), &timer);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -758,23 +758,42 @@ static int qemu_console_socket(struct compute_driver *d, const char *id, char *r
 
 /* ---- opening: adopt what runs ---- */
 
+/* The guard finds a guest by its pid file alone: one that gets none (/run is full) may not go on. A
+ * guest without one has never run, since it is written before. */
+static void name_process(struct guest *g)
+{
+    int rc = qemu_dir_write_pid(g->dir, g->pid);
+
+    if (rc == 0)
+        return;
+    log_error("guest %s: process %d cannot be told to the guard, so it is killed: %s", g->id,
+              g->pid, strerror(-rc));
+    kill_process(g);
+}
+
 static void adopt(struct compute_driver *d, const char *id)
 {
     struct guest *g = guest_new(d, id);
+    bool named;
     int pid;
 
     if (!g)
         return;
     g->generation = qemu_dir_generation(g->dir);
     pid = qemu_dir_pid(g->dir, id);
+    named = pid != 0;
     g->adopted = true;
     if (pid == 0 && !qemu_dir_has(g->dir, "stopped"))
         pid = qemu_find(id);
-    if (pid != 0 && watch_process(g, pid) == 0 && qemu_dir_write_pid(g->dir, pid) == 0) {
-        g->power = GUEST_STARTING; /* until it says */
+    if (pid != 0 && watch_process(g, pid) == 0) {
+        /* Until it says. Whatever fails now, it is here as long as its process is: an absent one
+         * would be handed over, or its disk deleted. */
+        g->power = GUEST_STARTING;
         g->deadline = (int64_t)uv_now(d->loop) + ADOPT_TIMEOUT_MS;
         uv_timer_start(g->timer, on_timer, 1, CONNECT_RETRY_MS);
         log_info("guest %s of generation %lld goes on", id, (long long)g->generation);
+        if (!named)
+            name_process(g);
     } else {
         g->power = qemu_dir_has(g->dir, "stopped") ? GUEST_STOPPED : GUEST_ABSENT;
     }

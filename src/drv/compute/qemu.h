@@ -18,6 +18,7 @@
 
 #define QEMU_ARGS_MAX 96
 #define QEMU_BINARY "/usr/bin/qemu-system-x86_64"
+#define QEMU_COMM "qemu-system-x86" /* its name in /proc: the first 15 characters */
 
 struct qemu_args {
     char *argv[QEMU_ARGS_MAX];
@@ -45,7 +46,8 @@ int qemu_dir(const char *run_dir, const char *id, char *ret, size_t size);
 int qemu_dir_write_spec(const char *dir, const struct guest_spec *spec);
 /* Generation from spec.json, or -1. */
 int64_t qemu_dir_generation(const char *dir);
-/* Is `pid` a living process of the guest (and not one that ended, or another's)? */
+/* Is `pid` a living process of the guest (and not one that ended, or another's)? Of one that was
+ * killed and is not dead yet there is no proof whose it is. */
 bool qemu_runs(int pid, const char *id);
 /* The live process of the guest, or 0. */
 int qemu_dir_pid(const char *dir, const char *id);

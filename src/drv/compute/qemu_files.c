@@ -61,6 +61,30 @@ int64_t qemu_dir_generation(const char *dir)
     return generation;
 }
 
+/* One that was killed while it waited for its disk: its first thread is gone, and the command line
+ * with it, but another one still is to finish its write. */
+static bool is_dying_qemu(int pid)
+{
+    char path[64], *name = NULL;
+    struct dirent *entry;
+    size_t threads = 0;
+    bool qemu;
+    DIR *dir;
+
+    snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+    if (file_read(path, 64, &name, NULL) < 0)
+        return false;
+    qemu = strcmp(name, QEMU_COMM "\n") == 0;
+    free(name);
+    snprintf(path, sizeof(path), "/proc/%d/task", pid);
+    dir = qemu ? opendir(path) : NULL;
+    while (dir && (entry = readdir(dir)))
+        threads += entry->d_name[0] != '.';
+    if (dir)
+        closedir(dir);
+    return threads > 1;
+}
+
 bool qemu_runs(int pid, const char *id)
 {
     char path[64], *line = NULL;
@@ -70,7 +94,7 @@ bool qemu_runs(int pid, const char *id)
     snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
     if (file_read(path, 65536, &line, &size) < 0)
         return false;
-    runs = size > 0 && memmem(line, size, id, strlen(id));
+    runs = size > 0 ? memmem(line, size, id, strlen(id)) != NULL : is_dying_qemu(pid);
     free(line);
     return runs;
 }
