@@ -128,8 +128,8 @@ void bootstrap_host_row(struct node *node);
 bool cloud_complete(struct node *node);
 
 /* ---- lease_keeper.c ---- */
-#define LEASE_TTL_MS                                                                               \
-    4000 /* its holder counts on it for less, from when it sent what was answered */
+/* Its holder counts on it for less, from when it sent what was answered. */
+#define LEASE_TTL_MS 4000
 struct lease_keeper *lease_keeper_start(struct node *node);
 void lease_keeper_stop(struct lease_keeper *keeper);
 /* Does this host hold its lease now, by the holder's own (earlier) counting? */

@@ -284,7 +284,7 @@ static void is_adopted_when_nothing_can_be_written(void **state)
     if (getuid() != 0)
         skip();
     pid = info_now().pid;
-    snprintf(path, sizeof(path), "%s/guests/%s/pid", ctx.run, GUEST);
+    snprintf(path, sizeof(path), "%s/guests/%s/pid", ctx.run, guest);
     snprintf(in_the_way, sizeof(in_the_way), "%s.tmp.%d", path, (int)getpid());
     assert_int_equal(mkdir(in_the_way, 0700), 0);
     reopen_driver();
@@ -340,11 +340,11 @@ static void one_that_is_not_dead_yet_lives(void **state)
         fclose(file);
         usleep(5000);
     }
-    assert_int_equal(qemu_dir_pid(dir, GUEST), pid);
+    assert_int_equal(qemu_dir_pid(dir, guest), pid);
     kill(pid, SIGKILL);
-    for (int i = 0; i < 200 && qemu_dir_pid(dir, GUEST) != 0; i++)
+    for (int i = 0; i < 200 && qemu_dir_pid(dir, guest) != 0; i++)
         usleep(5000);
-    assert_int_equal(qemu_dir_pid(dir, GUEST), 0); /* though nobody has waited for it */
+    assert_int_equal(qemu_dir_pid(dir, guest), 0); /* though nobody has waited for it */
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     close(ready[0]);
     close(ready[1]);
