@@ -506,17 +506,64 @@ static json_t *find_interface(struct api_req *req, const char *router_id, const 
     return found;
 }
 
-static bool interface_has_floating(struct api_req *req, const char *router_id, const json_t *port)
+static int check_floating_stay(struct api_req *req, const char *router_id, const json_t *port)
 {
     const json_t *fixed;
     size_t i;
 
     json_array_foreach(json_object_get(port, "fixed_ips"), i, fixed)
     {
-        if (has_floating(req, router_id, json_str(fixed, "subnet_id", "")))
+        if (!has_floating(req, router_id, json_str(fixed, "subnet_id", "")))
+            continue;
+        api_fail(
+            req, 409, "RouterInterfaceInUseByFloatingIP",
+            "Router interface for port %s on router %s cannot be deleted, as it is required by "
+            "one or more floating IPs.",
+            json_str(port, "id", ""), router_id);
+        return -EBUSY;
+    }
+    return 0;
+}
+
+static bool has_hop_in(const json_t *routes, const json_t *subnet)
+{
+    const json_t *route;
+    struct ip_cidr cidr, to;
+    struct ip_addr hop;
+    size_t i;
+
+    if (ip_cidr_parse(json_str(subnet, "cidr", NULL), &cidr) < 0)
+        return false;
+    json_array_foreach(routes, i, route)
+    {
+        if (net_route_parse(route, &to, &hop) == 0 && ip_cidr_contains(&cidr, &hop))
             return true;
     }
     return false;
+}
+
+/* Without its interface there a static route would lead nowhere, and nobody would be told. */
+static int check_routes_stay(struct api_req *req, const json_t *router, const json_t *port)
+{
+    const json_t *routes = json_object_get(router, "routes"), *fixed;
+    size_t i;
+
+    json_array_foreach(json_object_get(port, "fixed_ips"), i, fixed)
+    {
+        const char *subnet_id = json_str(fixed, "subnet_id", "");
+        json_t *subnet = net_get(req, "subnet", subnet_id);
+        bool needed = has_hop_in(routes, subnet);
+
+        json_decref(subnet);
+        if (!needed)
+            continue;
+        api_fail(req, 409, "RouterInterfaceInUseByRoute",
+                 "Router interface for subnet %s on router %s cannot be deleted, as it is required "
+                 "by one or more routes.",
+                 subnet_id, json_str(router, "id", ""));
+        return -EBUSY;
+    }
+    return 0;
 }
 
 void net_router_remove_interface(struct api_req *req)
@@ -536,13 +583,8 @@ void net_router_remove_interface(struct api_req *req)
                  subnet_id ? "RouterInterfaceNotFoundForSubnet" : "RouterInterfaceNotFound",
                  "Router %s has no interface on %s %.64s", id, subnet_id ? "subnet" : "port",
                  subnet_id ? subnet_id : port_id);
-    } else if (interface_has_floating(req, id, port)) {
-        api_fail(
-            req, 409, "RouterInterfaceInUseByFloatingIP",
-            "Router interface for port %s on router %s cannot be deleted, as it is required by "
-            "one or more floating IPs.",
-            json_str(port, "id", ""), id);
-    } else {
+    } else if (check_routes_stay(req, router, port) == 0 &&
+               check_floating_stay(req, id, port) == 0) {
         net_put(req, "router", router);
         reply_interface(req, router, port);
         api_port_delete(req, port);
