@@ -42,6 +42,14 @@ static const char *type(void)
     return text("NeutronError/type");
 }
 
+/* With ' for ". */
+static const char *quoted(char *body)
+{
+    for (char *at_quote = body; (at_quote = strchr(at_quote, '\''));)
+        *at_quote = '"';
+    return body;
+}
+
 /* ---- routers ---- */
 
 static void set_routes(const char *routes)
@@ -75,10 +83,102 @@ static void test_an_interface_that_a_route_needs(void **state)
     remove_interface("subnet_id", other, 200);
 }
 
+/* ---- objects within objects ---- */
+
+/* A MAC that is none would go into the ruleset of the host that the port's guest is on. */
+static void test_members_of_ports(void **state)
+{
+    static const char *const wrong[] = {
+        /* %1$s: the subnet */
+        "'allowed_address_pairs': [{'ip_address': '10.0.0.9', 'mac_address': 'none'}]",
+        "'allowed_address_pairs': [{'ip_address': '::', 'mac_address': ' 1: 2: 3: 4: 5: 6'}]",
+        "'allowed_address_pairs': [{'ip_address': '10.0.0.9', 'mac_address': 5}]",
+        "'allowed_address_pairs': [{'ip_address': '10.0.0.9', 'mac': 'fa:16:3e:00:00:01'}]",
+        "'allowed_address_pairs': [{'mac_address': 'fa:16:3e:00:00:01'}]",
+        "'allowed_address_pairs': [{'ip_address': 5}]",
+        "'fixed_ips': [{'subnet_id': '%1$s', 'ip_address': 5}]",
+        "'fixed_ips': [{'subnet_id': '%1$s', 'ip_adress': '10.0.0.9'}]",
+        "'fixed_ips': [{'subnet_id': 5, 'ip_address': '10.0.0.9'}]",
+        "'extra_dhcp_opts': [{'opt_name': 5, 'opt_value': 'x'}]",
+        "'extra_dhcp_opts': [{'opt_value': 'x'}]",
+    };
+    char body[500];
+
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        snprintf(body, sizeof(body), fmt("{'port': {'network_id': '%s', %s}}", net, wrong[i]),
+                 subnet);
+        ask_net(&alice, "POST", "/ports", quoted(body), 400);
+    }
+    snprintf(body, sizeof(body),
+             "{'port': {'network_id': '%s', 'fixed_ips': [{'subnet_id': '%s', 'ip_address': "
+             "null}], 'allowed_address_pairs': [{'ip_address': '10.0.0.9', 'mac_address': "
+             "'FA-16-3E-00-00-0A'}, {'ip_address': '10.0.8.0/24', 'mac_address': null}]}}",
+             net, subnet);
+    ask_net(&alice, "POST", "/ports", quoted(body), 201);
+    assert_string_equal(text("port/allowed_address_pairs/0/mac_address"), "fa:16:3e:00:00:0a");
+    assert_string_equal(text("port/allowed_address_pairs/1/ip_address"), "10.0.8.0/24");
+    assert_string_equal(text("port/allowed_address_pairs/1/mac_address"), text("port/mac_address"));
+}
+
+static void test_members_of_subnets(void **state)
+{
+    static const char *const wrong[] = {
+        "'allocation_pools': [{'start': '10.0.2.5'}]",
+        "'allocation_pools': [{'start': '10.0.2.5', 'end': '10.0.2.9', 'step': 2}]",
+        "'allocation_pools': [{'start': 5, 'end': '10.0.2.9'}]",
+        "'host_routes': [{'destination': '10.9.0.0/16', 'nexthop': '10.0.2.9', 'metric': 1}]",
+        "'host_routes': [{'destination': '10.9.0.0/16'}]",
+    };
+    char body[500];
+
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        snprintf(body, sizeof(body),
+                 "{'subnet': {'network_id': '%s', 'ip_version': 4, 'cidr': '10.0.2.0/24', %s}}",
+                 net, wrong[i]);
+        ask_net(&alice, "POST", "/subnets", quoted(body), 400);
+    }
+}
+
+static void gateway(const char *members, long want)
+{
+    char body[500];
+
+    snprintf(body, sizeof(body), "{'router': {'external_gateway_info': {%s}}}", members);
+    ask_net(&admin, "PUT", fmt("/routers/%s", router), quoted(body), want);
+}
+
+/* Truth may be written as a text; a text that is taken for nothing would leave SNAT on. */
+static void test_members_of_gateways(void **state)
+{
+    char outer[64];
+
+    ask_net(&admin, "POST", "/networks", "{\"network\": {\"router:external\": true}}", 201);
+    keep("network/id", outer);
+    ask_net(&admin, "POST", "/subnets",
+            fmt("{\"subnet\": {\"network_id\": \"%s\", \"ip_version\": 4, \"cidr\": "
+                "\"172.24.4.0/24\"}}",
+                outer),
+            201);
+    gateway(fmt("'network_id': '%s', 'enable_snat': 7", outer), 400);
+    gateway(fmt("'network_id': '%s', 'enable_snat': null", outer), 400);
+    gateway(fmt("'network_id': '%s', 'external_fixed_ips': 7", outer), 400);
+    gateway(fmt("'network_id': '%s', 'external_fixed_ips': [{'subnet': 'x'}]", outer), 400);
+    gateway(fmt("'network_id': '%s', 'snat': false", outer), 400);
+    gateway("'network_id': 7", 400);
+    gateway(fmt("'network_id': '%s', 'enable_snat': 'False', 'qos_policy_id': null", outer), 200);
+    assert_true(json_is_false(at("router/external_gateway_info/enable_snat")));
+    assert_null(at("router/external_gateway_info/qos_policy_id"));
+    gateway("", 200);
+    assert_true(json_is_null(at("router/external_gateway_info")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_an_interface_that_a_route_needs, with_router),
+        cmocka_unit_test_setup(test_members_of_ports, with_router),
+        cmocka_unit_test_setup(test_members_of_subnets, with_router),
+        cmocka_unit_test_setup(test_members_of_gateways, with_router),
     };
 
     return cmocka_run_group_tests(tests, cloud_start, cloud_stop);
