@@ -251,7 +251,8 @@ static void put_index(FILE *out)
           "administrators*: shown to all. Lengths are counted "
           "in characters. Times are ISO 8601 in UTC. Integers and truth values may also be texts "
           "(`\"5\"`, `\"true\"`).\n\n"
-          "Lists take the fields marked *filter* as arguments (one given twice: either), and "
+          "Lists take the fields marked *filter* as arguments (one given twice: either), those of "
+          "the network service all that they show that is neither a list nor an object; and "
           "`limit`, `marker`, `sort_key`, `sort_dir` in the manner of the service; they give at "
           "most ",
           out);
