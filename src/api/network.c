@@ -79,6 +79,8 @@ static const struct {
     {"quota_details", "Quota details management support",
      "Expose functions for quotas usage statistics per project"},
     {"quotas", "Quota management support", "Expose functions for quotas management per tenant"},
+    {"revision-if-match", "If-Match constraints based on revision_number",
+     "Extension indicating that If-Match based on revision_number is supported."},
     {"router", "Neutron L3 Router",
      "Router abstraction for basic L3 forwarding between L2 Neutron "
      "networks and access to external networks via a NAT gateway."},

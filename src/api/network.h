@@ -40,7 +40,7 @@ json_t *net_get(struct api_req *req, const char *table, const char *id);
 json_t *net_see(struct api_req *req, const struct net_kind *kind, const char *id);
 /* A row that the requester may change; else 404 or 403. */
 json_t *net_own(struct api_req *req, const struct net_kind *kind, const char *id);
-/* A row by the id in the request's path. */
+/* A row by the id in the request's path, in the state that If-Match names; else also 412. */
 json_t *net_own_param(struct api_req *req, const struct net_kind *kind);
 
 /* Writes a changed row: counts its revision and sets its time. */

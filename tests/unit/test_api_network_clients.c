@@ -172,6 +172,44 @@ static void test_members_of_gateways(void **state)
     assert_true(json_is_null(at("router/external_gateway_info")));
 }
 
+/* ---- revisions ---- */
+
+static void if_match(const char *value, const char *method, const char *path, const char *body,
+                     long want)
+{
+    microversion = fmt("If-Match: %s", value); /* a header, as it stands */
+    ask_net(&alice, method, path, body, want);
+    microversion = NULL;
+}
+
+static void test_a_revision_that_is_not_the_one(void **state)
+{
+    static const char body[] = "{\"network\": {\"name\": \"mine\"}}";
+    char path[100];
+    int64_t now;
+
+    snprintf(path, sizeof(path), "/networks/%s", net);
+    ask_net(&alice, "GET", "/extensions/revision-if-match", NULL, 200);
+    ask_net(&alice, "GET", path, NULL, 200);
+    now = num("network/revision_number");
+    if_match(fmt("revision_number=%lld", (long long)now - 1), "PUT", path, body, 412);
+    assert_string_equal(type(), "RevisionNumberConstraintFailed");
+    if_match(fmt("revision_number=%lld", (long long)now + 1), "DELETE", path, NULL, 412);
+    if_match("revision_number=x", "PUT", path, body, 400);
+    if_match("\"an etag\"", "PUT", path, body, 400);
+    ask_net(&alice, "GET", path, NULL, 200);
+    assert_string_equal(text("network/name"), "n");
+    assert_int_equal(num("network/revision_number"), now);
+    if_match(fmt("revision_number=%lld", (long long)now), "PUT", path, body, 200);
+    assert_int_equal(num("network/revision_number"), now + 1);
+    if_match("*", "PUT", path, body, 200);
+    if_match("revision_number=1", "PUT", fmt("/routers/%s/remove_router_interface", router),
+             fmt("{\"subnet_id\": \"%s\"}", subnet), 412);
+    microversion = "If-Match: revision_number=1";
+    ask_net(&bob, "PUT", path, body, 404);
+    microversion = NULL;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -179,6 +217,7 @@ int main(void)
         cmocka_unit_test_setup(test_members_of_ports, with_router),
         cmocka_unit_test_setup(test_members_of_subnets, with_router),
         cmocka_unit_test_setup(test_members_of_gateways, with_router),
+        cmocka_unit_test_setup(test_a_revision_that_is_not_the_one, with_router),
     };
 
     return cmocka_run_group_tests(tests, cloud_start, cloud_stop);
