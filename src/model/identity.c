@@ -281,9 +281,11 @@ static const struct field application_credential_fields[] = {
 
 const struct resource resource_application_credential = {
     .table = "application_credential",
+    .service = "identity",
     .singular = "application_credential",
     .plural = "application_credentials",
     RESOURCE_FIELDS(application_credential_fields),
-    .form = "With access_rules it is refused: they are not offered.",
+    .form = "Create also takes secret (none given: one is made), roles and expires_at; secret is "
+            "shown this once. With access_rules it is refused: they are not offered.",
     .doc = "Lets a program act for a user on one project without the user's password.",
 };
