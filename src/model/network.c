@@ -264,9 +264,11 @@ const struct resource resource_port = {
     .plural = "ports",
     RESOURCE_FIELDS(port_fields),
     RESOURCE_COUNTS("port", resource_network_quota),
-    .form = "On a network of another project only administrators choose `mac_address` and "
-            "addresses, set `port_security_enabled` or give `allowed_address_pairs`, and on an "
-            "external one only they make ports.",
+    .form =
+        "On a network of another project only administrators choose `mac_address` and "
+        "addresses, set `port_security_enabled` or give `allowed_address_pairs`, and on an "
+        "external one only they make ports. The port of DHCP comes back when it is deleted while "
+        "a subnet has DHCP.",
     .doc = "A connection to a network: MAC and IP addresses.",
 };
 

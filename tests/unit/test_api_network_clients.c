@@ -172,6 +172,32 @@ static void test_members_of_gateways(void **state)
     assert_true(json_is_null(at("router/external_gateway_info")));
 }
 
+/* ---- DHCP ---- */
+
+/* Whoever deletes all ports of a network does not want its guests to lose DHCP for ever. */
+static void test_the_port_of_dhcp_comes_back(void **state)
+{
+    char port[64], second[64];
+
+    make_subnet("10.0.3.0/24", second);
+    ask_net(&alice, "GET", fmt("/ports?network_id=%s&device_owner=network:dhcp", net), NULL, 200);
+    assert_int_equal(count("ports"), 1);
+    keep("ports/0/id", port);
+    ask_net(&alice, "DELETE", fmt("/ports/%s", port), NULL, 204);
+    ask_net(&alice, "GET", fmt("/ports?network_id=%s&device_owner=network:dhcp", net), NULL, 200);
+    assert_int_equal(count("ports/0/fixed_ips"), 2);
+    keep("ports/0/id", port);
+    assert_int_equal(row_count("ip", fmt("WHERE port_id = '%s'", port)), 2);
+    assert_int_equal(
+        row_count("ip", fmt("WHERE id = '%s.%s'", net, text("ports/0/fixed_ips/0/ip_address"))), 1);
+    ask_net(&alice, "DELETE", fmt("/subnets/%s", second), NULL, 204);
+    assert_int_equal(row_count("ip", fmt("WHERE port_id = '%s'", port)), 1);
+    ask_net(&alice, "PUT", fmt("/subnets/%s", subnet), "{\"subnet\": {\"enable_dhcp\": false}}",
+            200);
+    assert_int_equal(row_count("port", "WHERE device_owner = 'network:dhcp'"), 0);
+    assert_int_equal(row_count("ip", fmt("WHERE port_id = '%s'", port)), 0);
+}
+
 /* ---- revisions ---- */
 
 static void if_match(const char *value, const char *method, const char *path, const char *body,
@@ -217,6 +243,7 @@ int main(void)
         cmocka_unit_test_setup(test_members_of_ports, with_router),
         cmocka_unit_test_setup(test_members_of_subnets, with_router),
         cmocka_unit_test_setup(test_members_of_gateways, with_router),
+        cmocka_unit_test_setup(test_the_port_of_dhcp_comes_back, with_router),
         cmocka_unit_test_setup(test_a_revision_that_is_not_the_one, with_router),
     };
 
