@@ -301,8 +301,16 @@ static int check_required(struct api_req *req, const struct resource *resource, 
 /* The project that a new row is to belong to, or NULL after an error. */
 static const char *project_of(struct api_req *req, const json_t *body)
 {
-    const char *project = json_str(body, "project_id", json_str(body, "tenant_id", NULL));
+    const json_t *given = json_object_get(body, "project_id");
+    const char *project;
 
+    if (!given || json_is_null(given))
+        given = json_object_get(body, "tenant_id");
+    project = json_string_value(given);
+    if (given && !project && !json_is_null(given)) {
+        net_bad(req, "'project_id' must be a text");
+        return NULL;
+    }
     if (!project || strcmp(project, req->auth.project_id) == 0) {
         if (req->auth.project_id[0])
             return req->auth.project_id;

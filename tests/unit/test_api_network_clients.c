@@ -172,6 +172,32 @@ static void test_members_of_gateways(void **state)
     assert_true(json_is_null(at("router/external_gateway_info")));
 }
 
+/* What is no field of the row has a type, too. */
+static void test_members_that_are_no_fields(void **state)
+{
+    char outer[64];
+
+    ask_net(&alice, "POST", "/networks", "{\"network\": {\"project_id\": 5}}", 400);
+    ask_net(&alice, "POST", "/networks", "{\"network\": {\"tenant_id\": [\"x\"]}}", 400);
+    ask_net(&alice, "POST", "/networks",
+            fmt("{\"network\": {\"project_id\": null, \"tenant_id\": \"%s\"}}", bob.project), 403);
+    ask_net(&alice, "POST", "/networks",
+            fmt("{\"network\": {\"project_id\": null, \"tenant_id\": \"%s\"}}", alice.project),
+            201);
+    ask_net(&admin, "POST", "/networks", "{\"network\": {\"router:external\": true}}", 201);
+    keep("network/id", outer);
+    ask_net(&admin, "POST", "/subnets",
+            fmt("{\"subnet\": {\"network_id\": \"%s\", \"ip_version\": 4, \"cidr\": "
+                "\"172.24.4.0/24\"}}",
+                outer),
+            201);
+    for (int i = 0; i < 2; i++)
+        ask_net(&alice, "POST", "/floatingips",
+                fmt("{\"floatingip\": {\"floating_network_id\": \"%s\", \"subnet_id\": %s}}", outer,
+                    i ? "null" : "5"),
+                i ? 201 : 400);
+}
+
 /* ---- DHCP ---- */
 
 /* Whoever deletes all ports of a network does not want its guests to lose DHCP for ever. */
@@ -243,6 +269,7 @@ int main(void)
         cmocka_unit_test_setup(test_members_of_ports, with_router),
         cmocka_unit_test_setup(test_members_of_subnets, with_router),
         cmocka_unit_test_setup(test_members_of_gateways, with_router),
+        cmocka_unit_test_setup(test_members_that_are_no_fields, with_router),
         cmocka_unit_test_setup(test_the_port_of_dhcp_comes_back, with_router),
         cmocka_unit_test_setup(test_a_revision_that_is_not_the_one, with_router),
     };
