@@ -305,6 +305,30 @@ static void test_what_create_refuses(void **state)
     assert_int_equal(row_count("image", ""), 0);
 }
 
+/* Clients send back what they were shown, and name the project that they act in. */
+static void test_owner_as_it_is(void **state)
+{
+    char id[64];
+
+    ask_image(&alice, "POST", "", fmt("{\"name\": \"i\", \"owner\": \"%s\"}", alice.project), 201);
+    keep("id", id);
+    assert_string_equal(text("owner"), alice.project);
+    ask_image(&alice, "PATCH", fmt("/%s", id),
+              fmt("[{\"op\": \"replace\", \"path\": \"/owner\", \"value\": \"%s\"}, {\"op\": "
+                  "\"replace\", \"path\": \"/name\", \"value\": \"j\"}]",
+                  alice.project),
+              200);
+    assert_string_equal(text("name"), "j");
+    assert_string_equal(text("owner"), alice.project);
+    ask_image(&alice, "PATCH", fmt("/%s", id),
+              fmt("[{\"op\": \"replace\", \"path\": \"/owner\", \"value\": \"%s\"}]", bob.project),
+              403);
+    ask_image(&alice, "PATCH", fmt("/%s", id), "[{\"op\": \"remove\", \"path\": \"/owner\"}]", 403);
+    ask_image(&bob, "PATCH", fmt("/%s", id),
+              fmt("[{\"op\": \"replace\", \"path\": \"/owner\", \"value\": \"%s\"}]", bob.project),
+              404);
+}
+
 /* ---- bytes ---- */
 
 static void check_download(const char *id, size_t size)
@@ -893,6 +917,7 @@ int main(void)
         cmocka_unit_test_setup(test_an_upload_that_is_cut_leaves_nothing, setup),
         cmocka_unit_test_setup(test_ranges, setup),
         cmocka_unit_test_setup(test_damaged_bytes_are_not_given, setup),
+        cmocka_unit_test_setup(test_owner_as_it_is, setup),
         cmocka_unit_test_setup(test_filters, setup),
         cmocka_unit_test_setup(test_wrong_queries, setup),
         cmocka_unit_test_setup(test_order, setup),
