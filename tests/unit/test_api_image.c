@@ -523,9 +523,10 @@ static void put_four(void)
 
     for (size_t i = 0; i < 4; i++)
         put_image(fmt("00000000-0000-4000-8000-00000000000%zu", i),
-                  json_pack("{s:s, s:s, s:s, s:o, s:{s:s}, s:s, s:s, s:i, s:s, s:b}", "name",
-                            rows[i].name, "owner", alice.project, "visibility", rows[i].visibility,
-                            "tags", json_loads(rows[i].tags, 0, NULL), "properties", "distro",
+                  json_pack("{s:s, s:s, s:s, s:s, s:o, s:{s:s}, s:s, s:s, s:i, s:s, s:b}", "name",
+                            rows[i].name, "os_hash_value", rows[i].name, "owner", alice.project,
+                            "visibility", rows[i].visibility, "tags",
+                            json_loads(rows[i].tags, 0, NULL), "properties", "distro",
                             rows[i].distro, "created_at", rows[i].created, "updated_at",
                             rows[i].created, "size", rows[i].size, "disk_format",
                             i < 2 ? "raw" : "qcow2", "protected", i == 1));
@@ -558,6 +559,12 @@ static void test_filters(void **state)
         {"distro=none", ""},
         {"nonsense=1", ""},
         {"nonsense=None", "d c b a"},
+        {"os_hash_value=b", "b"},
+        {"os_hash_value=in:a,c", "c a"},
+        {"os_hash_value=none", ""},
+        {"os_hash_algo=sha512", ""},
+        {"virtual_size=7", ""},
+        {"virtual_size=1048576", "d c b a"},
         {"size_min=200", "d c a"},
         {"size_min=101&size_max=299", "d c"},
         {"protected=true", "b"},
