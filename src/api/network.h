@@ -138,7 +138,7 @@ api_handler net_network_create, net_network_update, net_network_delete;
 api_handler net_subnet_create, net_subnet_update, net_subnet_delete;
 api_handler net_port_create, net_port_update, net_port_delete;
 api_handler net_router_create, net_router_update, net_router_delete, net_router_add_interface,
-    net_router_remove_interface;
+    net_router_remove_interface, net_router_add_routes, net_router_remove_routes;
 api_handler net_floating_create, net_floating_update, net_floating_delete;
 api_handler net_group_create, net_group_list, net_group_update, net_group_delete;
 api_handler net_quota_list, net_quota_show, net_quota_default, net_quota_details, net_quota_update,

@@ -83,6 +83,50 @@ static void test_an_interface_that_a_route_needs(void **state)
     remove_interface("subnet_id", other, 200);
 }
 
+static void edit_routes(const char *how, const char *routes, long want, size_t left)
+{
+    ask_net(&alice, "PUT", fmt("/routers/%s/%s_extraroutes", router, how),
+            fmt("{\"router\": {\"routes\": [%s]}}", routes), want);
+    if (want == 200)
+        assert_int_equal(count("router/routes"), left);
+}
+
+#define TO(net, hop) "{\"destination\": \"10." net "\", \"nexthop\": \"10.0.0." hop "\"}"
+
+/* What `openstack router add route` sends. */
+static void test_routes_one_by_one(void **state)
+{
+    static char many[4000];
+
+    edit_routes("add", TO("9.0.0/24", "9"), 200, 1);
+    edit_routes("add", TO("9.1.0/24", "9") ", " TO("9.0.0/24", "9"), 200, 2);
+    assert_string_equal(text("router/routes/1/destination"), "10.9.1.0/24");
+    edit_routes("add", "", 200, 2);
+    edit_routes("add", TO("9.0.0/24", "1"), 400, 0); /* the router itself */
+    assert_string_equal(type(), "InvalidRoutes");
+    edit_routes("add", "{\"destination\": \"10.9.2.0/24\"}", 400, 0);
+    edit_routes("add", TO("9.0.0/24", "10"), 200, 3); /* another way to the same place */
+    edit_routes("remove", TO("9.0.0/24", "9"), 200, 2);
+    edit_routes("remove", TO("9.0.0/24", "9") ", " TO("9.7.0/24", "9"), 200, 2);
+    edit_routes("remove", TO("9.1.0/24", "9") ", " TO("9.0.0/24", "10"), 200, 0);
+    for (int i = 0; i < 29; i++)
+        strcat(many, fmt("%s{\"destination\": \"10.8.%d.0/24\", \"nexthop\": \"10.0.0.9\"}",
+                         i ? ", " : "", i));
+    edit_routes("add", many, 200, 29);
+    edit_routes("add", TO("9.0.0/24", "9") ", " TO("9.1.0/24", "9"), 400, 0);
+    assert_string_equal(type(), "RoutesExhausted");
+    edit_routes("add", TO("9.0.0/24", "9"), 200, 30);
+    ask_net(&alice, "PUT", fmt("/routers/%s/add_extraroutes", router),
+            "{\"router\": {\"routes\": [], \"name\": \"x\"}}", 400);
+    ask_net(&alice, "PUT", fmt("/routers/%s/add_extraroutes", router), "{\"router\": {}}", 400);
+    ask_net(&bob, "PUT", fmt("/routers/%s/remove_extraroutes", router),
+            fmt("{\"router\": {\"routes\": [%s]}}", many), 404);
+    ask_net(&rita, "PUT", fmt("/routers/%s/remove_extraroutes", router),
+            "{\"router\": {\"routes\": []}}", 403);
+    ask_net(&alice, "GET", fmt("/routers/%s", router), NULL, 200);
+    assert_int_equal(count("router/routes"), 30);
+}
+
 /* ---- objects within objects ---- */
 
 /* A MAC that is none would go into the ruleset of the host that the port's guest is on. */
@@ -266,6 +310,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_an_interface_that_a_route_needs, with_router),
+        cmocka_unit_test_setup(test_routes_one_by_one, with_router),
         cmocka_unit_test_setup(test_members_of_ports, with_router),
         cmocka_unit_test_setup(test_members_of_subnets, with_router),
         cmocka_unit_test_setup(test_members_of_gateways, with_router),
