@@ -251,7 +251,8 @@ static void put_index(FILE *out)
           "administrators*: shown to all. Lengths are counted "
           "in characters. Times are ISO 8601 in UTC. Integers and truth values may also be texts "
           "(`\"5\"`, `\"true\"`).\n\n"
-          "Lists take the fields marked *filter* as arguments (one given twice: either), and "
+          "Lists take the fields marked *filter* as arguments (one given twice: either), those of "
+          "the network service all that they show that is neither a list nor an object; and "
           "`limit`, `marker`, `sort_key`, `sort_dir` in the manner of the service; they give at "
           "most ",
           out);
@@ -272,6 +273,12 @@ static void put_index(FILE *out)
           out);
     for (size_t i = 0; api_errors[i].status; i++)
         put_error(out, &api_errors[i]);
+    fputs(
+        "\nWhat is no request reaches no service, and the HTTP server's own answer has no form of "
+        "one: 400 (a header that means nothing, or a body whose end is said in two ways), 414 or "
+        "431 (line, headers and arguments together more than 64 KiB, or more than 512 arguments) "
+        "and 505; a line on which nothing comes for a minute is closed.\n",
+        out);
 }
 
 static void put_visibility(FILE *out, const struct field *field)

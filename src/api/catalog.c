@@ -19,14 +19,15 @@ static void stable_id(const char *kind, const char *name, const char *more, char
     sodium_bin2hex(out, 33, hash, sizeof(hash));
 }
 
-/* "https://10.10.0.100" or, without a public address, as the client reached us. */
+/* "https://10.10.0.100" or, without a public address and through a proxy, as the client reached us.
+ */
 static void root_url(const struct api_req *req, char *out, size_t size)
 {
     const struct api_options *options = api_get_options(req->api);
     const char *address = options->public_address;
     char *colon;
 
-    if (address && address[0]) {
+    if (address && address[0] && !api_by_tls_proxy(req)) {
         snprintf(out, size, strchr(address, ':') ? "http%s://[%s]" : "http%s://%s",
                  options->cert_file ? "s" : "", address);
         return;

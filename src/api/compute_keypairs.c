@@ -303,11 +303,17 @@ void compute_key_create(struct api_req *req)
     static const char *const others[] = {"user_id", NULL};
     json_t *body = api_body_object(req, "keypair"), *given, *row = NULL, *view, *private = NULL;
     struct err err = {0};
+    const json_t *user;
     const char *owner;
 
     if (!body)
         return;
-    owner = owner_of(req, json_str(body, "user_id", NULL));
+    user = json_object_get(body, "user_id");
+    if (user && !json_is_string(user) && !json_is_null(user)) {
+        compute_bad(req, "Invalid input for field/attribute user_id. It is an id of a user");
+        return;
+    }
+    owner = owner_of(req, json_string_value(user));
     if (!owner)
         return;
     given = compute_plain_members(req, &resource_keypair, body, FIELD_CREATE, others);

@@ -57,18 +57,34 @@ static const char *const others[] = {"imageRef",
                                      "return_reservation_id",
                                      NULL};
 
+/* Lists of what is not offered; a client may send empty ones. */
+static int check_empty(struct api_req *req, const json_t *body, const char *key, const char *why)
+{
+    const json_t *value = json_object_get(body, key);
+
+    if (!value || json_is_null(value) || (json_is_array(value) && json_array_size(value) == 0))
+        return 0;
+    if (json_is_array(value))
+        return compute_bad(req, "%s", why);
+    return compute_bad(req, "Invalid input for field/attribute %s. It must be a list", key);
+}
+
 static int check_offered(struct api_req *req, const json_t *body)
 {
+    static const char no_volumes[] = "This cloud has no volumes yet: boot from an image (imageRef)";
     const json_t *returns = json_object_get(body, "return_reservation_id");
+    const json_t *password = json_object_get(body, "adminPass");
 
-    if (json_array_size(json_object_get(body, "block_device_mapping_v2")) > 0 ||
-        json_array_size(json_object_get(body, "block_device_mapping")) > 0)
-        return compute_bad(req, "This cloud has no volumes yet: boot from an image (imageRef)");
-    if (json_array_size(json_object_get(body, "personality")) > 0)
-        return compute_bad(req, "Personality files are not offered: use user_data");
+    if (check_empty(req, body, "block_device_mapping_v2", no_volumes) < 0 ||
+        check_empty(req, body, "block_device_mapping", no_volumes) < 0 ||
+        check_empty(req, body, "personality", "Personality files are not offered: use user_data") <
+            0)
+        return -EINVAL;
     if (returns && !json_is_boolean(returns))
         return compute_bad(req, "Invalid input for field/attribute return_reservation_id. It must "
                                 "be a boolean");
+    if (password && !json_is_string(password))
+        return compute_bad(req, "Invalid input for field/attribute adminPass. It must be a text");
     return 0;
 }
 

@@ -55,7 +55,7 @@ static const struct api_route routes[] = {
      .path = "/v3/auth/tokens",
      .handler = tokens_issue,
      .flags = OPEN,
-     .doc = "with a password or a token"},
+     .doc = "with a password, a token or an application credential"},
     {.method = "GET", .path = "/v3/auth/tokens", .handler = tokens_show},
     {.method = "DELETE", .path = "/v3/auth/tokens", .handler = tokens_revoke, .flags = API_READER},
     {.method = "GET", .path = "/v3/auth/catalog", .handler = catalog_list},

@@ -62,6 +62,11 @@ json_t *identity_known(const struct resource *resource, const json_t *body, unsi
 void identity_reply_list(struct api_req *req, const char *plural, json_t *list,
                          const char *next_id);
 
+/* Is the row not immutable, or does the body do nothing but change that? False after answering 403.
+ * `title`: "project". */
+bool identity_may_change(struct api_req *req, const char *title, const json_t *row,
+                         const json_t *body);
+
 /* Creates a row of domain, project, user or role with its name, without asking; for bootstrap. */
 void identity_first_row(struct store_txn *txn, const char *table, json_t *row);
 

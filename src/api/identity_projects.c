@@ -141,13 +141,15 @@ static bool put(struct api_req *req, json_t *row, json_t *tags)
 {
     json_t *change = json_pack("{s:o}", "tags", tags);
     struct err err = {0};
-    bool good = resource_update(&resource_project, row, change, req->auth.admin, &err) == 0;
+    bool good = identity_may_change(req, "project", row, change);
 
+    if (good && resource_update(&resource_project, row, change, req->auth.admin, &err) < 0) {
+        api_fail_err(req, &err);
+        good = false;
+    }
     json_decref(change);
     if (good)
         mirror_txn_update(req->txn, "project", row);
-    else
-        api_fail_err(req, &err);
     return good;
 }
 

@@ -224,6 +224,57 @@ static bool put_extra(struct api_req *req, const struct kind *kind, const json_t
     return good;
 }
 
+/* ---- options ---- */
+
+/* The options that the body has are put over those of before, null takes one away; false after
+ * answering 400. */
+static bool put_options(struct api_req *req, json_t *row, const json_t *before)
+{
+    const json_t *given = json_object_get(row, "options"), *value;
+    json_t *options = json_object();
+    const char *key;
+    bool good;
+
+    json_object_update(options, json_object_get(before, "options"));
+    json_object_update(options, (json_t *)given);
+    json_object_foreach((json_t *)given, key, value)
+    {
+        if (json_is_null(value))
+            json_object_del(options, key);
+    }
+    json_object_set_new(row, "options", options);
+    good = !json_bool(options, "multi_factor_auth_enabled", false) ||
+           json_bool(json_object_get(before, "options"), "multi_factor_auth_enabled", false);
+    if (!good)
+        api_fail(req, 400, NULL,
+                 "Invalid input for options: multi_factor_auth_enabled is not offered, a password "
+                 "would do.");
+    return good;
+}
+
+static bool is_immutable(const json_t *row)
+{
+    return json_bool(json_object_get(row, "options"), "immutable", false);
+}
+
+bool identity_may_change(struct api_req *req, const char *title, const json_t *row,
+                         const json_t *body)
+{
+    const json_t *options = json_object_get(body, "options");
+    bool frees = json_object_size(body) == 1 && json_object_get(options, "immutable") &&
+                 !json_bool(options, "immutable", false);
+
+    if (!is_immutable(row) || frees)
+        return true;
+    api_fail(req, 403, NULL,
+             "Unable to update immutable %s resource: %.64s. Set resource option \"immutable\" to "
+             "false first.",
+             title, json_str(row, "id", ""));
+    return false;
+}
+
+/* ---- references ---- */
+
 /* Refers `key` of the row to an existing row of `table` (or to nothing)? */
 static bool refers(struct api_req *req, const json_t *row, const char *key, const char *table)
 {
@@ -314,8 +365,9 @@ static void create(struct api_req *req, const struct kind *kind)
     }
     id_hex(id);
     json_put_str(row, "id", id);
-    if (put_extra(req, kind, body, row) && references_ok(req, kind, row) &&
-        take_name(req, kind, row) && (kind != &user_kind || put_password(req, body, row) == 0)) {
+    if (put_options(req, row, NULL) && put_extra(req, kind, body, row) &&
+        references_ok(req, kind, row) && take_name(req, kind, row) &&
+        (kind != &user_kind || put_password(req, body, row) == 0)) {
         store_txn_create(req->txn, kind->resource->table, id, row);
         reply_row(req, 201, kind, row);
     }
@@ -346,6 +398,8 @@ static void update(struct api_req *req, const struct kind *kind)
     if (!body || !(row = row_of(req, kind)))
         return;
     before = json_deep_copy(row);
+    if (!identity_may_change(req, kind->title, row, body))
+        goto out;
     known = identity_known(kind->resource, body, FIELD_UPDATE);
     rc = resource_update(kind->resource, row, known, req->auth.admin, &err);
     json_decref(known);
@@ -353,7 +407,7 @@ static void update(struct api_req *req, const struct kind *kind)
         api_fail_err(req, &err);
         goto out;
     }
-    if (!put_extra(req, kind, body, row))
+    if (!put_options(req, row, before) || !put_extra(req, kind, body, row))
         goto out;
     if (strcmp(json_str(row, "name", ""), json_str(before, "name", "")) != 0) {
         if (!take_name(req, kind, row))
@@ -387,11 +441,22 @@ static bool drop_row(struct api_req *req, const struct kind *kind, const json_t 
            drop_credentials(req, kind, id);
 }
 
+static bool may_delete(struct api_req *req, const struct kind *kind, const json_t *row)
+{
+    if (!is_immutable(row))
+        return true;
+    api_fail(req, 403, NULL,
+             "Unable to delete immutable %s resource: %.64s. Set resource option \"immutable\" to "
+             "false first.",
+             kind->title, json_str(row, "id", ""));
+    return false;
+}
+
 static void delete (struct api_req *req, const struct kind *kind)
 {
     json_t *row = row_of(req, kind);
 
-    if (row && drop_row(req, kind, row))
+    if (row && may_delete(req, kind, row) && drop_row(req, kind, row))
         api_reply(req, 204, NULL);
     json_decref(row);
 }
@@ -460,8 +525,8 @@ void domains_delete(struct api_req *req)
         api_fail(req, 403, NULL,
                  "You are not authorized to perform the requested action: delete the default "
                  "domain.");
-    else if (row && drop_members(req, &project_kind, id) && drop_members(req, &user_kind, id) &&
-             drop_row(req, &domain_kind, row))
+    else if (row && may_delete(req, &domain_kind, row) && drop_members(req, &project_kind, id) &&
+             drop_members(req, &user_kind, id) && drop_row(req, &domain_kind, row))
         api_reply(req, 204, NULL);
     json_decref(row);
 }
@@ -591,6 +656,10 @@ void users_password(struct api_req *req)
     match = hash ? api_password_check(req, old, hash) : 0;
     if (match != -EINPROGRESS && (match != 1 || !json_bool(row, "enabled", true)))
         identity_unauthorized(req, "The request you have made requires authentication.");
+    else if (match == 1 && json_bool(json_object_get(row, "options"), "lock_password", false))
+        api_fail(req, 400, NULL,
+                 "You cannot change your password at this time due to password policy disallowing "
+                 "password changes. Please contact your administrator to reset your password.");
     else if (match == 1 && put_password(req, body, row) == 0) {
         mirror_txn_update(req->txn, "user", row);
         api_reply(req, 204, NULL);

@@ -36,6 +36,15 @@ static int check_property(struct api_req *req, const char *name, const json_t *v
     return 0;
 }
 
+/* What only administrators set, others may say as long as it is so. */
+static bool is_own_owner(const struct api_req *req, const char *name, const json_t *value)
+{
+    const char *text = json_string_value(value);
+
+    return !req->auth.admin && strcmp(name, "owner") == 0 && text && req->auth.project_id[0] &&
+           strcmp(text, req->auth.project_id) == 0;
+}
+
 /* Sorts the members of a client's object into fields and free properties. */
 static int split(struct api_req *req, const json_t *body, json_t *fields, json_t *properties)
 {
@@ -46,6 +55,8 @@ static int split(struct api_req *req, const json_t *body, json_t *fields, json_t
     {
         const struct field *field = resource_field(&resource_image, name);
 
+        if (is_own_owner(req, name, value))
+            continue;
         if (is_made(name) || (field && !(field->flags & (FIELD_CREATE | FIELD_UPDATE))))
             return bad(req, 403, "Attribute '%.100s' is read-only.", name);
         if (field) {
@@ -217,6 +228,8 @@ static int apply_operation(struct api_req *req, json_t *image, const json_t *ope
     field = resource_field(&resource_image, name);
     if (is_made(name) || (field && !(field->flags & FIELD_UPDATE)))
         return bad(req, 403, "Attribute '%.100s' is read-only.", name);
+    if (!removes && is_own_owner(req, name, value)) /* whoever may change it is its owner */
+        return 0;
     if (field && removes)
         return bad(req, 403, "Property %.100s may not be removed.", name);
     if (field && is_settled(image, name, value))

@@ -50,6 +50,11 @@ static inline struct api_call *api_call_of(struct api_req *req)
 
 /* ---- request.c ---- */
 
+/* Did the request come through a proxy that spoke TLS with the client (X-Forwarded-Proto)? Then
+ * what the client is told of addresses is the proxy's: our own would lead past it, in the clear.
+ * Whoever sends the header without a proxy changes the answer to themselves only. */
+bool api_by_tls_proxy(const struct api_req *req);
+
 /* Forgets the answer's body, wherever it was to come from. */
 void api_answer_drop(struct api_req *req);
 

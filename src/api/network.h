@@ -40,7 +40,7 @@ json_t *net_get(struct api_req *req, const char *table, const char *id);
 json_t *net_see(struct api_req *req, const struct net_kind *kind, const char *id);
 /* A row that the requester may change; else 404 or 403. */
 json_t *net_own(struct api_req *req, const struct net_kind *kind, const char *id);
-/* A row by the id in the request's path. */
+/* A row by the id in the request's path, in the state that If-Match names; else also 412. */
 json_t *net_own_param(struct api_req *req, const struct net_kind *kind);
 
 /* Writes a changed row: counts its revision and sets its time. */
@@ -138,7 +138,7 @@ api_handler net_network_create, net_network_update, net_network_delete;
 api_handler net_subnet_create, net_subnet_update, net_subnet_delete;
 api_handler net_port_create, net_port_update, net_port_delete;
 api_handler net_router_create, net_router_update, net_router_delete, net_router_add_interface,
-    net_router_remove_interface;
+    net_router_remove_interface, net_router_add_routes, net_router_remove_routes;
 api_handler net_floating_create, net_floating_update, net_floating_delete;
 api_handler net_group_create, net_group_list, net_group_update, net_group_delete;
 api_handler net_quota_list, net_quota_show, net_quota_default, net_quota_details, net_quota_update,

@@ -199,9 +199,36 @@ json_t *net_own(struct api_req *req, const struct net_kind *kind, const char *id
     return NULL;
 }
 
+/* If-Match: revision_number=5 says which state of the row the client has seen: it does not want to
+ * change another one. */
+static int check_revision(struct api_req *req, const json_t *row)
+{
+    const char *text = req->http ? http_header(req->http, "If-Match") : NULL;
+    int64_t now = json_int(row, "revision_number", 0);
+    long long expected;
+    char rest;
+
+    if (!text || strcmp(text, "*") == 0)
+        return 0;
+    if (sscanf(text, "revision_number=%lld%c", &expected, &rest) != 1) {
+        api_fail(req, 400, "HTTPBadRequest", "If-Match must be revision_number=NUMBER here.");
+        return -EINVAL;
+    }
+    if (expected == now)
+        return 0;
+    api_fail(req, 412, "RevisionNumberConstraintFailed",
+             "Constrained to %lld, but current revision is %lld", expected, (long long)now);
+    return -EAGAIN;
+}
+
 json_t *net_own_param(struct api_req *req, const struct net_kind *kind)
 {
-    return net_own(req, kind, api_param(req, "id"));
+    json_t *row = net_own(req, kind, api_param(req, "id"));
+
+    if (!row || check_revision(req, row) == 0)
+        return row;
+    json_decref(row);
+    return NULL;
 }
 
 /* ---- rows from clients ---- */
@@ -274,8 +301,16 @@ static int check_required(struct api_req *req, const struct resource *resource, 
 /* The project that a new row is to belong to, or NULL after an error. */
 static const char *project_of(struct api_req *req, const json_t *body)
 {
-    const char *project = json_str(body, "project_id", json_str(body, "tenant_id", NULL));
+    const json_t *given = json_object_get(body, "project_id");
+    const char *project;
 
+    if (!given || json_is_null(given))
+        given = json_object_get(body, "tenant_id");
+    project = json_string_value(given);
+    if (given && !project && !json_is_null(given)) {
+        net_bad(req, "'project_id' must be a text");
+        return NULL;
+    }
     if (!project || strcmp(project, req->auth.project_id) == 0) {
         if (req->auth.project_id[0])
             return req->auth.project_id;

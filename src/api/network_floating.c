@@ -179,8 +179,14 @@ static int reserve(struct api_req *req, json_t *row, const json_t *network, cons
 /* subnet_id says where the address is to come from; it is no field of a floating IP. */
 static json_t *new_row(struct api_req *req, const json_t *body)
 {
-    json_t *known = json_copy((json_t *)body), *row;
+    const json_t *subnet_id = json_object_get(body, "subnet_id");
+    json_t *known, *row;
 
+    if (subnet_id && !json_is_string(subnet_id) && !json_is_null(subnet_id)) {
+        net_bad(req, "'subnet_id' must be the id of a subnet");
+        return NULL;
+    }
+    known = json_copy((json_t *)body);
     json_object_del(known, "subnet_id");
     row = net_new(req, &net_floatingips, known);
     json_decref(known);

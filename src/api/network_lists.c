@@ -14,6 +14,55 @@
     (64 * 1024) /* bytes of conditions and of a link: more than a request can have                 \
                  */
 
+/* ---- what a view shows ---- */
+
+/* {member: [wanted text, ...], ...} */
+static void take_wanted(void *arg, const char *name, const char *value)
+{
+    json_t *wanted = json_object_get(arg, name);
+
+    if (strcmp(value, "None") == 0)
+        return;
+    if (!wanted) {
+        wanted = json_array();
+        json_object_set_new(arg, name, wanted);
+    }
+    json_array_append_new(wanted, json_string(value));
+}
+
+static bool is_text(const json_t *value, const char *text)
+{
+    char number[24];
+
+    if (json_is_boolean(value))
+        return (strcasecmp(text, "true") == 0 || strcmp(text, "1") == 0) ==
+               json_boolean_value(value);
+    snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(value));
+    if (json_is_integer(value))
+        return strcmp(number, text) == 0;
+    return json_is_string(value) && strcmp(json_string_value(value), text) == 0;
+}
+
+/* A member that the query names has one of the query's values; lists and objects have filters of
+ * their own, or none. */
+static bool is_wanted(const json_t *view, json_t *wanted)
+{
+    const char *name;
+    json_t *values, *value;
+    size_t i;
+
+    json_object_foreach(wanted, name, values)
+    {
+        const json_t *member = json_object_get(view, name);
+        bool found = !member || json_is_array(member) || json_is_object(member);
+
+        json_array_foreach(values, i, value) found |= is_text(member, json_string_value(value));
+        if (!found)
+            return false;
+    }
+    return true;
+}
+
 /* ---- the query ---- */
 
 /* Neutron's filters by tags: of those that are named the row has ... */
@@ -25,6 +74,7 @@ struct query {
     const struct net_kind *kind;
     json_t *projects, *statuses, *ips, *groups;
     json_t *tags[TAGS_KINDS]; /* names as members */
+    json_t *wanted;           /* of members that are no columns */
 };
 
 static void query_init(struct query *query, const struct net_kind *kind)
@@ -34,6 +84,7 @@ static void query_init(struct query *query, const struct net_kind *kind)
     query->statuses = json_array();
     query->ips = json_array();
     query->groups = json_array();
+    query->wanted = json_object();
     for (int i = 0; i < TAGS_KINDS; i++)
         query->tags[i] = json_object();
 }
@@ -44,6 +95,7 @@ static void query_free(struct query *query)
     json_decref(query->statuses);
     json_decref(query->ips);
     json_decref(query->groups);
+    json_decref(query->wanted);
     for (int i = 0; i < TAGS_KINDS; i++)
         json_decref(query->tags[i]);
 }
@@ -68,10 +120,30 @@ static bool filters_by(const struct query *query, const char *name)
     return field && field->flags & FIELD_FILTER;
 }
 
+/* Does the argument say something else than what a member is to be, or is that for SQL? */
+static bool is_dealt_with(const struct query *query, const char *name)
+{
+    static const char *const others[] = {"limit",    "marker",    "page_reverse", "sort_key",
+                                         "sort_dir", "tenant_id", "fields",       NULL};
+    const struct field *field = resource_field(query->kind->resource, name);
+
+    for (size_t i = 0; others[i]; i++) {
+        if (strcmp(others[i], name) == 0)
+            return true;
+    }
+    for (int i = 0; i < TAGS_KINDS; i++) {
+        if (strcmp(tag_filters[i], name) == 0)
+            return true;
+    }
+    return field && field->flags & (FIELD_INDEX | FIELD_FILTER);
+}
+
 static void take_query(void *arg, const char *name, const char *value)
 {
     struct query *query = arg;
 
+    if (!is_dealt_with(query, name))
+        take_wanted(query->wanted, name, value);
     for (int i = 0; i < TAGS_KINDS; i++) {
         if (strcmp(name, tag_filters[i]) == 0)
             take_tags(query->tags[i], value);
@@ -176,10 +248,9 @@ static void add_conditions(struct buf *where, json_t *params, const struct query
         add_tags(where, params, (enum tags)i, query->tags[i]);
 }
 
-static bool has_status(struct api_req *req, const json_t *row, void *arg)
+static bool has_status(struct api_req *req, const json_t *row, const struct query *query)
 {
-    const struct query *query = arg;
-    const char *status = query->kind->status(req, row);
+    const char *status = json_array_size(query->statuses) ? query->kind->status(req, row) : "";
     json_t *value;
     size_t i;
 
@@ -188,7 +259,22 @@ static bool has_status(struct api_req *req, const json_t *row, void *arg)
         if (strcmp(json_string_value(value), status) == 0)
             return true;
     }
-    return false;
+    return json_array_size(query->statuses) == 0;
+}
+
+/* What SQL cannot tell: what is computed, and what is shown without being a column. */
+static bool passes(struct api_req *req, const json_t *row, void *arg)
+{
+    const struct query *query = arg;
+    bool good = has_status(req, row, query);
+    json_t *view;
+
+    if (!good || json_object_size(query->wanted) == 0)
+        return good;
+    view = net_view(req, query->kind, row);
+    good = is_wanted(view, query->wanted);
+    json_decref(view);
+    return good;
 }
 
 /* ---- answers ---- */
@@ -280,8 +366,8 @@ void net_list(struct api_req *req, const struct net_kind *kind)
     }
     add_conditions(&filter, listing.filter_params, &query);
     listing.filter = buf_text(&filter);
-    if (json_array_size(query.statuses) > 0) {
-        listing.match = has_status;
+    if (json_array_size(query.statuses) > 0 || json_object_size(query.wanted) > 0) {
+        listing.match = passes;
         listing.arg = &query;
     }
     if (filter.failed)
@@ -298,49 +384,6 @@ void net_list(struct api_req *req, const struct net_kind *kind)
 }
 
 /* ---- what is no row ---- */
-
-/* {member: [wanted text, ...], ...} */
-static void take_wanted(void *arg, const char *name, const char *value)
-{
-    json_t *wanted = json_object_get(arg, name);
-
-    if (strcmp(value, "None") == 0)
-        return;
-    if (!wanted) {
-        wanted = json_array();
-        json_object_set_new(arg, name, wanted);
-    }
-    json_array_append_new(wanted, json_string(value));
-}
-
-static bool is_text(const json_t *value, const char *text)
-{
-    if (json_is_boolean(value))
-        return (strcasecmp(text, "true") == 0 || strcmp(text, "1") == 0) ==
-               json_boolean_value(value);
-    if (json_is_integer(value))
-        return json_integer_value(value) == strtoll(text, NULL, 10);
-    return json_is_string(value) && strcmp(json_string_value(value), text) == 0;
-}
-
-/* A member that the query names has one of the query's values. */
-static bool is_wanted(const json_t *view, json_t *wanted)
-{
-    const char *name;
-    json_t *values, *value;
-    size_t i;
-
-    json_object_foreach(wanted, name, values)
-    {
-        const json_t *member = json_object_get(view, name);
-        bool found = !member;
-
-        json_array_foreach(values, i, value) found |= is_text(member, json_string_value(value));
-        if (!found)
-            return false;
-    }
-    return true;
-}
 
 /* The page of `all` that marker and limit name; NULL after an error. */
 static json_t *page_of(struct api_req *req, const json_t *all, bool *ret_more)

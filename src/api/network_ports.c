@@ -518,6 +518,26 @@ void net_port_update(struct api_req *req)
     json_decref(row);
 }
 
+/* Without its port a network would be without DHCP and metadata for ever, and whoever cleans up all
+ * ports of a network does not mean that. In Neutron an agent makes the port again; here it comes
+ * back at once, with addresses drawn anew, while there are subnets with DHCP. */
+static int renew_dhcp(struct api_req *req, json_t *port)
+{
+    const char *network_id = json_str(port, "network_id", "");
+    json_t *network = net_get(req, "network", network_id);
+    const json_t *fixed;
+    size_t i;
+    int rc;
+
+    json_array_foreach(json_object_get(port, "fixed_ips"), i, fixed)
+        net_ip_release(req, network_id, json_str(fixed, "ip_address", ""));
+    json_object_set_new(port, "fixed_ips", json_array());
+    net_put(req, "port", port);
+    rc = net_dhcp_sync(req, network);
+    json_decref(network);
+    return rc;
+}
+
 void net_port_delete(struct api_req *req)
 {
     json_t *row = net_own_param(req, &net_ports);
@@ -529,6 +549,9 @@ void net_port_delete(struct api_req *req)
         api_fail(req, 409, "ServicePortInUse",
                  "Port %s cannot be deleted directly via the port API: has device owner %s.",
                  json_str(row, "id", ""), owner);
+    } else if (strcmp(owner, "network:dhcp") == 0) {
+        if (renew_dhcp(req, row) == 0)
+            api_reply(req, 204, NULL);
     } else {
         api_port_delete(req, row);
         api_reply(req, 204, NULL);

@@ -307,6 +307,99 @@ void net_router_update(struct api_req *req)
     json_decref(row);
 }
 
+/* ---- routes one by one ---- */
+
+static bool is_same_route(const json_t *a, const json_t *b)
+{
+    struct ip_cidr to[2];
+    struct ip_addr hop[2];
+
+    return net_route_parse(a, &to[0], &hop[0]) == 0 && net_route_parse(b, &to[1], &hop[1]) == 0 &&
+           to[0].prefix == to[1].prefix && ip_compare(&to[0].base, &to[1].base) == 0 &&
+           ip_compare(&hop[0], &hop[1]) == 0;
+}
+
+static bool has_route(const json_t *routes, const json_t *wanted)
+{
+    const json_t *route;
+    size_t i;
+
+    json_array_foreach(routes, i, route)
+    {
+        if (is_same_route(route, wanted))
+            return true;
+    }
+    return false;
+}
+
+/* The routes of `list` that are not among `others`, behind those of `first`, as a new array. */
+static json_t *routes_but(const json_t *first, const json_t *list, const json_t *others)
+{
+    json_t *routes = first ? json_copy((json_t *)first) : json_array();
+    const json_t *route;
+    size_t i;
+
+    json_array_foreach(list, i, route)
+    {
+        if (!has_route(others, route) && !has_route(routes, route))
+            json_array_append(routes, (json_t *)route);
+    }
+    return routes;
+}
+
+/* {"router": {"routes": [...]}}: these and no others are added or removed, so that two clients who
+ * do it at a time do not undo each other's change. What is so already is no error. */
+static int edit_routes(struct api_req *req, json_t *row, bool add)
+{
+    size_t most = (size_t)resource_field(&resource_router, "routes")->max;
+    json_t *old = json_incref(json_object_get(row, "routes")), *routes;
+    const json_t *body = json_object_get(req->body, "router");
+    int rc = net_change(req, &net_routers, row);
+
+    if (rc == 0 && (json_object_size(body) != 1 || !json_is_array(json_object_get(body, "routes"))))
+        rc = net_bad(req, "the body must have 'routes' and nothing else");
+    if (rc == 0) {
+        const json_t *given = json_object_get(row, "routes");
+
+        routes = add ? routes_but(old, given, NULL) : routes_but(NULL, old, given);
+        json_object_set_new(row, "routes", routes);
+        if (add && json_array_size(routes) > most) {
+            api_fail(req, 400, "RoutesExhausted",
+                     "Unable to complete operation for %s. The number of routes exceeds the "
+                     "maximum %zu.",
+                     json_str(row, "id", ""), most);
+            rc = -ENOSPC;
+        } else if (add) {
+            rc = check_routes(req, row);
+        }
+    }
+    json_decref(old);
+    return rc;
+}
+
+static void change_routes(struct api_req *req, bool add)
+{
+    json_t *row = net_own_param(req, &net_routers);
+
+    if (row && edit_routes(req, row, add) == 0) {
+        net_put(req, "router", row);
+        net_reply(req, 200, &net_routers, row);
+    }
+    json_decref(row);
+}
+
+void net_router_add_routes(struct api_req *req)
+{
+    change_routes(req, true);
+}
+
+void net_router_remove_routes(struct api_req *req)
+{
+    change_routes(req, false);
+}
+
+/* ---- delete ---- */
+
 void net_router_delete(struct api_req *req)
 {
     json_t *row = net_own_param(req, &net_routers), *ports;
@@ -506,17 +599,64 @@ static json_t *find_interface(struct api_req *req, const char *router_id, const 
     return found;
 }
 
-static bool interface_has_floating(struct api_req *req, const char *router_id, const json_t *port)
+static int check_floating_stay(struct api_req *req, const char *router_id, const json_t *port)
 {
     const json_t *fixed;
     size_t i;
 
     json_array_foreach(json_object_get(port, "fixed_ips"), i, fixed)
     {
-        if (has_floating(req, router_id, json_str(fixed, "subnet_id", "")))
+        if (!has_floating(req, router_id, json_str(fixed, "subnet_id", "")))
+            continue;
+        api_fail(
+            req, 409, "RouterInterfaceInUseByFloatingIP",
+            "Router interface for port %s on router %s cannot be deleted, as it is required by "
+            "one or more floating IPs.",
+            json_str(port, "id", ""), router_id);
+        return -EBUSY;
+    }
+    return 0;
+}
+
+static bool has_hop_in(const json_t *routes, const json_t *subnet)
+{
+    const json_t *route;
+    struct ip_cidr cidr, to;
+    struct ip_addr hop;
+    size_t i;
+
+    if (ip_cidr_parse(json_str(subnet, "cidr", NULL), &cidr) < 0)
+        return false;
+    json_array_foreach(routes, i, route)
+    {
+        if (net_route_parse(route, &to, &hop) == 0 && ip_cidr_contains(&cidr, &hop))
             return true;
     }
     return false;
+}
+
+/* Without its interface there a static route would lead nowhere, and nobody would be told. */
+static int check_routes_stay(struct api_req *req, const json_t *router, const json_t *port)
+{
+    const json_t *routes = json_object_get(router, "routes"), *fixed;
+    size_t i;
+
+    json_array_foreach(json_object_get(port, "fixed_ips"), i, fixed)
+    {
+        const char *subnet_id = json_str(fixed, "subnet_id", "");
+        json_t *subnet = net_get(req, "subnet", subnet_id);
+        bool needed = has_hop_in(routes, subnet);
+
+        json_decref(subnet);
+        if (!needed)
+            continue;
+        api_fail(req, 409, "RouterInterfaceInUseByRoute",
+                 "Router interface for subnet %s on router %s cannot be deleted, as it is required "
+                 "by one or more routes.",
+                 subnet_id, json_str(router, "id", ""));
+        return -EBUSY;
+    }
+    return 0;
 }
 
 void net_router_remove_interface(struct api_req *req)
@@ -536,13 +676,8 @@ void net_router_remove_interface(struct api_req *req)
                  subnet_id ? "RouterInterfaceNotFoundForSubnet" : "RouterInterfaceNotFound",
                  "Router %s has no interface on %s %.64s", id, subnet_id ? "subnet" : "port",
                  subnet_id ? subnet_id : port_id);
-    } else if (interface_has_floating(req, id, port)) {
-        api_fail(
-            req, 409, "RouterInterfaceInUseByFloatingIP",
-            "Router interface for port %s on router %s cannot be deleted, as it is required by "
-            "one or more floating IPs.",
-            json_str(port, "id", ""), id);
-    } else {
+    } else if (check_routes_stay(req, router, port) == 0 &&
+               check_floating_stay(req, id, port) == 0) {
         net_put(req, "router", router);
         reply_interface(req, router, port);
         api_port_delete(req, port);

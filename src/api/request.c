@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 const char *api_param(const struct api_req *req, const char *name)
@@ -28,6 +29,14 @@ const char *api_query(const struct api_req *req, const char *name)
 
     /* Clients print an unset Python value into the query. */
     return value && strcmp(value, "None") != 0 ? value : NULL;
+}
+
+bool api_by_tls_proxy(const struct api_req *req)
+{
+    const char *scheme = req->http ? http_header(req->http, "X-Forwarded-Proto") : NULL;
+
+    /* Several proxies make a list; the first one is the client's. */
+    return scheme && strcspn(scheme, " ,") == 5 && strncasecmp(scheme, "https", 5) == 0;
 }
 
 void api_url_escape(struct buf *out, const char *text)

@@ -89,6 +89,7 @@ const struct api_error api_errors[] = {
     {405, EVERY_SERVICE, "the path does not know this method"},
     {406, 1U << API_COMPUTE, "no such microversion"},
     {409, EVERY_SERVICE, "it is in use, or there already, or others are changing it: try again"},
+    {412, 1U << API_NETWORK, "it has another revision_number than If-Match says"},
     {413, EVERY_SERVICE, "the body is too large"},
     {415, 1U << API_IMAGE, "the bytes are not of the type, or of the format, that was said"},
     {416, 1U << API_IMAGE, "the image has no such range"},

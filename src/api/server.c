@@ -105,7 +105,7 @@ static void call_free(struct api_call *call)
 static void fill_base_url(struct api_req *req)
 {
     const char *host = http_header(req->http, "Host");
-    bool tls = req->api->options.cert_file != NULL;
+    bool tls = req->api->options.cert_file || api_by_tls_proxy(req);
 
     if (host && (strlen(host) > 255 || strpbrk(host, "\"'<>\\ \t/") || !json_is_text(host)))
         host = NULL; /* it is put into documents: nothing but a host and a port */

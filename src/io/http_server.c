@@ -343,6 +343,35 @@ static enum MHD_Result on_headers(struct http_server *server, struct http_reques
     return on_end(server, request);
 }
 
+struct framing {
+    unsigned lengths, encodings;
+    bool strange;
+};
+
+static enum MHD_Result note_framing(void *cls, enum MHD_ValueKind kind, const char *name,
+                                    const char *value)
+{
+    struct framing *framing = cls;
+
+    if (strcasecmp(name, "Content-Length") == 0) {
+        framing->lengths++;
+    } else if (strcasecmp(name, "Transfer-Encoding") == 0) {
+        framing->encodings++;
+        framing->strange |= !value || strcasecmp(value, "chunked") != 0;
+    }
+    return MHD_YES;
+}
+
+/* Does the request say in two ways where its body ends (RFC 9112, 6.3)? A proxy in front might go
+ * by the other one, and then the rest of the body would be a request in somebody else's name. */
+static bool is_ambiguous(struct MHD_Connection *connection)
+{
+    struct framing framing = {0};
+
+    MHD_get_connection_values(connection, MHD_HEADER_KIND, note_framing, &framing);
+    return framing.lengths + framing.encodings > 1 || framing.strange;
+}
+
 static enum MHD_Result on_request(struct http_server *server, struct MHD_Connection *connection,
                                   const char *path, const char *method, void **ret_request)
 {
@@ -351,6 +380,8 @@ static enum MHD_Result on_request(struct http_server *server, struct MHD_Connect
 
     if (server->options.client_ca_file && read_client_name(connection, name, sizeof(name) - 1) < 0)
         return refuse(connection, 403, "A certificate of this cluster's CA is needed.\n");
+    if (is_ambiguous(connection))
+        return refuse(connection, 400, "The end of the body is not said in one way.\n");
     request = request_new(server, connection, method, path);
     if (!request)
         return MHD_NO;

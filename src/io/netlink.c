@@ -3,6 +3,7 @@
 #include "io/netns.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_bridge.h>
@@ -201,12 +202,15 @@ int netlink_addr_parse(const char *text, struct netlink_addr *ret)
 int netlink_mac_parse(const char *text, uint8_t ret[6])
 {
     unsigned b[6];
-    char rest;
 
-    if (!text || strlen(text) != 17 ||
-        sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
-               &rest) != 6)
+    if (!text || strlen(text) != 17)
         return -EINVAL;
+    /* Whoever takes the text may write it on into a ruleset: nothing but digits and colons. */
+    for (size_t i = 0; i < 17; i++) {
+        if (i % 3 == 2 ? text[i] != ':' : !isxdigit((unsigned char)text[i]))
+            return -EINVAL;
+    }
+    sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5]);
     for (int i = 0; i < 6; i++)
         ret[i] = (uint8_t)b[i];
     return 0;

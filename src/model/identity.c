@@ -3,11 +3,31 @@
 
 #define CU (FIELD_CREATE | FIELD_UPDATE)
 #define IDENTITY_EXTRA_MAX 64
+
+/* An option that would limit somebody is obeyed or refused: nobody must believe in one that is only
+ * kept. Null takes it back. */
+static const struct field option_members[] = {
+    {.name = "immutable", .type = FIELD_BOOL, .flags = FIELD_NULL},
+    {.name = NULL},
+};
+
+static const struct field user_option_members[] = {
+    {.name = "ignore_change_password_upon_first_use", .type = FIELD_BOOL, .flags = FIELD_NULL},
+    {.name = "ignore_password_expiry", .type = FIELD_BOOL, .flags = FIELD_NULL},
+    {.name = "ignore_lockout_failure_attempts", .type = FIELD_BOOL, .flags = FIELD_NULL},
+    {.name = "ignore_user_inactivity", .type = FIELD_BOOL, .flags = FIELD_NULL},
+    {.name = "lock_password", .type = FIELD_BOOL, .flags = FIELD_NULL},
+    {.name = "multi_factor_auth_enabled", .type = FIELD_BOOL, .flags = FIELD_NULL},
+    {.name = "multi_factor_auth_rules", .type = FIELD_LIST, .flags = FIELD_NULL},
+    {.name = NULL},
+};
+
 /* What most of Keystone's resources have. */
 #define OPTIONS_FIELD                                                                              \
     {                                                                                              \
-        .name = "options", .type = FIELD_OBJECT, .flags = CU, .fallback = "{}",                    \
-        .doc = "kept as given"                                                                     \
+        .name = "options", .type = FIELD_OBJECT, .flags = CU, .members = option_members,           \
+        .fallback = "{}",                                                                          \
+        .doc = "{immutable}: true keeps it from changes and deletion until it is false again"      \
     }
 #define EXTRA_FIELD                                                                                \
     {                                                                                              \
@@ -126,7 +146,13 @@ static const struct field user_fields[] = {
      .flags = CU | FIELD_INDEX,
      .fallback = "true",
      .doc = "false: cannot log in, and tokens are void"},
-    OPTIONS_FIELD,
+    {.name = "options",
+     .type = FIELD_OBJECT,
+     .flags = CU,
+     .members = user_option_members,
+     .fallback = "{}",
+     .doc = "Keystone's; lock_password is obeyed, multi_factor_auth_enabled refused, and what the "
+            "ignore_* except from is not there"},
     {.name = "password_hash",
      .type = FIELD_STR,
      .flags = FIELD_INTERNAL | FIELD_NULL | FIELD_SECRET,
@@ -255,9 +281,11 @@ static const struct field application_credential_fields[] = {
 
 const struct resource resource_application_credential = {
     .table = "application_credential",
+    .service = "identity",
     .singular = "application_credential",
     .plural = "application_credentials",
     RESOURCE_FIELDS(application_credential_fields),
-    .form = "With access_rules it is refused: they are not offered.",
+    .form = "Create also takes secret (none given: one is made), roles and expires_at; secret is "
+            "shown this once. With access_rules it is refused: they are not offered.",
     .doc = "Lets a program act for a user on one project without the user's password.",
 };

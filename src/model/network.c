@@ -83,6 +83,24 @@ const struct resource resource_network = {
     .doc = "A tenant's or an external layer 2 network.",
 };
 
+static const struct field pool_members[] = {
+    {.name = "start", .type = FIELD_IP, .flags = FIELD_REQUIRED},
+    {.name = "end", .type = FIELD_IP, .flags = FIELD_REQUIRED},
+    {.name = NULL},
+};
+
+static const struct field route_members[] = {
+    {.name = "destination", .type = FIELD_STR, .flags = FIELD_REQUIRED},
+    {.name = "nexthop", .type = FIELD_IP, .flags = FIELD_REQUIRED},
+    {.name = NULL},
+};
+
+static const struct field address_members[] = {
+    {.name = "subnet_id", .type = FIELD_ID, .flags = FIELD_NULL},
+    {.name = "ip_address", .type = FIELD_IP, .flags = FIELD_NULL},
+    {.name = NULL},
+};
+
 static const struct field subnet_fields[] = {
     COMMON,
     {.name = "network_id", .type = FIELD_ID, .flags = FIELD_REQUIRED | FIELD_CREATE | FIELD_INDEX},
@@ -109,6 +127,7 @@ static const struct field subnet_fields[] = {
      .of = FIELD_OBJECT,
      .flags = CU,
      .max = 64,
+     .members = pool_members,
      .doc = "of {start, end}"},
     {.name = "dns_nameservers",
      .type = FIELD_LIST,
@@ -122,6 +141,7 @@ static const struct field subnet_fields[] = {
      .flags = CU,
      .max = 20,
      .fallback = "[]",
+     .members = route_members,
      .doc = "of {destination, nexthop}"},
 };
 
@@ -133,6 +153,19 @@ const struct resource resource_subnet = {
     RESOURCE_FIELDS(subnet_fields),
     RESOURCE_COUNTS("subnet", resource_network_quota),
     .doc = "Addresses of a network.",
+};
+
+static const struct field pair_members[] = {
+    {.name = "ip_address", .type = FIELD_STR, .flags = FIELD_REQUIRED},
+    {.name = "mac_address", .type = FIELD_MAC, .flags = FIELD_NULL},
+    {.name = NULL},
+};
+
+static const struct field dhcp_option_members[] = {
+    {.name = "opt_name", .type = FIELD_STR, .flags = FIELD_REQUIRED},
+    {.name = "opt_value", .type = FIELD_STR, .flags = FIELD_NULL},
+    {.name = "ip_version", .type = FIELD_INT, .flags = FIELD_NULL, .min = 4, .max = 6},
+    {.name = NULL},
 };
 
 static const struct field port_fields[] = {
@@ -147,6 +180,7 @@ static const struct field port_fields[] = {
      .of = FIELD_OBJECT,
      .flags = CU | FIELD_FILTER,
      .max = 16,
+     .members = address_members,
      .doc = "of {subnet_id, ip_address}; uniqueness is held by rows of table ip"},
     {.name = "device_id",
      .type = FIELD_STR,
@@ -185,6 +219,7 @@ static const struct field port_fields[] = {
      .flags = CU,
      .max = 32,
      .fallback = "[]",
+     .members = pair_members,
      .doc = "of {ip_address, mac_address}"},
     {.name = "extra_dhcp_opts",
      .type = FIELD_LIST,
@@ -192,6 +227,7 @@ static const struct field port_fields[] = {
      .flags = CU,
      .max = 32,
      .fallback = "[]",
+     .members = dhcp_option_members,
      .doc = "of {opt_name, opt_value}, kept as given"},
     {.name = "host_id",
      .json = "binding:host_id",
@@ -228,10 +264,23 @@ const struct resource resource_port = {
     .plural = "ports",
     RESOURCE_FIELDS(port_fields),
     RESOURCE_COUNTS("port", resource_network_quota),
-    .form = "On a network of another project only administrators choose `mac_address` and "
-            "addresses, set `port_security_enabled` or give `allowed_address_pairs`, and on an "
-            "external one only they make ports.",
+    .form =
+        "On a network of another project only administrators choose `mac_address` and "
+        "addresses, set `port_security_enabled` or give `allowed_address_pairs`, and on an "
+        "external one only they make ports. The port of DHCP comes back when it is deleted while "
+        "a subnet has DHCP.",
     .doc = "A connection to a network: MAC and IP addresses.",
+};
+
+static const struct field gateway_members[] = {
+    {.name = "network_id", .type = FIELD_ID, .flags = FIELD_NULL},
+    {.name = "enable_snat", .type = FIELD_BOOL},
+    {.name = "external_fixed_ips",
+     .type = FIELD_LIST,
+     .of = FIELD_OBJECT,
+     .max = 16,
+     .members = address_members},
+    {.name = NULL},
 };
 
 static const struct field router_fields[] = {
@@ -241,6 +290,7 @@ static const struct field router_fields[] = {
     {.name = "external_gateway_info",
      .type = FIELD_OBJECT,
      .flags = CU | FIELD_NULL,
+     .members = gateway_members,
      .doc = "network_id, enable_snat, external_fixed_ips"},
     {.name = "routes",
      .type = FIELD_LIST,
@@ -248,6 +298,7 @@ static const struct field router_fields[] = {
      .flags = FIELD_UPDATE,
      .max = 30,
      .fallback = "[]",
+     .members = route_members,
      .doc = "of {destination, nexthop}"},
     {.name = "gateway_port_id",
      .type = FIELD_ID,

@@ -175,7 +175,8 @@ static int check_count(const struct field *field, size_t count, struct err *err)
 
 static int check_elements(const struct field *field, const json_t *list, struct err *err)
 {
-    const struct field element = {.name = field->name, .json = field->json, .type = field->of};
+    const struct field element = {
+        .name = field->name, .json = field->json, .type = field->of, .members = field->members};
     const json_t *one;
     size_t i;
 
@@ -185,6 +186,47 @@ static int check_elements(const struct field *field, const json_t *list, struct 
 
         if (rc < 0)
             return rc;
+    }
+    return 0;
+}
+
+static const struct field *member_of(const struct field *field, const char *name)
+{
+    const struct field *member = field->members;
+
+    while (member->name && strcmp(member->name, name) != 0)
+        member++;
+    return member->name ? member : NULL;
+}
+
+/* The members that the table names have their types, and there are no others but null: that is how
+ * clients leave out what they do not mean. */
+static int check_members(const struct field *field, const json_t *object, struct err *err)
+{
+    char why[sizeof(err->why)];
+    json_t *value;
+    const char *key;
+    int rc = 0;
+
+    if (!field->members)
+        return 0;
+    json_object_foreach((json_t *)object, key, value)
+    {
+        const struct field *member = member_of(field, key);
+
+        if (!member && !json_is_null(value)) {
+            snprintf(why, sizeof(why), "there is no member '%.100s'", key);
+            return invalid(field, err, why);
+        }
+        rc = member ? resource_check(member, value, err) : 0;
+        if (rc < 0)
+            return rc;
+    }
+    for (const struct field *member = field->members; member->name; member++) {
+        if (member->flags & FIELD_REQUIRED && !json_object_get(object, member->name)) {
+            snprintf(why, sizeof(why), "'%s' is missing", member->name);
+            return invalid(field, err, why);
+        }
     }
     return 0;
 }
@@ -249,6 +291,8 @@ int resource_check(const struct field *field, const json_t *value, struct err *e
     case FIELD_OBJECT:
         rc = json_is_object(value) ? check_count(field, json_object_size(value), err)
                                    : invalid(field, err, "an object is needed");
+        if (rc == 0)
+            rc = check_members(field, value, err);
         break;
     default:
         rc = check_text(field, json_string_value(value), err);
@@ -258,14 +302,29 @@ int resource_check(const struct field *field, const json_t *value, struct err *e
 
 static json_t *normal(const struct field *field, const json_t *value);
 
-static json_t *normal_list(enum field_type of, const json_t *list)
+static json_t *normal_list(const struct field *field, const json_t *list)
 {
-    const struct field element = {.type = of};
+    const struct field element = {.type = field->of, .members = field->members};
     json_t *out = json_array();
     const json_t *one;
     size_t i;
 
     json_array_foreach(list, i, one) json_array_append_new(out, normal(&element, one));
+    return out;
+}
+
+static json_t *normal_object(const struct field *field, const json_t *object)
+{
+    json_t *out = json_object(), *value;
+    const char *key;
+
+    json_object_foreach((json_t *)object, key, value)
+    {
+        const struct field *member = member_of(field, key);
+
+        if (member)
+            json_object_set_new(out, key, normal(member, value));
+    }
     return out;
 }
 
@@ -277,8 +336,10 @@ static json_t *normal(const struct field *field, const json_t *value)
     int64_t number;
     bool truth;
 
-    if (field->type == FIELD_LIST && field->of != FIELD_ANY)
-        return normal_list(field->of, value);
+    if (field->type == FIELD_LIST && field->of != FIELD_ANY && json_is_array(value))
+        return normal_list(field, value);
+    if (field->type == FIELD_OBJECT && field->members && json_is_object(value))
+        return normal_object(field, value);
     if (field->type == FIELD_INT && as_integer(value, &number))
         return json_integer(number);
     if (field->type == FIELD_BOOL && as_boolean(value, &truth))

@@ -29,7 +29,7 @@ enum field_type {
     FIELD_CIDR,
     FIELD_MAC,
     FIELD_LIST,   /* max: elements, each of the type `of` */
-    FIELD_OBJECT, /* max: members */
+    FIELD_OBJECT, /* max: members; which ones, if `members` says so */
 };
 
 enum field_flag {
@@ -57,7 +57,10 @@ struct field {
     int64_t min, max;
     const char *fallback; /* JSON text put when the client gave none; NULL: null if FIELD_NULL */
     const char *const *choices; /* NULL-terminated, or NULL */
-    int since;                  /* compute: there from the microversion 2.<since> on; 0: always */
+    /* FIELD_OBJECT, or FIELD_LIST of such: the members it may have, each with its type; the last
+     * one has no name. NULL: any. */
+    const struct field *members;
+    int since; /* compute: there from the microversion 2.<since> on; 0: always */
     const char *doc;
 };
 

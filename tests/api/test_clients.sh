@@ -169,6 +169,11 @@ networks() {
     openstack router create lab-router >/dev/null
     openstack router set --external-gateway public lab-router
     openstack router add subnet lab-router lab-subnet
+    openstack router add route --route destination=10.99.0.0/16,gateway=10.7.0.9 \
+        lab-router >/dev/null
+    check "what a route needs stays" refused "409" router remove subnet lab-router lab-subnet
+    openstack router remove route --route destination=10.99.0.0/16,gateway=10.7.0.9 \
+        lab-router >/dev/null
     check "router show" [ "$(column name router show lab-router)" = lab-router ]
     check "a network in use stays" refused "409" network delete lab-net
     openstack security group create lab-group >/dev/null

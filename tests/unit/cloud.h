@@ -44,8 +44,9 @@ static struct {
     struct api *api;
     int ports[API_SERVICES];
     char folder[64];
-    struct api_peers peers;   /* set before cloud_start() */
-    struct api_images images; /* likewise */
+    struct api_peers peers;     /* set before cloud_start() */
+    struct api_images images;   /* likewise */
+    const char *public_address; /* likewise; NULL: none */
 } cloud;
 
 static struct {
@@ -119,6 +120,7 @@ static inline void cloud_listen(void)
     options.mirror = cloud.mirror;
     options.peers = cloud.peers;
     options.images = cloud.images;
+    options.public_address = cloud.public_address;
     /* Another run of this test may be on the machine. */
     for (int i = 0; i < 50 && !cloud.api; i++)
         cloud.api = api_start_services(&options, services,

@@ -56,6 +56,10 @@ static const struct {
     {"PUT", "/v2.1/os-quota-class-sets/{id}", "{\"quota_class_set\": {\"cores\": 100000}}"},
     {"PUT", "/v2.0/routers/{id}/add_router_interface", "{\"subnet_id\": \"{subnet}\"}"},
     {"PUT", "/v2.0/routers/{id}/remove_router_interface", "{\"subnet_id\": \"{subnet}\"}"},
+    {"PUT", "/v2.0/routers/{id}/add_extraroutes", "{\"router\": {\"routes\": []}}"},
+    {"PUT", "/v2.0/routers/{id}/remove_extraroutes",
+     "{\"router\": {\"routes\": [{\"destination\": \"10.9.0.0/16\", \"nexthop\": "
+     "\"10.0.0.9\"}]}}"},
     {"PUT", "/v3/projects/{id}/tags", "{\"tags\": [\"a\", \"b\"]}"},
     {"PUT", "/v2.0/{collection}/{id}/tags", "{\"tags\": [\"a\", \"b\"]}"},
     {"PUT", "/v2/images/{id}/file", "\"bytes\""},

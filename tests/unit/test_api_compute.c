@@ -433,6 +433,7 @@ static void test_bad_keys(void **state)
             400);
     ask(&alice, "POST", "/os-keypairs", "{\"keypair\": {}}", 400);
     ask(&alice, "POST", "/os-keypairs", "{\"keypair\": {\"name\": 5}}", 400);
+    ask(&alice, "POST", "/os-keypairs", "{\"keypair\": {\"name\": \"k\", \"user_id\": 5}}", 400);
     ask(&alice, "POST", "/os-keypairs", "{\"keypair\": {\"name\": \"k\", \"public_key\": 5}}", 400);
     ask(&alice, "POST", "/os-keypairs", "{\"keypair\": {\"name\": \"k\", \"type\": \"x509\"}}",
         400);

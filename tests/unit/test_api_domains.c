@@ -203,6 +203,82 @@ static void test_other_members_are_kept(void **state)
 
 /* ---- projects ---- */
 
+/* ---- options ---- */
+
+static void set_option(const char *kind, const char *id, const char *members, long want)
+{
+    ask_id(&admin, "PATCH", fmt("/v3/%ss/%s", kind, id), fmt("{\"%s\": {%s}}", kind, members),
+           want);
+}
+
+static void test_immutable_rows_stay(void **state)
+{
+    static const char *const kinds[] = {"project", "role", "domain"};
+    char id[64];
+
+    for (size_t i = 0; i < 3; i++) {
+        make(kinds[i], "\"name\": \"rock\", \"options\": {\"immutable\": true}", id);
+        set_option(kinds[i], id, "\"description\": \"sand\"", 403);
+        assert_non_null(strstr(error_text(), "immutable"));
+        set_option(kinds[i], id, "\"options\": {}", 403);
+        set_option(kinds[i], id, "\"options\": {\"immutable\": false}, \"name\": \"sand\"", 403);
+        ask_id(&admin, "DELETE", fmt("/v3/%ss/%s", kinds[i], id), NULL, 403);
+        if (i == 0) {
+            ask_id(&admin, "PUT", fmt("/v3/projects/%s/tags/sand", id), NULL, 403);
+            ask_id(&admin, "PUT", fmt("/v3/projects/%s/tags", id), "{\"tags\": []}", 403);
+        }
+        set_option(kinds[i], id, "\"options\": {\"immutable\": \"perhaps\"}", 400);
+        set_option(kinds[i], id, "\"options\": {\"immutable\": null}", 200);
+        assert_int_equal(count(fmt("%s/options", kinds[i])), 0);
+        set_option(kinds[i], id, "\"enabled\": false, \"name\": \"sand\"", 200);
+        ask_id(&admin, "DELETE", fmt("/v3/%ss/%s", kinds[i], id), NULL, 204);
+    }
+}
+
+/* Without them nobody is an administrator, or may do anything. */
+static void test_the_first_roles_stay(void **state)
+{
+    static const char *const names[] = {"admin", "member", "reader"};
+    char id[64];
+
+    for (size_t i = 0; i < 3; i++) {
+        ask_id(&admin, "GET", fmt("/v3/roles?name=%s", names[i]), NULL, 200);
+        keep("roles/0/id", id);
+        set_option("role", id, "\"name\": \"other\"", 403);
+        ask_id(&admin, "DELETE", fmt("/v3/roles/%s", id), NULL, 403);
+    }
+}
+
+static void change_password(const char *id, long want)
+{
+    ask_id(NULL, "POST", fmt("/v3/users/%s/password", id),
+           "{\"user\": {\"original_password\": \"secret\", \"password\": \"secret\"}}", want);
+}
+
+/* What would limit a user is obeyed or refused. */
+static void test_options_of_users(void **state)
+{
+    char id[64];
+
+    ask_id(&admin, "POST", "/v3/users",
+           "{\"user\": {\"name\": \"u\", \"options\": {\"multi_factor_auth_enabled\": true}}}",
+           400);
+    ask_id(&admin, "POST", "/v3/users",
+           "{\"user\": {\"name\": \"u\", \"options\": {\"unheard_of\": true}}}", 400);
+    make("user",
+         "\"name\": \"u\", \"password\": \"secret\", \"options\": {\"lock_password\": true, "
+         "\"ignore_password_expiry\": true}",
+         id);
+    change_password(id, 400);
+    assert_non_null(strstr(error_text(), "cannot change your password"));
+    set_option("user", id, "\"options\": {\"multi_factor_auth_enabled\": true}", 400);
+    set_option("user", id, "\"options\": {\"lock_password\": null}", 200);
+    assert_true(json_is_true(at("user/options/ignore_password_expiry")));
+    assert_int_equal(count("user/options"), 1);
+    change_password(id, 204);
+    ask_id(&admin, "DELETE", fmt("/v3/users/%s", id), NULL, 204);
+}
+
 static void expect_projects(const char *query, size_t n)
 {
     ask_id(&admin, "GET", fmt("/v3/projects?domain_id=%s&%s", domain, query), NULL, 200);
@@ -345,6 +421,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_it_takes_everything_with_it, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_default_domain_stays, setup, teardown),
         cmocka_unit_test(test_other_members_are_kept),
+        cmocka_unit_test(test_immutable_rows_stay),
+        cmocka_unit_test(test_the_first_roles_stay),
+        cmocka_unit_test(test_options_of_users),
         cmocka_unit_test_setup_teardown(test_tags, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_tree_is_shown, setup, teardown),
         cmocka_unit_test(test_other_peoples_groups),

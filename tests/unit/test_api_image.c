@@ -305,6 +305,30 @@ static void test_what_create_refuses(void **state)
     assert_int_equal(row_count("image", ""), 0);
 }
 
+/* Clients send back what they were shown, and name the project that they act in. */
+static void test_owner_as_it_is(void **state)
+{
+    char id[64];
+
+    ask_image(&alice, "POST", "", fmt("{\"name\": \"i\", \"owner\": \"%s\"}", alice.project), 201);
+    keep("id", id);
+    assert_string_equal(text("owner"), alice.project);
+    ask_image(&alice, "PATCH", fmt("/%s", id),
+              fmt("[{\"op\": \"replace\", \"path\": \"/owner\", \"value\": \"%s\"}, {\"op\": "
+                  "\"replace\", \"path\": \"/name\", \"value\": \"j\"}]",
+                  alice.project),
+              200);
+    assert_string_equal(text("name"), "j");
+    assert_string_equal(text("owner"), alice.project);
+    ask_image(&alice, "PATCH", fmt("/%s", id),
+              fmt("[{\"op\": \"replace\", \"path\": \"/owner\", \"value\": \"%s\"}]", bob.project),
+              403);
+    ask_image(&alice, "PATCH", fmt("/%s", id), "[{\"op\": \"remove\", \"path\": \"/owner\"}]", 403);
+    ask_image(&bob, "PATCH", fmt("/%s", id),
+              fmt("[{\"op\": \"replace\", \"path\": \"/owner\", \"value\": \"%s\"}]", bob.project),
+              404);
+}
+
 /* ---- bytes ---- */
 
 static void check_download(const char *id, size_t size)
@@ -499,9 +523,10 @@ static void put_four(void)
 
     for (size_t i = 0; i < 4; i++)
         put_image(fmt("00000000-0000-4000-8000-00000000000%zu", i),
-                  json_pack("{s:s, s:s, s:s, s:o, s:{s:s}, s:s, s:s, s:i, s:s, s:b}", "name",
-                            rows[i].name, "owner", alice.project, "visibility", rows[i].visibility,
-                            "tags", json_loads(rows[i].tags, 0, NULL), "properties", "distro",
+                  json_pack("{s:s, s:s, s:s, s:s, s:o, s:{s:s}, s:s, s:s, s:i, s:s, s:b}", "name",
+                            rows[i].name, "os_hash_value", rows[i].name, "owner", alice.project,
+                            "visibility", rows[i].visibility, "tags",
+                            json_loads(rows[i].tags, 0, NULL), "properties", "distro",
                             rows[i].distro, "created_at", rows[i].created, "updated_at",
                             rows[i].created, "size", rows[i].size, "disk_format",
                             i < 2 ? "raw" : "qcow2", "protected", i == 1));
@@ -534,6 +559,12 @@ static void test_filters(void **state)
         {"distro=none", ""},
         {"nonsense=1", ""},
         {"nonsense=None", "d c b a"},
+        {"os_hash_value=b", "b"},
+        {"os_hash_value=in:a,c", "c a"},
+        {"os_hash_value=none", ""},
+        {"os_hash_algo=sha512", ""},
+        {"virtual_size=7", ""},
+        {"virtual_size=1048576", "d c b a"},
         {"size_min=200", "d c a"},
         {"size_min=101&size_max=299", "d c"},
         {"protected=true", "b"},
@@ -893,6 +924,7 @@ int main(void)
         cmocka_unit_test_setup(test_an_upload_that_is_cut_leaves_nothing, setup),
         cmocka_unit_test_setup(test_ranges, setup),
         cmocka_unit_test_setup(test_damaged_bytes_are_not_given, setup),
+        cmocka_unit_test_setup(test_owner_as_it_is, setup),
         cmocka_unit_test_setup(test_filters, setup),
         cmocka_unit_test_setup(test_wrong_queries, setup),
         cmocka_unit_test_setup(test_order, setup),

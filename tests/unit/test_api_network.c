@@ -41,6 +41,11 @@ void http_query_each(const struct http_request *request,
         each(arg, request->pairs[i][0], request->pairs[i][1]);
 }
 
+const char *http_header(const struct http_request *request, const char *name)
+{
+    return NULL;
+}
+
 static struct http_request query;
 
 struct call {

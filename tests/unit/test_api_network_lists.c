@@ -161,6 +161,41 @@ static void test_zones_and_extensions(void **state)
     list(&alice, "/extensions?alias=router", 1);
 }
 
+/* All that is shown and no list is a filter: who looks for the rule of port 443 must not be told
+ * that the one of port 22 is it. */
+static void test_members_without_a_column(void **state)
+{
+    char group[64], open[64];
+
+    ask_net(&alice, "POST", "/security-groups", "{\"security_group\": {\"name\": \"g\"}}", 201);
+    keep("security_group/id", group);
+    for (int number = 22; number <= 24; number++)
+        ask_net(&alice, "POST", "/security-group-rules",
+                fmt("{\"security_group_rule\": {\"security_group_id\": \"%s\", \"direction\": "
+                    "\"ingress\", \"protocol\": \"tcp\", \"port_range_min\": %d, "
+                    "\"port_range_max\": %d}}",
+                    group, number, number),
+                201);
+    list(&alice, fmt("/security-group-rules?security_group_id=%s&protocol=tcp", group), 3);
+    list(&alice, fmt("/security-group-rules?security_group_id=%s&port_range_min=443", group), 0);
+    list(&alice, fmt("/security-group-rules?security_group_id=%s&port_range_min=23", group), 1);
+    assert_int_equal(num("security_group_rules/0/port_range_max"), 23);
+    list(&alice, "/security-group-rules?port_range_max=22&port_range_max=24&limit=1", 1);
+    assert_string_equal(text("security_group_rules_links/0/rel"), "next");
+    list(&alice, "/security-group-rules?port_range_min=2x", 0);
+    list(&alice, "/security-group-rules?remote_address_group_id=x", 0);
+    list(&alice, "/security-group-rules?port_range_min=23&fields=id", 1);
+    assert_int_equal(count("security_group_rules/0"), 1);
+    list(&alice, "/subnets?subnetpool_id=x", 0);
+    list(&alice, "/subnets?subnetpool_id=None&dns_nameservers=x&unheard_of=x", 1);
+    make_net(&alice, ", \"port_security_enabled\": false", open);
+    list(&alice, "/networks?port_security_enabled=False", 1);
+    assert_string_equal(text("networks/0/id"), open);
+    list(&alice, "/networks?port_security_enabled=True&revision_number=2", 1);
+    assert_string_equal(text("networks/0/id"), net);
+    list(&alice, "/networks?provider:network_type=flat", 2); /* not shown to members */
+}
+
 /* ---- status and pages ---- */
 
 static void make_port(const char *more, char id[64])
@@ -286,6 +321,7 @@ int main(void)
         cmocka_unit_test_setup(test_mtu, with_network),
         cmocka_unit_test_setup(test_agents, with_network),
         cmocka_unit_test_setup(test_zones_and_extensions, with_network),
+        cmocka_unit_test_setup(test_members_without_a_column, with_network),
         cmocka_unit_test_setup(test_status_and_limit, with_network),
         cmocka_unit_test_setup(test_status_behind_many, with_network),
         cmocka_unit_test_setup(test_security_group_filter, with_network),

@@ -135,7 +135,11 @@ static void test_bad_members(void **state)
         ", \"security_groups\": [5]",
         ", \"availability_zone\": 5",
         ", \"block_device_mapping_v2\": [{\"boot_index\": 0}]",
+        ", \"block_device_mapping_v2\": \"x\"",
+        ", \"block_device_mapping\": {\"vda\": 1}",
         ", \"personality\": [{\"path\": \"/x\"}]",
+        ", \"personality\": 5",
+        ", \"adminPass\": 5",
         ", \"colour\": \"red\"",
     };
 

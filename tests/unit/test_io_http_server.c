@@ -439,6 +439,36 @@ static void test_garbage(void **state)
     test_answers_and_keeps_the_line(state);
 }
 
+/* Where a body ends is said once, or what follows it might be taken for another request. */
+static void test_two_ends_of_a_body(void **state)
+{
+    static const char *const framings[] = {
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Content-Length: 5\r\nContent-Length: 35\r\n",
+        "Content-Length: 5\r\ncontent-length: 5\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+    };
+    int before = begun;
+
+    for (size_t i = 0; i < sizeof(framings) / sizeof(framings[0]); i++) {
+        int fd = dial();
+        const char *answer;
+
+        say(fd, "POST /echo HTTP/1.1\r\nHost: h\r\n");
+        say(fd, framings[i]);
+        say(fd, "\r\n0\r\n\r\nGET /echo HTTP/1.1\r\nHost: h\r\n\r\n");
+        answer = hear(fd, NULL);
+        if (strncmp(answer, "HTTP/1.1 400 ", 13) != 0)
+            fail_msg("%s: %s", framings[i], answer);
+        assert_null(strstr(answer + 1, "HTTP/1.1 "));
+        close(fd);
+    }
+    assert_int_equal(begun, before);
+}
+
 static void test_clients_that_go_away(void **state)
 {
     int before = aborted, fd = dial();
@@ -828,6 +858,7 @@ int main(void)
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_many_arguments),
         cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_two_ends_of_a_body),
         cmocka_unit_test(test_clients_that_go_away),
         cmocka_unit_test(test_a_body_that_is_cut),
         cmocka_unit_test(test_a_held_request_goes_on),
