@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/id.h"
+#include "base/log.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -98,6 +99,29 @@ int storage_dir_publish(const char *temp, const char *target)
     return 0;
 }
 
+/* What passes through the page cache of a host that is cut off is written when the host is back,
+ * whoever has the disk by then; what is written directly is not. */
+static void warn_of_late_writes(const char *path)
+{
+    char probe[PATH_MAX];
+    int fd, direct;
+
+    snprintf(probe, sizeof(probe), "%s/images/.upload-probe-XXXXXX", path);
+    fd = mkostemp(probe, O_CLOEXEC);
+    if (fd < 0)
+        return;
+    direct = open(probe, O_RDONLY | O_DIRECT | O_CLOEXEC);
+    if (direct < 0)
+        log_warn("%s takes no direct I/O: a write of a host that was cut off may reach a disk when "
+                 "its server runs elsewhere already. Use a file system that has O_DIRECT, or say "
+                 "\"shared\": false for storage",
+                 path);
+    else
+        close(direct);
+    close(fd);
+    unlink(probe);
+}
+
 static struct storage_driver *dir_open(uv_loop_t *loop, const json_t *config, struct err *err)
 {
     const json_t *place = json_object_get(config, "path");
@@ -120,6 +144,8 @@ static struct storage_driver *dir_open(uv_loop_t *loop, const json_t *config, st
         snprintf(path, sizeof(path), "%s/disks", d->path);
         rc = file_mkdirs(path, 0755);
     }
+    if (rc == 0 && json_is_true(json_object_get(config, "shared")))
+        warn_of_late_writes(d->path);
     if (rc < 0) {
         err_why(err, rc, "cannot open the storage folder", "%s: %s", path, strerror(-rc));
         free(d);
