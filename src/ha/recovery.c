@@ -457,16 +457,25 @@ static void plan_network(struct plan *plan, const struct recovery_network *netwo
 
 /* ---- servers ---- */
 
+/* Is it proved that nothing of it runs on its host, and that it may be taken from there? */
+static bool is_left_behind(const struct plan *plan, const struct recovery_server *server)
+{
+    const struct recovery_host *host = host_of(plan, server->host);
+
+    if (!host)
+        return server->absent_ms >= RECOVERY_ABSENT_MS;
+    return host->state == HOST_FENCED && is_cut_off(host);
+}
+
 static void forget_servers(struct plan *plan)
 {
     for (size_t i = 0; i < plan->in->server_count; i++) {
         const struct recovery_server *server = plan->servers[i];
-        const struct recovery_host *host = host_of(plan, server->host);
         struct recovery_action *action;
 
         if (server->power != SERVER_DELETED)
             continue;
-        if (given(server->host) && !(host && host->state == HOST_FENCED && is_cut_off(host)))
+        if (given(server->host) && !is_left_behind(plan, server))
             continue;
         action = emit(plan, RECOVERY_SERVER_FORGET, server->id);
         if (!action)
@@ -542,13 +551,9 @@ static int find_place(struct plan *plan, const struct recovery_server *server, e
 
 static bool needs_place(const struct plan *plan, const struct recovery_server *server)
 {
-    const struct recovery_host *host = host_of(plan, server->host);
-
     if (server->power == SERVER_DELETED)
         return false;
-    if (!given(server->host))
-        return true;
-    return host && host->state == HOST_FENCED && is_cut_off(host);
+    return !given(server->host) || is_left_behind(plan, server);
 }
 
 static void plan_servers(struct plan *plan)
@@ -579,8 +584,13 @@ static void plan_servers(struct plan *plan)
         action->generation = server->generation + (at >= 0);
         if (at >= 0)
             copy(action->host, plan->hosts[at]->id);
-        else
+        if (at < 0)
             snprintf(action->text, sizeof(action->text), "%s", why);
+        else if (moving)
+            snprintf(action->text, sizeof(action->text), "%s",
+                     host_of(plan, server->host)
+                         ? "is cut off"
+                         : "has not come back since a backup of this cloud was restored");
     }
 }
 

@@ -278,6 +278,49 @@ static void a_lease_that_ended_early_fences_nobody(void **state)
     assert_string_equal(plan(&c), "a2=fenced/3 ");
 }
 
+/* A restored backup knows the host by its servers only: they wait for it, then they leave. */
+static void a_host_without_a_row_is_waited_for(void **state)
+{
+    struct cloud c;
+
+    make_cloud(&c);
+    set_server(&c, "s1", "x1");
+    set_server(&c, "s2", "x1");
+    set_server(&c, "s3", "a2");
+    c.servers[1].power = SERVER_DELETED;
+    c.servers[2].move_to = "x1"; /* it was leaving for it */
+    assert_string_equal(plan(&c), "s3:a2~b2 ");
+    c.servers[2].move_to = NULL;
+    for (size_t i = 0; i < 2; i++)
+        c.servers[i].absent_ms = RECOVERY_ABSENT_MS - 1;
+    assert_string_equal(plan(&c), "");
+    for (size_t i = 0; i < 2; i++)
+        c.servers[i].absent_ms = RECOVERY_ABSENT_MS;
+    assert_string_equal(plan(&c), "s2!forget s1:x1>b2/2 ");
+    assert_non_null(strstr(c.actions[1].text, "restored"));
+    c.servers[0].ram_mb = 99999; /* no place: told once */
+    assert_string_equal(plan(&c), "s2!forget s1!fault ");
+    c.servers[0].faulted = true;
+    assert_string_equal(plan(&c), "s2!forget ");
+    /* It came back. */
+    c.hosts[8].id = "x1";
+    assert_string_equal(plan(&c), "");
+}
+
+static void routers_and_dhcp_do_not_wait_for_a_host_without_a_row(void **state)
+{
+    struct cloud c;
+
+    make_cloud(&c);
+    c.routers[0] = (struct recovery_router){.id = "r1", .host = "x1", .generation = 3};
+    c.in.router_count = 1;
+    c.networks[0] =
+        (struct recovery_network){.id = "n1", .dhcp_hosts = {"x1", "b2"}, .dhcp_wanted = true};
+    c.in.network_count = 1;
+    c.modules[0].standby = "x1";
+    assert_string_equal(plan(&c), "api-vip=a1,c1,b1/1 r1:x1>a2/4 n1=dhcp:b2, ");
+}
+
 /* Its servers go on: they are heard on the planes that are left. */
 static void routers_and_dhcp_leave_a_host_whose_uplink_is_down(void **state)
 {
@@ -503,6 +546,8 @@ int main(void)
         cmocka_unit_test(a_drained_host_may_die),
         cmocka_unit_test(a_host_dies_step_by_step),
         cmocka_unit_test(a_lease_that_ended_early_fences_nobody),
+        cmocka_unit_test(a_host_without_a_row_is_waited_for),
+        cmocka_unit_test(routers_and_dhcp_do_not_wait_for_a_host_without_a_row),
         cmocka_unit_test(a_fenced_host_that_took_its_lease_keeps_its_servers),
         cmocka_unit_test(a_lease_that_stays_away),
         cmocka_unit_test(brake),
