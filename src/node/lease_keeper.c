@@ -363,6 +363,16 @@ static void on_timer(uv_timer_t *timer)
                    0);
 }
 
+/* The guard outlived the daemon before this one, and its guests, too. Under another epoch it kills
+ * them by itself; then they have to be known for destroyed, and not be found stopped. */
+static void recall_epoch(struct lease_keeper *keeper)
+{
+    struct guard_status status;
+
+    if (guard_status(keeper->node->guard, &status) == 0 && status.epoch > 0)
+        lease_ran_under(keeper->count, status.epoch);
+}
+
 struct lease_keeper *lease_keeper_start(struct node *node)
 {
     struct lease_keeper *keeper = calloc(1, sizeof(*keeper));
@@ -375,6 +385,7 @@ struct lease_keeper *lease_keeper_start(struct node *node)
         free(keeper);
         return NULL;
     }
+    recall_epoch(keeper);
     uv_timer_init(node->loop, &keeper->timer);
     keeper->timer.data = keeper;
     uv_timer_start(&keeper->timer, on_timer, 0, 0);

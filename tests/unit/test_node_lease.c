@@ -416,6 +416,35 @@ static void who_cannot_clean_up_holds_no_lease(void **state)
     mirror_close(unready);
 }
 
+/* A daemon began anew and its host has another epoch: a backup was restored, or it was fenced. */
+static void guests_of_an_epoch_before_the_start_are_destroyed(void **state)
+{
+    static const struct compute_ops ops = {
+        .list = list_guest, .stop = stop_guest, .destroy = destroy_guest};
+    struct mirror *unready = node.mirror;
+    struct err err;
+
+    guard_update(node.guard, clock_now_ms() + 60000, 5);
+    guest.power = GUEST_RUNNING;
+    mortal = true;
+    node.mirror = mirror_open(node.store, &err);
+    node.compute_ops = &ops;
+    node.compute = (struct compute_driver *)&node;
+    put_host(5);
+    node.lease = lease_keeper_start(&node);
+    until(is_held);
+    assert_int_equal(guest.power, GUEST_RUNNING);
+    lease_keeper_stop(node.lease);
+    store_lease_drop(node.store, remembered(), 1500, on_lease_dropped, NULL);
+    uv_run(node.loop, UV_RUN_DEFAULT);
+    put_host(9);
+    node.lease = lease_keeper_start(&node);
+    until(is_held);
+    assert_int_equal(guest.power, GUEST_ABSENT);
+    assert_int_equal(guard_now().epoch, 9);
+    mirror_close(unready);
+}
+
 /* Guard and daemon were killed at the same time, and the next daemon cannot begin: there is no
  * certificate. Guests of before may run here. */
 static void there_is_a_guard_whatever_else_fails(void **state)
@@ -532,6 +561,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(an_epoch_of_before_does_not_come_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(without_its_row_no_lease_is_taken_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_cannot_clean_up_holds_no_lease, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(guests_of_an_epoch_before_the_start_are_destroyed, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(there_is_a_guard_whatever_else_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_address_follows_the_kernel, set_up, tear_down),
     };
