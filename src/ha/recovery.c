@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A host fenced this long ago belongs to the same incident as one that goes missing now. */
+/* A host fenced so short a time ago belongs to the same incident as one that goes missing now. For
+ * a controller that has just begun all are: so long it holds rather than declare too many lost. */
 #define INCIDENT_MS 10000
 /* How much longer a host is waited for that this controller never heard (cold start). */
 #define UNKNOWN_PATIENCE 5
@@ -135,14 +136,14 @@ static bool is_missing(const struct plan *plan, const struct recovery_host *host
         return false;
     if (host->verdict == LIVE_UNKNOWN)
         patience *= UNKNOWN_PATIENCE;
-    return plan->in->now_ms - host->since_ms >= patience;
+    return host->state_ms >= patience;
 }
 
 /* Does it look like part of the present incident: about to be lost, or lost just now? */
 static bool in_incident(const struct plan *plan, const struct recovery_host *host)
 {
     if (host->state == HOST_LOST || host->state == HOST_FENCED)
-        return plan->in->now_ms - host->since_ms < INCIDENT_MS;
+        return host->state_ms < INCIDENT_MS;
     if (host->state == HOST_JOINING)
         return false;
     return is_missing(plan, host) || host->verdict == LIVE_SUSPECT;

@@ -66,7 +66,8 @@ struct recovery_host {
     bool draining;         /* and what runs there is moved while it is well */
     enum host_state state; /* of the row */
     int64_t epoch;         /* of the row */
-    int64_t since_ms;      /* wall time of the row's last change of state */
+    int64_t state_ms; /* so long this controller has seen the row in this state; no wall clock, that
+                       * of who wrote it may be another one, and either may be put right */
     enum liveness_verdict verdict;
     bool lease_present;
     int64_t lease_epoch;   /* of the lease's row */
@@ -126,7 +127,6 @@ struct recovery_options {
 };
 
 struct recovery_input {
-    int64_t now_ms; /* same clock as since_ms */
     const struct recovery_host *hosts;
     size_t host_count;
     const struct recovery_server *servers;

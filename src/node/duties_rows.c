@@ -73,6 +73,16 @@ static int64_t may_hold_ms(struct node *node, const char *host, bool leased)
     return idle < LEASE_TTL_MS ? LEASE_TTL_MS - idle : 0;
 }
 
+static int64_t state_ms(struct node *node, const json_t *row)
+{
+    char said[64];
+
+    if (!node->liveness)
+        return 0;
+    snprintf(said, sizeof(said), "%s %s", json_str(row, "state", ""), json_str(row, "since", ""));
+    return liveness_row_ms(node->liveness, json_str(row, "id", ""), said, clock_now_ms());
+}
+
 static json_t *lease_of(struct node *node, const char *host)
 {
     char name[80];
@@ -99,7 +109,7 @@ static void read_hosts(struct node *node, json_t *rows, struct recovery_host *to
         to[i].draining = json_bool(row, "draining", false);
         to[i].state = host_state_parse(json_str(row, "state", ""));
         to[i].epoch = json_int(row, "epoch", 1);
-        to[i].since_ms = clock_parse_iso(json_str(row, "since", ""));
+        to[i].state_ms = state_ms(node, row);
         to[i].verdict = verdict_of(node, to[i].id);
         lease = lease_of(node, to[i].id);
         to[i].lease_present = lease != NULL;
@@ -231,7 +241,6 @@ struct duties_input *duties_input_read(struct node *node)
     read_networks(node->mirror, in->rows[3], arrays[3]);
     read_rest(in, arrays[2], arrays[4]);
     in->input = (struct recovery_input){
-        .now_ms = clock_wall_ms(),
         .hosts = arrays[0],
         .host_count = n[0],
         .servers = in->servers = arrays[1],

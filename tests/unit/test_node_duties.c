@@ -2,6 +2,7 @@
  * a backup was restored, and who may not. */
 #include "node/duties_rows.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -215,6 +217,27 @@ static void who_holds_a_lease_keeps_its_servers(void **state)
     assert_int_equal(plan(3 * RECOVERY_ABSENT_MS), 0);
 }
 
+/* Whoever wrote the row has another wall clock, or one of the two was put right since. */
+static void a_state_is_as_old_as_it_was_seen(void **state)
+{
+    static const char *const times[] = {"2001-01-01T00:00:00Z", "2999-01-01T00:00:00Z"};
+    struct duties_input *input;
+
+    node.liveness = liveness_new(&(struct liveness_options){.self = "h1", .self_domain = "c1"});
+    for (int i = 0; i < 2; i++) {
+        put("host",
+            json_pack("{s:s, s:s, s:s}", "id", "h2", "state", "suspect", "since", times[i]));
+        liveness_add_host(node.liveness, "h2", "c2", 0, true, clock_now_ms());
+        for (int64_t ms = 0; ms <= 20; ms += 20) {
+            nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
+            input = duties_input_read(&node);
+            assert_in_range(duties_input_get(input)->hosts[0].state_ms, ms, ms * 1000);
+            duties_input_free(input);
+        }
+    }
+    liveness_free(node.liveness);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -223,6 +246,7 @@ int main(void)
         T(it_is_waited_for_from_when_the_cloud_is_complete),
         T(who_writes_its_row_keeps_its_servers),
         T(who_holds_a_lease_keeps_its_servers),
+        T(a_state_is_as_old_as_it_was_seen),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
