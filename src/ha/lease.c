@@ -40,6 +40,11 @@ void lease_free(struct lease *lease)
     free(lease);
 }
 
+void lease_ran_under(struct lease *lease, int64_t epoch)
+{
+    lease->epoch = lease->new_epoch = epoch;
+}
+
 uint64_t lease_sent(struct lease *lease, int64_t now)
 {
     lease->sent[lease->next % SENT_MAX] = now;

@@ -28,6 +28,8 @@ struct lease;
 struct lease *lease_new(int64_t ttl_ms, int64_t margin_ms);
 void lease_free(struct lease *lease);
 
+/* Of an earlier process that held a lease under `epoch`: what runs, runs under it. */
+void lease_ran_under(struct lease *lease, int64_t epoch);
 /* A renewal is being sent now; the number identifies it. */
 uint64_t lease_sent(struct lease *lease, int64_t now);
 /* Renewal `number` was acknowledged; `epoch` is the host's epoch as of then or later. 0, or -ENOENT

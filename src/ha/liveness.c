@@ -19,8 +19,10 @@ struct peer {
     unsigned planes;
     bool expected;
     int64_t added;
-    int64_t heard[PLANE_COUNT]; /* -1: never */
-    int64_t unleased;           /* since when its lease is known to be gone; -1: it is there */
+    int64_t heard[PLANE_COUNT];    /* -1: never */
+    int64_t unleased;              /* since when its lease is known to be gone; -1: it is there */
+    char said[LIVENESS_NAME_SIZE]; /* by its row, and since when we have seen that */
+    int64_t said_since;
     bool plane_down[PLANE_COUNT];
     enum liveness_verdict own, verdict;
     struct observation *seen;
@@ -179,6 +181,19 @@ void liveness_leased(struct liveness *l, const char *host, bool leased, int64_t 
 
     if (peer && (leased || peer->unleased < 0))
         peer->unleased = leased ? -1 : now;
+}
+
+int64_t liveness_row_ms(struct liveness *l, const char *host, const char *said, int64_t now)
+{
+    struct peer *peer = find(l, host, NULL);
+
+    if (!peer)
+        return 0;
+    if (!peer->said[0] || strncmp(peer->said, said, sizeof(peer->said) - 1) != 0) {
+        snprintf(peer->said, sizeof(peer->said), "%s", said);
+        peer->said_since = now;
+    }
+    return now - peer->said_since;
 }
 
 void liveness_stood_still(struct liveness *l, int64_t now)

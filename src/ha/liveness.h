@@ -49,6 +49,10 @@ int liveness_heard(struct liveness *l, const char *host, enum liveness_plane pla
 /* Whether the host's lease is there, as of the rows that the observer has now. */
 void liveness_leased(struct liveness *l, const char *host, bool leased, int64_t now);
 
+/* For how long this observer has seen the host's row say the same of its state. `said`: the state
+ * and its time in the row, which is only compared: it is by the clock of whoever wrote it. */
+int64_t liveness_row_ms(struct liveness *l, const char *host, const char *said, int64_t now);
+
 /* This observer did nothing for a while (its process was stopped, or something held it up): what
  * the others sent meanwhile is not read yet. Their silence, of those that were not silent before,
  * counts from now. To be called before the next tick. */

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A host fenced this long ago belongs to the same incident as one that goes missing now. */
+/* A host fenced so short a time ago belongs to the same incident as one that goes missing now. For
+ * a controller that has just begun all are: so long it holds rather than declare too many lost. */
 #define INCIDENT_MS 10000
 /* How much longer a host is waited for that this controller never heard (cold start). */
 #define UNKNOWN_PATIENCE 5
@@ -135,14 +136,14 @@ static bool is_missing(const struct plan *plan, const struct recovery_host *host
         return false;
     if (host->verdict == LIVE_UNKNOWN)
         patience *= UNKNOWN_PATIENCE;
-    return plan->in->now_ms - host->since_ms >= patience;
+    return host->state_ms >= patience;
 }
 
 /* Does it look like part of the present incident: about to be lost, or lost just now? */
 static bool in_incident(const struct plan *plan, const struct recovery_host *host)
 {
     if (host->state == HOST_LOST || host->state == HOST_FENCED)
-        return plan->in->now_ms - host->since_ms < INCIDENT_MS;
+        return host->state_ms < INCIDENT_MS;
     if (host->state == HOST_JOINING)
         return false;
     return is_missing(plan, host) || host->verdict == LIVE_SUSPECT;
@@ -457,16 +458,25 @@ static void plan_network(struct plan *plan, const struct recovery_network *netwo
 
 /* ---- servers ---- */
 
+/* Is it proved that nothing of it runs on its host, and that it may be taken from there? */
+static bool is_left_behind(const struct plan *plan, const struct recovery_server *server)
+{
+    const struct recovery_host *host = host_of(plan, server->host);
+
+    if (!host)
+        return server->absent_ms >= RECOVERY_ABSENT_MS;
+    return host->state == HOST_FENCED && is_cut_off(host);
+}
+
 static void forget_servers(struct plan *plan)
 {
     for (size_t i = 0; i < plan->in->server_count; i++) {
         const struct recovery_server *server = plan->servers[i];
-        const struct recovery_host *host = host_of(plan, server->host);
         struct recovery_action *action;
 
         if (server->power != SERVER_DELETED)
             continue;
-        if (given(server->host) && !(host && host->state == HOST_FENCED && is_cut_off(host)))
+        if (given(server->host) && !is_left_behind(plan, server))
             continue;
         action = emit(plan, RECOVERY_SERVER_FORGET, server->id);
         if (!action)
@@ -542,13 +552,9 @@ static int find_place(struct plan *plan, const struct recovery_server *server, e
 
 static bool needs_place(const struct plan *plan, const struct recovery_server *server)
 {
-    const struct recovery_host *host = host_of(plan, server->host);
-
     if (server->power == SERVER_DELETED)
         return false;
-    if (!given(server->host))
-        return true;
-    return host && host->state == HOST_FENCED && is_cut_off(host);
+    return !given(server->host) || is_left_behind(plan, server);
 }
 
 static void plan_servers(struct plan *plan)
@@ -579,8 +585,13 @@ static void plan_servers(struct plan *plan)
         action->generation = server->generation + (at >= 0);
         if (at >= 0)
             copy(action->host, plan->hosts[at]->id);
-        else
+        if (at < 0)
             snprintf(action->text, sizeof(action->text), "%s", why);
+        else if (moving)
+            snprintf(action->text, sizeof(action->text), "%s",
+                     host_of(plan, server->host)
+                         ? "is cut off"
+                         : "has not come back since a backup of this cloud was restored");
     }
 }
 

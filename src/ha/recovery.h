@@ -18,6 +18,10 @@
  *  - A fenced host that holds a lease of its present epoch and is heard again is up.
  *  - Servers leave a fenced host without a lease only. On a move the zone is a wish, no condition:
  *    being back matters more. Routers and modules leave at `lost`.
+ *  - A host without a row, of which a restored backup knows by its servers only: hosts write their
+ *    row before they take a lease, so without either nothing of it can run. Its servers are treated
+ *    as a fenced host's once that has been so for RECOVERY_ABSENT_MS, and the transaction needs the
+ *    precondition that there is neither row nor lease. Its routers and DHCP leave at once.
  *  - Server groups: a hard policy decides where a server may begin. On a move it is kept if it can
  * be and is a wish if not; one that leaves a draining host stays rather than break it. Of each
  * group one server is placed in one plan: where the next one goes depends on it.
@@ -44,6 +48,11 @@
 #define RECOVERY_NAME_SIZE 64
 #define RECOVERY_TEXT_SIZE 256
 #define RECOVERY_DHCP_HOSTS 2
+/* So long the servers of a host without a row wait for it. After a restore hosts come back by
+ * themselves and go on with their servers, disks and all; a large machine takes some minutes to
+ * start, and who restores a cloud may start one after the other. Safety does not depend on it: that
+ * nothing of the host runs is proved by its row and its lease. */
+#define RECOVERY_ABSENT_MS (5 * 60000)
 
 enum host_state { HOST_JOINING, HOST_UP, HOST_SUSPECT, HOST_LOST, HOST_FENCED };
 const char *host_state_name(enum host_state state); /* as in the row: "joining", "up" ... */
@@ -57,7 +66,8 @@ struct recovery_host {
     bool draining;         /* and what runs there is moved while it is well */
     enum host_state state; /* of the row */
     int64_t epoch;         /* of the row */
-    int64_t since_ms;      /* wall time of the row's last change of state */
+    int64_t state_ms; /* so long this controller has seen the row in this state; no wall clock, that
+                       * of who wrote it may be another one, and either may be put right */
     enum liveness_verdict verdict;
     bool lease_present;
     int64_t lease_epoch;   /* of the lease's row */
@@ -74,6 +84,7 @@ enum server_power { SERVER_RUNNING, SERVER_STOPPED, SERVER_PAUSED, SERVER_DELETE
 struct recovery_server {
     const char *id;
     const char *host;    /* NULL or "": not placed yet */
+    int64_t absent_ms;   /* so long its host has had neither a row nor a lease */
     const char *move_to; /* NULL or "": it stays; else its host is about to hand it over */
     const char *stays;   /* why it cannot leave a draining host, as told before; NULL or "" */
     int64_t generation;
@@ -116,7 +127,6 @@ struct recovery_options {
 };
 
 struct recovery_input {
-    int64_t now_ms; /* same clock as since_ms */
     const struct recovery_host *hosts;
     size_t host_count;
     const struct recovery_server *servers;
@@ -132,14 +142,14 @@ struct recovery_input {
 
 enum recovery_kind {
     RECOVERY_HOST,          /* object = host: set `state`, `epoch`, reason = text */
-    RECOVERY_SERVER_MOVE,   /* object = server: host, generation (new) */
+    RECOVERY_SERVER_MOVE,   /* object = server: host, generation (new), text: what `from` is */
     RECOVERY_SERVER_PLACE,  /* the same for a server that has no host yet */
     RECOVERY_SERVER_LEAVE,  /* object = server: its host (from) is to hand it over to `host` */
     RECOVERY_SERVER_STAYS,  /* object = server: it cannot leave the draining host `from`, text says
                              * why;  without text: that is over */
     RECOVERY_SERVER_FAULT,  /* object = server: text says why no host fits */
-    RECOVERY_SERVER_FORGET, /* object = server: wanted deleted, its host is fenced: remove its rows
-                             */
+    RECOVERY_SERVER_FORGET, /* object = server: wanted deleted, its host is fenced or absent: remove
+                             * its rows */
     RECOVERY_ROUTER,        /* object = router: host ("" = none fits), generation (new) */
     RECOVERY_DHCP,          /* object = network: dhcp_hosts */
     RECOVERY_MODULE,        /* object = module: master, standby, backup, generation (new) */

@@ -124,6 +124,21 @@ static void on_host_written(void *arg, int rc, int64_t revision)
         log_warn("this host's row could not be written yet: %s", strerror(-rc));
 }
 
+/* Never one that this host had before, though nothing of that may be left but its guests: after a
+ * backup was restored the row is new, and the guests of before must not be taken for those of now,
+ * which other hosts may run meanwhile. An epoch grows by one each time the host is fenced, which
+ * takes seconds, so the time in seconds is ahead of any that it can have reached. Should the clock
+ * have been put back, the guard of those guests knows better. */
+static int64_t first_epoch(struct node *node)
+{
+    int64_t epoch = clock_wall_ms() / 1000;
+    struct guard_status guard;
+
+    if (guard_status(node->guard, &guard) == 0 && epoch <= guard.epoch)
+        epoch = guard.epoch + 1;
+    return epoch > 0 ? epoch : 1;
+}
+
 static void fill(struct node *node, json_t *row)
 {
     int64_t vcpus = node->config.vcpus, ram_mb = node->config.ram_mb;
@@ -163,7 +178,7 @@ void bootstrap_host_row(struct node *node)
         row = json_object();
         json_put_str(row, "id", node->config.host);
         json_put_str(row, "state", "joining");
-        json_put_int(row, "epoch", 1);
+        json_put_int(row, "epoch", first_epoch(node));
         json_put_bool(row, "disabled", false);
         json_put_str(row, "since", clock_iso(clock_wall_ms(), now, sizeof(now)));
         json_put_str(row, "reason", "new");

@@ -46,6 +46,7 @@ struct duties {
     int64_t held_at; /* last time the brake was told */
     struct turns turns;
     struct sweep_memory sweep;
+    struct absents absents;
 };
 
 static bool concerns_us(const char *table)
@@ -178,6 +179,7 @@ static void plan(struct duties *duties, int64_t now)
 
     if (!input)
         return;
+    duties_input_watch(input, duties->node, &duties->absents, now);
     n = recovery_plan(duties_input_get(input), actions, ACTIONS_MAX);
     rank = rank_of(duties->node);
     for (int i = 0; i < n; i++)

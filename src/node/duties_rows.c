@@ -13,8 +13,9 @@
 
 struct duties_input {
     struct recovery_input input;
-    json_t *rows[5]; /* hosts, servers, routers, networks, modules */
-    json_t *groups;  /* of servers */
+    json_t *rows[5];                 /* hosts, servers, routers, networks, modules */
+    json_t *groups;                  /* of servers */
+    struct recovery_server *servers; /* the input's */
 };
 
 static const char *const api_module = "api-vip";
@@ -72,6 +73,24 @@ static int64_t may_hold_ms(struct node *node, const char *host, bool leased)
     return idle < LEASE_TTL_MS ? LEASE_TTL_MS - idle : 0;
 }
 
+static int64_t state_ms(struct node *node, const json_t *row)
+{
+    char said[64];
+
+    if (!node->liveness)
+        return 0;
+    snprintf(said, sizeof(said), "%s %s", json_str(row, "state", ""), json_str(row, "since", ""));
+    return liveness_row_ms(node->liveness, json_str(row, "id", ""), said, clock_now_ms());
+}
+
+static json_t *lease_of(struct node *node, const char *host)
+{
+    char name[80];
+
+    snprintf(name, sizeof(name), "host/%s", host);
+    return mirror_get(node->mirror, "lease", name, NULL);
+}
+
 static void read_hosts(struct node *node, json_t *rows, struct recovery_host *to)
 {
     json_t *row;
@@ -79,7 +98,6 @@ static void read_hosts(struct node *node, json_t *rows, struct recovery_host *to
 
     json_array_foreach(rows, i, row)
     {
-        char name[80];
         json_t *lease;
 
         to[i].id = json_str(row, "id", "");
@@ -91,10 +109,9 @@ static void read_hosts(struct node *node, json_t *rows, struct recovery_host *to
         to[i].draining = json_bool(row, "draining", false);
         to[i].state = host_state_parse(json_str(row, "state", ""));
         to[i].epoch = json_int(row, "epoch", 1);
-        to[i].since_ms = clock_parse_iso(json_str(row, "since", ""));
+        to[i].state_ms = state_ms(node, row);
         to[i].verdict = verdict_of(node, to[i].id);
-        snprintf(name, sizeof(name), "host/%s", to[i].id);
-        lease = mirror_get(node->mirror, "lease", name, NULL);
+        lease = lease_of(node, to[i].id);
         to[i].lease_present = lease != NULL;
         to[i].lease_epoch = json_int(lease, "epoch", 0);
         to[i].may_hold_ms = may_hold_ms(node, to[i].id, lease != NULL);
@@ -224,10 +241,9 @@ struct duties_input *duties_input_read(struct node *node)
     read_networks(node->mirror, in->rows[3], arrays[3]);
     read_rest(in, arrays[2], arrays[4]);
     in->input = (struct recovery_input){
-        .now_ms = clock_wall_ms(),
         .hosts = arrays[0],
         .host_count = n[0],
-        .servers = arrays[1],
+        .servers = in->servers = arrays[1],
         .server_count = n[1],
         .routers = arrays[2],
         .router_count = n[2],
@@ -243,6 +259,33 @@ struct duties_input *duties_input_read(struct node *node)
 const struct recovery_input *duties_input_get(const struct duties_input *input)
 {
     return &input->input;
+}
+
+static bool has_row(const struct recovery_input *in, const char *host)
+{
+    for (size_t i = 0; i < in->host_count; i++) {
+        if (strcmp(in->hosts[i].id, host) == 0)
+            return true;
+    }
+    return false;
+}
+
+void duties_input_watch(struct duties_input *in, struct node *node, struct absents *absents,
+                        int64_t now)
+{
+    absents_begin(absents);
+    /* While rows are still being restored, one that is missing says nothing. */
+    for (size_t i = 0; i < in->input.server_count && cloud_complete(node); i++) {
+        struct recovery_server *server = &in->servers[i];
+        json_t *lease;
+
+        if (!server->host || !server->host[0] || has_row(&in->input, server->host))
+            continue;
+        lease = lease_of(node, server->host);
+        server->absent_ms = absents_see(absents, server->host, lease != NULL, now);
+        json_decref(lease);
+    }
+    absents_end(absents);
 }
 
 void duties_input_free(struct duties_input *in)
@@ -281,6 +324,16 @@ static void expect_no_lease(struct store_txn *txn, const char *host)
 
     snprintf(name, sizeof(name), "host/%s", host);
     store_txn_expect(txn, STORE_LEASE_TABLE, name, 0);
+}
+
+/* The same, and the host's row is still the one that was decided on, or there is still none. */
+static void expect_left_behind(struct node *node, struct store_txn *txn, const char *host)
+{
+    int64_t revision;
+
+    json_decref(mirror_get(node->mirror, "host", host, &revision));
+    store_txn_expect(txn, "host", host, revision);
+    expect_no_lease(txn, host);
 }
 
 static void txn_host(struct node *node, struct store_txn *txn, json_t *row,
@@ -351,11 +404,8 @@ static void txn_server(struct node *node, struct store_txn *txn, json_t *row,
     int64_t revision;
     bool move = a->kind == RECOVERY_SERVER_MOVE;
 
-    if (move) {
-        json_decref(mirror_get(node->mirror, "host", a->from, &revision));
-        store_txn_expect(txn, "host", a->from, revision);
-        expect_no_lease(txn, a->from);
-    }
+    if (move)
+        expect_left_behind(node, txn, a->from);
     json_decref(mirror_get(node->mirror, "host", a->host, &revision));
     store_txn_expect(txn, "host", a->host, revision);
     take_group_turn(node, txn, row);
@@ -366,7 +416,7 @@ static void txn_server(struct node *node, struct store_txn *txn, json_t *row,
     json_object_set_new(row, "stays", json_null());
     if (move)
         event_add(txn, &node->config, "warning", "server.moved", a->object,
-                  "from %s, which is cut off, to %s", a->from, a->host);
+                  "from %s, which %s, to %s", a->from, a->text, a->host);
     else
         event_add(txn, &node->config, "info", "server.placed", a->object, "on %s", a->host);
     mirror_txn_update(txn, "server", row);
@@ -460,7 +510,7 @@ static struct store_txn *txn_forget(struct node *node, const struct recovery_act
     if (server) {
         txn = agent_txn_forget(node->mirror, server);
         if (json_str(server, "host_id", NULL))
-            expect_no_lease(txn, json_str(server, "host_id", ""));
+            expect_left_behind(node, txn, json_str(server, "host_id", ""));
         if (node->storage_ops->shared)
             rc = node->storage_ops->disk_delete(node->storage, a->object);
         /* The server goes all the same: nobody could do more about it than the sweep

@@ -2,6 +2,7 @@
 #ifndef VLING_NODE_DUTIES_ROWS_H
 #define VLING_NODE_DUTIES_ROWS_H
 
+#include "ha/absent.h"
 #include "ha/recovery.h"
 #include "node/node.h"
 
@@ -10,6 +11,10 @@
 struct duties_input;
 struct duties_input *duties_input_read(struct node *node);
 const struct recovery_input *duties_input_get(const struct duties_input *input);
+/* Adds for how long the servers' hosts that have no row were absent, as this controller has watched
+ * since the cloud was complete. */
+void duties_input_watch(struct duties_input *input, struct node *node, struct absents *absents,
+                        int64_t now);
 void duties_input_free(struct duties_input *input);
 
 /* The transaction that does `action`, with its event; NULL when its rows are gone or already so. */

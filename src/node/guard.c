@@ -5,10 +5,12 @@
  * word at a time. */
 #include "node/guard.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "node/guard_process.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -37,6 +39,59 @@ struct guard {
     bool undying;                   /* the hung one was waited for once, in vain */
 };
 
+static bool has_guests(const char *run_dir)
+{
+    char path[GUARD_PATH_MAX];
+    struct dirent *entry;
+    bool found = false;
+    DIR *folder;
+
+    snprintf(path, sizeof(path), "%s/guests", run_dir);
+    folder = opendir(path);
+    while (folder && !found && (entry = readdir(folder)))
+        found = entry->d_name[0] != '.';
+    if (folder)
+        closedir(folder);
+    return found;
+}
+
+/* Under which epoch the daemon before held its lease, as it noted (node/lease_keeper.c); 0: it did
+ * not. */
+static int64_t noted_epoch(const char *run_dir)
+{
+    char path[GUARD_PATH_MAX], *text = NULL;
+    long long lease = 0, epoch = 0;
+
+    snprintf(path, sizeof(path), "%s/lease", run_dir);
+    if (file_read(path, 200, &text, NULL) == 0 && sscanf(text, "%lld %lld", &lease, &epoch) != 2)
+        epoch = 0;
+    free(text);
+    return epoch;
+}
+
+/* A page that was never written, or in the form of another version: nothing in it can be believed.
+ * When the lease of guests that run here ends is not known then. It may have ended by now, so they
+ * stop at the first look, until it is renewed: at once by the next daemon, which finds its lease in
+ * a file of its own, or never if this host is cut off. To let them go on for a lease's time would
+ * be too long for one whose lease was about to end. */
+static void begin_page(struct guard_page *page, const char *run_dir)
+{
+    struct guard_wanted wanted = {.order = GUARD_ORDER_WATCH};
+    int32_t pid = 0;
+
+    /* A guard of the version before still runs: it is replaced like one that hangs. */
+    if (page->magic == GUARD_MAGIC_OLD)
+        memcpy(&pid, (const char *)page + GUARD_OLD_PID_AT, sizeof(pid));
+    memset(page, 0, sizeof(*page));
+    page->report.pid = pid;
+    if (has_guests(run_dir)) {
+        wanted.deadline_ms = clock_now_ms();
+        wanted.epoch = page->report.run_epoch = noted_epoch(run_dir);
+        guard_page_write(page, &wanted);
+    }
+    page->magic = GUARD_MAGIC;
+}
+
 int guard_page_open(const char *run_dir, struct guard_page **ret)
 {
     char path[GUARD_PATH_MAX];
@@ -59,17 +114,8 @@ int guard_page_open(const char *run_dir, struct guard_page **ret)
     close(fd);
     if (rc < 0)
         return rc;
-    /* Never written, or in the form of another version: nothing in it can be believed. */
-    if (page->magic != GUARD_MAGIC) {
-        int32_t pid = 0;
-
-        /* A guard of the version before still runs: it is replaced like one that hangs. */
-        if (page->magic == GUARD_MAGIC_OLD)
-            memcpy(&pid, (const char *)page + GUARD_OLD_PID_AT, sizeof(pid));
-        memset(page, 0, sizeof(*page));
-        page->report.pid = pid;
-        page->magic = GUARD_MAGIC;
-    }
+    if (page->magic != GUARD_MAGIC)
+        begin_page(page, run_dir);
     *ret = page;
     return 0;
 }

@@ -48,6 +48,8 @@ struct guard_page {
     struct guard_report report;
 };
 
+/* A page that is new, or in the form of another version, begins anew; where guests are, with a
+ * deadline that has passed. */
 int guard_page_open(const char *run_dir, struct guard_page **ret);
 /* One writer only. Overwrites the older of the two copies. */
 void guard_page_write(struct guard_page *page, const struct guard_wanted *wanted);

@@ -7,6 +7,10 @@
  * and acts on its own when it passes (node/guard.h). While no guard looks nothing is renewed: a
  * lease is the promise that the guests stop when it ends.
  *
+ * No lease is taken before this host's row exists (node/bootstrap.c writes it as soon as the mirror
+ * has something). So the epoch is known, and whoever finds neither a row nor a lease of a host, in
+ * a cloud that was restored, knows that nothing of it can run (ha/recovery.h).
+ *
  * Epochs.  The guard may be told of a renewal only with an epoch that was read *after* the lease
  * was taken. A lease that was just taken gets its epoch by a barrier and a look at the host's row
  * (on_synced), and only then is it written into the file. So the file says: this lease was held
@@ -123,10 +127,11 @@ static void lost(struct lease_keeper *keeper)
 
 /* ---- after taking: read everything up to now before acting on it ---- */
 
+/* 0: this host has no row (yet, or any more: another store is in the place of the one before). */
 static int64_t epoch_now(struct lease_keeper *keeper)
 {
     json_t *host = mirror_get(keeper->node->mirror, "host", keeper->node->config.host, NULL);
-    int64_t epoch = json_int(host, "epoch", 1);
+    int64_t epoch = json_int(host, "epoch", host ? 1 : 0);
 
     json_decref(host);
     return epoch;
@@ -211,7 +216,8 @@ static void on_synced(void *arg, int rc)
         lease_state(keeper->count, clock_now_ms()) == LEASE_NONE)
         return;
     if (epoch_now(keeper) != keeper->epoch) {
-        /* This host was declared lost meanwhile: the lease names an epoch that is void. */
+        /* This host was declared lost meanwhile, or its row is gone: the lease names an epoch that
+         * is void. */
         store_lease_drop(keeper->node->store, keeper->lease, RENEW_TIMEOUT_MS, on_dropped, keeper);
         lost(keeper);
         return;
@@ -313,7 +319,8 @@ static void take(struct lease_keeper *keeper)
         return;
     }
     keeper->tried_old = true;
-    if (!mirror_ready(node->mirror) || clock_now_ms() < keeper->take_at || must_clean_first(keeper))
+    if (!mirror_ready(node->mirror) || epoch_now(keeper) == 0 || clock_now_ms() < keeper->take_at ||
+        must_clean_first(keeper))
         return;
     renewal = calloc(1, sizeof(*renewal));
     if (!renewal)
@@ -356,6 +363,16 @@ static void on_timer(uv_timer_t *timer)
                    0);
 }
 
+/* The guard outlived the daemon before this one, and its guests, too. Under another epoch it kills
+ * them by itself; then they have to be known for destroyed, and not be found stopped. */
+static void recall_epoch(struct lease_keeper *keeper)
+{
+    struct guard_status status;
+
+    if (guard_status(keeper->node->guard, &status) == 0 && status.epoch > 0)
+        lease_ran_under(keeper->count, status.epoch);
+}
+
 struct lease_keeper *lease_keeper_start(struct node *node)
 {
     struct lease_keeper *keeper = calloc(1, sizeof(*keeper));
@@ -368,6 +385,7 @@ struct lease_keeper *lease_keeper_start(struct node *node)
         free(keeper);
         return NULL;
     }
+    recall_epoch(keeper);
     uv_timer_init(node->loop, &keeper->timer);
     keeper->timer.data = keeper;
     uv_timer_start(&keeper->timer, on_timer, 0, 0);

@@ -108,8 +108,7 @@ static void make_cloud(struct cloud *c)
                                              .lease_epoch = 1,
                                              .vcpus = 4,
                                              .ram_mb = 4096};
-    c->in = (struct recovery_input){
-        .now_ms = 1000000, .hosts = c->hosts, .host_count = HOSTS, .servers = c->servers};
+    c->in = (struct recovery_input){.hosts = c->hosts, .host_count = HOSTS, .servers = c->servers};
 }
 
 static void add(struct cloud *c, const char *id, enum placement_policy policy)

@@ -48,6 +48,23 @@ static void epoch_decides(void **state)
     lease_free(lease);
 }
 
+/* What runs was started by an earlier process. */
+static void an_earlier_epoch_decides_as_well(void **state)
+{
+    struct lease *lease = lease_new(4000, 300);
+
+    lease_ran_under(lease, 5);
+    assert_int_equal(lease_verdict(lease, 0), LEASE_PAUSE);
+    lease_acknowledged(lease, lease_sent(lease, 0), 5);
+    assert_int_equal(lease_verdict(lease, 0), LEASE_RUN);
+    lease_ran_under(lease, 5);
+    lease_acknowledged(lease, lease_sent(lease, 100), 6);
+    assert_int_equal(lease_verdict(lease, 100), LEASE_DESTROY);
+    lease_destroyed(lease);
+    assert_int_equal(lease_verdict(lease, 100), LEASE_RUN);
+    lease_free(lease);
+}
+
 static void renewals_before_the_end_do_not_count(void **state)
 {
     struct lease *lease = lease_new(4000, 300);
@@ -133,6 +150,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts_from_sending),
         cmocka_unit_test(epoch_decides),
+        cmocka_unit_test(an_earlier_epoch_decides_as_well),
         cmocka_unit_test(renewals_before_the_end_do_not_count),
         cmocka_unit_test(holder_stops_first),
     };

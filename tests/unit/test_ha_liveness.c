@@ -235,6 +235,20 @@ static void never_heard(void **state)
     liveness_free(l);
 }
 
+static void a_row_is_as_old_as_it_was_seen(void **state)
+{
+    struct liveness *l = liveness_new(&(struct liveness_options){.self = "a1", .self_domain = "a"});
+
+    assert_int_equal(liveness_row_ms(l, "b1", "lost 1", 100), 0); /* nobody knows it */
+    liveness_add_host(l, "b1", "b", 0, true, 0);
+    assert_int_equal(liveness_row_ms(l, "b1", "lost 1", 5000), 0);
+    assert_int_equal(liveness_row_ms(l, "b1", "lost 1", 6000), 1000);
+    assert_int_equal(liveness_row_ms(l, "b1", "lost 2", 7000), 0);
+    assert_int_equal(liveness_row_ms(l, "b1", "fenced 2", 7500), 0);
+    assert_int_equal(liveness_row_ms(l, "b1", "fenced 2", 9000), 1500);
+    liveness_free(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,6 +261,7 @@ int main(void)
         cmocka_unit_test(one_plane_is_gray),
         cmocka_unit_test(the_own_plane_is_cut),
         cmocka_unit_test(never_heard),
+        cmocka_unit_test(a_row_is_as_old_as_it_was_seen),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,8 +11,6 @@
 
 #include <cmocka.h>
 
-#define NOW 1000000
-
 struct cloud {
     struct recovery_host hosts[9];
     struct recovery_server servers[8];
@@ -39,6 +37,7 @@ static void make_cloud(struct cloud *c)
                                              .compute = i % 3 != 0,
                                              .network = i % 3 != 0,
                                              .state = HOST_UP,
+                                             .state_ms = 1000000,
                                              .epoch = 1,
                                              .verdict = LIVE_ALIVE,
                                              .lease_present = true,
@@ -48,8 +47,7 @@ static void make_cloud(struct cloud *c)
     }
     c->modules[0] = (struct recovery_module){
         .id = "api-vip", .master = "a1", .standby = "b1", .backup = "c1", .generation = 1};
-    c->in = (struct recovery_input){.now_ms = NOW,
-                                    .hosts = c->hosts,
+    c->in = (struct recovery_input){.hosts = c->hosts,
                                     .host_count = 9,
                                     .servers = c->servers,
                                     .routers = c->routers,
@@ -231,7 +229,7 @@ static void a_host_dies_step_by_step(void **state)
     c.hosts[1].verdict = LIVE_SUSPECT;
     assert_string_equal(plan(&c), "a2=suspect/1 ");
     c.hosts[1].state = HOST_SUSPECT;
-    c.hosts[1].since_ms = NOW;
+    c.hosts[1].state_ms = 0;
     assert_string_equal(plan(&c), "");
     c.hosts[1].verdict = LIVE_LOST;
     assert_string_equal(plan(&c), "a2=lost/1 r1:a2>a3/4 ");
@@ -276,6 +274,49 @@ static void a_lease_that_ended_early_fences_nobody(void **state)
     c.hosts[1].may_hold_ms = 1;
     c.hosts[1].power_off_proved = true;
     assert_string_equal(plan(&c), "a2=fenced/3 ");
+}
+
+/* A restored backup knows the host by its servers only: they wait for it, then they leave. */
+static void a_host_without_a_row_is_waited_for(void **state)
+{
+    struct cloud c;
+
+    make_cloud(&c);
+    set_server(&c, "s1", "x1");
+    set_server(&c, "s2", "x1");
+    set_server(&c, "s3", "a2");
+    c.servers[1].power = SERVER_DELETED;
+    c.servers[2].move_to = "x1"; /* it was leaving for it */
+    assert_string_equal(plan(&c), "s3:a2~b2 ");
+    c.servers[2].move_to = NULL;
+    for (size_t i = 0; i < 2; i++)
+        c.servers[i].absent_ms = RECOVERY_ABSENT_MS - 1;
+    assert_string_equal(plan(&c), "");
+    for (size_t i = 0; i < 2; i++)
+        c.servers[i].absent_ms = RECOVERY_ABSENT_MS;
+    assert_string_equal(plan(&c), "s2!forget s1:x1>b2/2 ");
+    assert_non_null(strstr(c.actions[1].text, "restored"));
+    c.servers[0].ram_mb = 99999; /* no place: told once */
+    assert_string_equal(plan(&c), "s2!forget s1!fault ");
+    c.servers[0].faulted = true;
+    assert_string_equal(plan(&c), "s2!forget ");
+    /* It came back. */
+    c.hosts[8].id = "x1";
+    assert_string_equal(plan(&c), "");
+}
+
+static void routers_and_dhcp_do_not_wait_for_a_host_without_a_row(void **state)
+{
+    struct cloud c;
+
+    make_cloud(&c);
+    c.routers[0] = (struct recovery_router){.id = "r1", .host = "x1", .generation = 3};
+    c.in.router_count = 1;
+    c.networks[0] =
+        (struct recovery_network){.id = "n1", .dhcp_hosts = {"x1", "b2"}, .dhcp_wanted = true};
+    c.in.network_count = 1;
+    c.modules[0].standby = "x1";
+    assert_string_equal(plan(&c), "api-vip=a1,c1,b1/1 r1:x1>a2/4 n1=dhcp:b2, ");
 }
 
 /* Its servers go on: they are heard on the planes that are left. */
@@ -328,9 +369,9 @@ static void a_lease_that_stays_away(void **state)
     c.hosts[4].lease_present = false;
     assert_string_equal(plan(&c), "b2=suspect/1 ");
     c.hosts[4].state = HOST_SUSPECT;
-    c.hosts[4].since_ms = NOW - 2999;
+    c.hosts[4].state_ms = 2999;
     assert_string_equal(plan(&c), "");
-    c.hosts[4].since_ms = NOW - 3000;
+    c.hosts[4].state_ms = 3000;
     assert_string_equal(plan(&c), "b2=lost/1 ");
     c.hosts[4].verdict = LIVE_UNKNOWN; /* cold start: more patience */
     assert_string_equal(plan(&c), "");
@@ -503,6 +544,8 @@ int main(void)
         cmocka_unit_test(a_drained_host_may_die),
         cmocka_unit_test(a_host_dies_step_by_step),
         cmocka_unit_test(a_lease_that_ended_early_fences_nobody),
+        cmocka_unit_test(a_host_without_a_row_is_waited_for),
+        cmocka_unit_test(routers_and_dhcp_do_not_wait_for_a_host_without_a_row),
         cmocka_unit_test(a_fenced_host_that_took_its_lease_keeps_its_servers),
         cmocka_unit_test(a_lease_that_stays_away),
         cmocka_unit_test(brake),

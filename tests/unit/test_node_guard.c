@@ -445,6 +445,74 @@ static void an_older_guard_is_replaced(void **state)
     guard_close(guard);
 }
 
+/* Another version's page: what it says cannot be read, but its guests are there. */
+static void begin_with_a_foreign_page(void)
+{
+    char path[256];
+    FILE *file;
+
+    snprintf(path, sizeof(path), "%s/guard.state", dir);
+    file = fopen(path, "w");
+    for (int i = 0; i < 300; i++)
+        fwrite("form", 1, 4, file);
+    fclose(file);
+    snprintf(path, sizeof(path), "%s/lease", dir);
+    file = fopen(path, "w");
+    fputs("77 5\n", file);
+    fclose(file);
+}
+
+/* The host is cut off when the daemon is replaced: nothing renews the lease. */
+static void guests_of_another_version_are_guarded(void **state)
+{
+    pid_t guest = start_guest(ID, ID);
+    struct guard_status status;
+    struct guard *guard;
+
+    begin_with_a_foreign_page();
+    guard = start();
+    assert_true(becomes(guest, 'T', 5000));
+    assert_int_equal(guard_status(guard, &status), 0);
+    assert_int_equal(status.epoch, 5);
+    assert_int_equal(status.phase, GUARD_STOPPED);
+    /* It was not for long. */
+    guard_update(guard, clock_now_ms() + 60000, 5);
+    assert_true(becomes(guest, 'S', 5000));
+    end(guest);
+    guard_release(guard);
+    guard_close(guard);
+}
+
+/* It was, and others run its guests by now. */
+static void guests_of_another_version_and_epoch_are_killed(void **state)
+{
+    pid_t guest = start_guest(ID, ID);
+    struct guard *guard;
+
+    begin_with_a_foreign_page();
+    guard = start();
+    assert_true(becomes(guest, 'T', 5000));
+    guard_update(guard, clock_now_ms() + 60000, 6);
+    assert_true(becomes(guest, 'Z', 5000));
+    end(guest);
+    guard_release(guard);
+    guard_close(guard);
+}
+
+static void without_guests_another_version_leaves_nothing(void **state)
+{
+    struct guard_status status;
+    struct guard *guard;
+
+    begin_with_a_foreign_page();
+    guard = start();
+    assert_int_equal(guard_status(guard, &status), 0);
+    assert_int_equal(status.deadline_ms, 0);
+    assert_int_equal(status.phase, GUARD_IDLE);
+    guard_release(guard);
+    guard_close(guard);
+}
+
 /* Killed, it is missed at once; and vlingd looks itself should no new one start. */
 static void somebody_looks_without_a_guard(void **state)
 {
@@ -550,6 +618,12 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(every_guest_is_stopped, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_hung_guard_is_replaced, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(an_older_guard_is_replaced, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(guests_of_another_version_are_guarded, make_dir,
+                                        remove_dir),
+        cmocka_unit_test_setup_teardown(guests_of_another_version_and_epoch_are_killed, make_dir,
+                                        remove_dir),
+        cmocka_unit_test_setup_teardown(without_guests_another_version_leaves_nothing, make_dir,
+                                        remove_dir),
         cmocka_unit_test_setup_teardown(somebody_looks_without_a_guard, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(it_is_killed_last_when_memory_runs_short, make_dir,
                                         remove_dir),

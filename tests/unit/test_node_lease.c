@@ -199,6 +199,23 @@ static void nothing_is_renewed_while_no_guard_looks(void **state)
     until(is_extended);
 }
 
+static void on_written(void *arg, int rc, int64_t revision)
+{
+    assert_int_equal(rc, 0);
+    uv_stop(node.loop);
+}
+
+static void put_host(int64_t epoch)
+{
+    struct store_txn *txn = store_txn_new();
+    json_t *host = json_pack("{s:s, s:I}", "id", "h1", "epoch", (json_int_t)epoch);
+
+    store_txn_put(txn, "host", "h1", host);
+    store_commit(node.store, txn, 1500, on_written, NULL);
+    json_decref(host);
+    uv_run(node.loop, UV_RUN_DEFAULT);
+}
+
 /* The file is written when the epoch was read after the lease was taken, not before. */
 static void a_new_lease_is_remembered_with_its_epoch(void **state)
 {
@@ -214,14 +231,123 @@ static void a_new_lease_is_remembered_with_its_epoch(void **state)
     assert_int_not_equal(access(path, F_OK), 0);
     node.mirror = mirror_open(node.store, &err);
     assert_non_null(node.mirror);
+    put_host(7);
     until(is_held);
     spin(300);
     mirror_close(unready);
     assert_true(guard_now().deadline_ms > clock_now_ms());
     assert_int_equal(file_read(path, 200, &text, NULL), 0);
     assert_int_equal(sscanf(text, "%lld %lld", &lease, &epoch), 2);
-    assert_int_equal(epoch, 1);
+    assert_int_equal(epoch, 7);
     free(text);
+}
+
+static int64_t remembered(void)
+{
+    char path[100], *text = NULL;
+    long long lease = 0;
+
+    snprintf(path, sizeof(path), "%s/lease", dir);
+    assert_int_equal(file_read(path, 200, &text, NULL), 0);
+    assert_int_equal(sscanf(text, "%lld", &lease), 1);
+    free(text);
+    return lease;
+}
+
+static bool lease_is_there(void)
+{
+    json_t *row = mirror_get(node.mirror, "lease", "host/h1", NULL);
+
+    json_decref(row);
+    return row;
+}
+
+static bool has_row(void)
+{
+    json_t *row = mirror_get(node.mirror, "host", "h1", NULL);
+
+    json_decref(row);
+    return row;
+}
+
+static int64_t first_epoch(void)
+{
+    json_t *row;
+    int64_t epoch;
+
+    bootstrap_host_row(&node);
+    until(has_row);
+    row = mirror_get(node.mirror, "host", "h1", NULL);
+    epoch = json_int(row, "epoch", 0);
+    json_decref(row);
+    return epoch;
+}
+
+/* Who finds neither a row nor a lease of this host takes its servers away. */
+static void the_row_comes_before_the_lease(void **state)
+{
+    int64_t began = clock_wall_ms() / 1000, epoch;
+    struct mirror *unready = node.mirror;
+    struct err err;
+
+    node.mirror = mirror_open(node.store, &err);
+    node.lease = lease_keeper_start(&node);
+    spin(800);
+    assert_true(mirror_ready(node.mirror));
+    assert_false(lease_is_there());
+    epoch = first_epoch();
+    assert_true(epoch >= began && epoch <= clock_wall_ms() / 1000);
+    until(is_held);
+    assert_int_equal(guard_now().epoch, epoch);
+    mirror_close(unready);
+}
+
+/* An older backup was restored beside this host, whose guests run on: its row is new. */
+static void an_epoch_of_before_does_not_come_back(void **state)
+{
+    int64_t before = clock_wall_ms() / 1000 + 1000000; /* the clock was put back */
+    struct mirror *unready = node.mirror;
+    struct err err;
+
+    guard_update(node.guard, clock_now_ms() + 60000, before);
+    node.mirror = mirror_open(node.store, &err);
+    node.lease = lease_keeper_start(&node);
+    spin(300);
+    assert_int_equal(first_epoch(), before + 1);
+    until(is_held);
+    assert_int_equal(guard_now().epoch, before + 1);
+    mirror_close(unready);
+}
+
+static void on_lease_written(void *arg, int rc, int64_t lease)
+{
+    *(int *)arg = rc;
+    uv_stop(node.loop);
+}
+
+/* The store was replaced under a daemon that runs. */
+static void without_its_row_no_lease_is_taken_again(void **state)
+{
+    struct store_txn *txn = store_txn_new();
+    struct mirror *unready = node.mirror;
+    struct err err;
+    int rc = 1;
+
+    node.mirror = mirror_open(node.store, &err);
+    put_host(7);
+    node.lease = lease_keeper_start(&node);
+    until(is_held);
+    store_txn_delete(txn, "host", "h1");
+    store_commit(node.store, txn, 1500, on_written, NULL);
+    uv_run(node.loop, UV_RUN_DEFAULT);
+    store_lease_drop(node.store, remembered(), 1500, on_lease_written, &rc);
+    uv_run(node.loop, UV_RUN_DEFAULT);
+    assert_int_equal(rc, 0);
+    spin(1500);
+    assert_false(lease_is_there());
+    assert_false(is_held());
+    assert_true(guard_now().deadline_ms <= clock_now_ms());
+    mirror_close(unready);
 }
 
 /* ---- a guest of an old epoch ---- */
@@ -252,39 +378,11 @@ static void destroy_guest(struct compute_driver *driver, const char *id, drv_don
     done(arg, 0, NULL);
 }
 
-static int64_t remembered(void)
-{
-    char path[100], *text = NULL;
-    long long lease = 0;
-
-    snprintf(path, sizeof(path), "%s/lease", dir);
-    assert_int_equal(file_read(path, 200, &text, NULL), 0);
-    assert_int_equal(sscanf(text, "%lld", &lease), 1);
-    free(text);
-    return lease;
-}
-
-static bool lease_is_there(void)
-{
-    json_t *row = mirror_get(node.mirror, "lease", "host/h1", NULL);
-
-    json_decref(row);
-    return row;
-}
-
-static void on_written(void *arg, int rc, int64_t revision)
-{
-    assert_int_equal(rc, 0);
-    uv_stop(node.loop);
-}
-
 /* This host was fenced, and what ran here cannot be killed: its disk does not answer. */
 static void who_cannot_clean_up_holds_no_lease(void **state)
 {
     static const struct compute_ops ops = {
         .list = list_guest, .stop = stop_guest, .destroy = destroy_guest};
-    struct store_txn *txn = store_txn_new();
-    json_t *host = json_pack("{s:s, s:i}", "id", "h1", "epoch", 2);
     struct mirror *unready = node.mirror;
     struct err err;
     int64_t end;
@@ -292,13 +390,10 @@ static void who_cannot_clean_up_holds_no_lease(void **state)
     node.mirror = mirror_open(node.store, &err);
     node.compute_ops = &ops;
     node.compute = (struct compute_driver *)&node;
+    put_host(1);
     node.lease = lease_keeper_start(&node);
-    spin(500);
-    assert_true(lease_keeper_held(node.lease));
-    store_txn_put(txn, "host", "h1", host);
-    store_commit(node.store, txn, 1500, on_written, NULL);
-    json_decref(host);
-    uv_run(node.loop, UV_RUN_DEFAULT);
+    until(is_held);
+    put_host(2);
     store_lease_drop(node.store, remembered(), 1500, on_lease_dropped, NULL);
     uv_run(node.loop, UV_RUN_DEFAULT);
     /* It takes a new lease, of the new epoch, and gives it back. */
@@ -318,6 +413,35 @@ static void who_cannot_clean_up_holds_no_lease(void **state)
     /* One that no other host had room for is to run here again; of a stopped one the agent would
      * take it that its user shut it down. */
     assert_int_equal(guest.power, GUEST_ABSENT);
+    mirror_close(unready);
+}
+
+/* A daemon began anew and its host has another epoch: a backup was restored, or it was fenced. */
+static void guests_of_an_epoch_before_the_start_are_destroyed(void **state)
+{
+    static const struct compute_ops ops = {
+        .list = list_guest, .stop = stop_guest, .destroy = destroy_guest};
+    struct mirror *unready = node.mirror;
+    struct err err;
+
+    guard_update(node.guard, clock_now_ms() + 60000, 5);
+    guest.power = GUEST_RUNNING;
+    mortal = true;
+    node.mirror = mirror_open(node.store, &err);
+    node.compute_ops = &ops;
+    node.compute = (struct compute_driver *)&node;
+    put_host(5);
+    node.lease = lease_keeper_start(&node);
+    until(is_held);
+    assert_int_equal(guest.power, GUEST_RUNNING);
+    lease_keeper_stop(node.lease);
+    store_lease_drop(node.store, remembered(), 1500, on_lease_dropped, NULL);
+    uv_run(node.loop, UV_RUN_DEFAULT);
+    put_host(9);
+    node.lease = lease_keeper_start(&node);
+    until(is_held);
+    assert_int_equal(guest.power, GUEST_ABSENT);
+    assert_int_equal(guard_now().epoch, 9);
     mirror_close(unready);
 }
 
@@ -403,6 +527,7 @@ static void the_address_follows_the_kernel(void **state)
     /* A daemon that was killed left it here; meanwhile another one holds it. */
     assert_int_equal(node.network_ops->address_add(node.network, "mgmt0", VIP, &err), 0);
     set_master("h2");
+    put_host(1);
     node.lease = lease_keeper_start(&node);
     until(is_held);
     spin(100);
@@ -432,7 +557,12 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(nothing_is_renewed_while_no_guard_looks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_new_lease_is_remembered_with_its_epoch, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(the_row_comes_before_the_lease, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_epoch_of_before_does_not_come_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(without_its_row_no_lease_is_taken_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_cannot_clean_up_holds_no_lease, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(guests_of_an_epoch_before_the_start_are_destroyed, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(there_is_a_guard_whatever_else_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_address_follows_the_kernel, set_up, tear_down),
     };
