@@ -557,6 +557,14 @@ static bool needs_place(const struct plan *plan, const struct recovery_server *s
     return !given(server->host) || is_left_behind(plan, server);
 }
 
+/* No host would take it, and then its own came back with it. */
+static bool fault_is_over(const struct plan *plan, const struct recovery_server *server)
+{
+    const struct recovery_host *host = host_of(plan, server->host);
+
+    return server->faulted && server->power != SERVER_DELETED && host && host->state == HOST_UP;
+}
+
 static void plan_servers(struct plan *plan)
 {
     size_t moves = 0;
@@ -568,6 +576,14 @@ static void plan_servers(struct plan *plan)
         char why[PLACEMENT_WHY_SIZE];
         int at;
 
+        if (fault_is_over(plan, server)) {
+            action = emit(plan, RECOVERY_SERVER_FAULT, server->id);
+            if (!action)
+                return;
+            moves++;
+            copy(action->from, server->host);
+            continue;
+        }
         if (!needs_place(plan, server) || group_waits(plan, server))
             continue;
         at = find_place(plan, server, moving ? WISH_ZONE_AND_POLICY : WISH_NOTHING, why);

@@ -147,7 +147,8 @@ enum recovery_kind {
     RECOVERY_SERVER_LEAVE,  /* object = server: its host (from) is to hand it over to `host` */
     RECOVERY_SERVER_STAYS,  /* object = server: it cannot leave the draining host `from`, text says
                              * why;  without text: that is over */
-    RECOVERY_SERVER_FAULT,  /* object = server: text says why no host fits */
+    RECOVERY_SERVER_FAULT,  /* object = server: text says why no host fits; without text: that is
+                             * over, its host (from) is back */
     RECOVERY_SERVER_FORGET, /* object = server: wanted deleted, its host is fenced or absent: remove
                              * its rows */
     RECOVERY_ROUTER,        /* object = router: host ("" = none fits), generation (new) */

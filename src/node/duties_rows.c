@@ -449,6 +449,13 @@ static void txn_fault(struct node *node, struct store_txn *txn, json_t *row,
 {
     char now[32];
 
+    if (!a->text[0]) {
+        json_object_set_new(row, "fault", json_null());
+        event_add(txn, &node->config, "info", "server.host_back", a->object,
+                  "no host would take it, and now %s is back", a->from);
+        mirror_txn_update(txn, "server", row);
+        return;
+    }
     json_object_set_new(row, "fault",
                         json_pack("{s:i, s:s, s:s}", "code", 500, "message", a->text, "created",
                                   clock_iso(clock_wall_ms(), now, sizeof(now))));

@@ -138,7 +138,7 @@ static void apply(struct cloud *c, const struct recovery_action *action)
             server->stays = action->text[0] ? "told" : NULL;
             continue;
         }
-        server->faulted = action->kind == RECOVERY_SERVER_FAULT;
+        server->faulted = action->kind == RECOVERY_SERVER_FAULT && action->text[0];
         c->faults += server->faulted;
         if (server->faulted)
             continue;

@@ -76,7 +76,7 @@ static void describe(struct cloud *c, const struct recovery_action *a)
         sprintf(at, "%s:%s!%s ", a->object, a->from, a->text);
         break;
     case RECOVERY_SERVER_FAULT:
-        sprintf(at, "%s!fault ", a->object);
+        sprintf(at, a->text[0] ? "%s!fault " : "%s!over ", a->object);
         break;
     case RECOVERY_SERVER_FORGET:
         sprintf(at, "%s!forget ", a->object);
@@ -302,6 +302,8 @@ static void a_host_without_a_row_is_waited_for(void **state)
     assert_string_equal(plan(&c), "s2!forget ");
     /* It came back. */
     c.hosts[8].id = "x1";
+    assert_string_equal(plan(&c), "s1!over ");
+    c.servers[0].faulted = false;
     assert_string_equal(plan(&c), "");
 }
 
@@ -432,6 +434,10 @@ static void order_and_capacity(void **state)
     assert_string_equal(plan(&c), "gone!forget high:a2>b2/2 big!fault low:a2>c2/2 new:>b3/2 ");
     c.servers[3].faulted = true;
     assert_string_equal(plan(&c), "gone!forget high:a2>b2/2 low:a2>c2/2 new:>b3/2 ");
+    /* Its host comes back before there is room elsewhere. */
+    c.hosts[1].lease_present = true;
+    c.hosts[1].state = HOST_UP;
+    assert_string_equal(plan(&c), "big!over new:>b2/2 ");
 }
 
 static void dhcp_goes_to_two_cabinets(void **state)

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "model/server.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -240,6 +241,29 @@ static void a_state_is_as_old_as_it_was_seen(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
+/* No host would take it; then its own is back. */
+static void a_fault_ends_with_its_reason(void **state)
+{
+    struct recovery_action action = {
+        .kind = RECOVERY_SERVER_FAULT, .object = "s1", .from = "h2", .text = "no room"};
+    struct server_status status;
+    json_t *row;
+
+    put("server", json_pack("{s:s, s:s, s:i}", "id", "s1", "host_id", "h2", "generation", 1));
+    for (int told = 0; told < 2; told++) {
+        assert_int_equal(commit(duties_txn(&node, &action)), 0);
+        row = mirror_get(node.mirror, "server", "s1", NULL);
+        server_status(row, NULL, &status);
+        if (told == 0)
+            assert_string_equal(status.status, "ERROR");
+        else
+            assert_string_not_equal(status.status, "ERROR");
+        json_decref(row);
+        action.text[0] = '\0';
+    }
+    assert_int_equal(mirror_count(node.mirror, "event", "WHERE kind = 'server.host_back'", ""), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,6 +271,7 @@ int main(void)
         T(who_writes_its_row_keeps_its_servers),
         T(who_holds_a_lease_keeps_its_servers),
         T(a_state_is_as_old_as_it_was_seen),
+        T(a_fault_ends_with_its_reason),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
