@@ -25,3 +25,17 @@ sleep 5
 check "one process, on one host" [ "$(cloud_processes "$id" | wc -l)" = 1 ]
 check "not a third boot" [ "$(cloud_boots "$address")" = 2 ]
 check "the disk was written by one at a time" cloud_disk_is_sane "$address"
+
+# With no room elsewhere it waits for its host, says so, and is well again when that one is back.
+host=$(cloud_host_of one)
+for other in $("$vling" host list -f value | awk '{ print $1 }'); do
+    [ "$other" = "$host" ] || "$vling" host disable "$other" >/dev/null
+done
+"$vling" lab power off "$host"
+check "no host takes it" cloud_wait 60 cloud_is one ERROR
+check "and that is told: $(cloud_fault_of one)" grep -qi 'no host\|no valid host' <<<"$(cloud_fault_of one)"
+"$vling" lab power on "$host"
+check "it is no fault any more when its host is back" cloud_wait 60 cloud_is one ACTIVE
+check "it is where it was" [ "$(cloud_host_of one)" = "$host" ]
+check "the guest has booted again there" cloud_wait 90 cloud_has_booted "$address" 3
+check "the disk is sane" cloud_wait 30 cloud_disk_is_sane "$address"
