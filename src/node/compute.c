@@ -3,33 +3,13 @@
 #include "base/log.h"
 #include "node/node.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <stdio.h>
 
 static void on_guest_changed(void *arg, const char *id)
 {
     struct node *node = arg;
 
     agent_kick(node->agent);
-}
-
-/* Guests of before: they run on, or have ended and left something, whatever the host's roles are.
- */
-static bool has_guests(const struct config *c)
-{
-    char path[400];
-    struct dirent *entry;
-    bool found = false;
-    DIR *dir;
-
-    snprintf(path, sizeof(path), "%s/guests", c->run_dir);
-    dir = opendir(path);
-    while (dir && !found && (entry = readdir(dir)))
-        found = entry->d_name[0] != '.';
-    if (dir)
-        closedir(dir);
-    return found;
 }
 
 int compute_open_anyway(struct node *node, struct err *err)
@@ -47,7 +27,9 @@ int compute_open_anyway(struct node *node, struct err *err)
 
 int compute_open(struct node *node, struct err *err)
 {
-    bool needed = config_has_role(&node->config, "compute") || has_guests(&node->config);
+    /* Guests of before run on, or have ended and left something, whatever the host's roles are. */
+    bool needed =
+        config_has_role(&node->config, "compute") || guard_has_guests(node->config.run_dir);
 
     return needed ? compute_open_anyway(node, err) : 0;
 }

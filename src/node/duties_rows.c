@@ -261,21 +261,24 @@ const struct recovery_input *duties_input_get(const struct duties_input *input)
     return &input->input;
 }
 
+static int by_name(const void *name, const void *host)
+{
+    return strcmp(name, ((const struct recovery_host *)host)->id);
+}
+
 static bool has_row(const struct recovery_input *in, const char *host)
 {
-    for (size_t i = 0; i < in->host_count; i++) {
-        if (strcmp(in->hosts[i].id, host) == 0)
-            return true;
-    }
-    return false;
+    return bsearch(host, in->hosts, in->host_count, sizeof(*in->hosts), by_name) != NULL;
 }
 
 void duties_input_watch(struct duties_input *in, struct node *node, struct absents *absents,
                         int64_t now)
 {
-    absents_begin(absents);
     /* While rows are still being restored, one that is missing says nothing. */
-    for (size_t i = 0; i < in->input.server_count && cloud_complete(node); i++) {
+    size_t count = cloud_complete(node) ? in->input.server_count : 0;
+
+    absents_begin(absents);
+    for (size_t i = 0; i < count; i++) {
         struct recovery_server *server = &in->servers[i];
         json_t *lease;
 

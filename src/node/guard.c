@@ -5,9 +5,9 @@
  * word at a time. */
 #include "node/guard.h"
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "node/guard_process.h"
+#include "node/lease_note.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -39,7 +39,7 @@ struct guard {
     bool undying;                   /* the hung one was waited for once, in vain */
 };
 
-static bool has_guests(const char *run_dir)
+bool guard_has_guests(const char *run_dir)
 {
     char path[GUARD_PATH_MAX];
     struct dirent *entry;
@@ -55,20 +55,6 @@ static bool has_guests(const char *run_dir)
     return found;
 }
 
-/* Under which epoch the daemon before held its lease, as it noted (node/lease_keeper.c); 0: it did
- * not. */
-static int64_t noted_epoch(const char *run_dir)
-{
-    char path[GUARD_PATH_MAX], *text = NULL;
-    long long lease = 0, epoch = 0;
-
-    snprintf(path, sizeof(path), "%s/lease", run_dir);
-    if (file_read(path, 200, &text, NULL) == 0 && sscanf(text, "%lld %lld", &lease, &epoch) != 2)
-        epoch = 0;
-    free(text);
-    return epoch;
-}
-
 /* A page that was never written, or in the form of another version: nothing in it can be believed.
  * When the lease of guests that run here ends is not known then. It may have ended by now, so they
  * stop at the first look, until it is renewed: at once by the next daemon, which finds its lease in
@@ -77,6 +63,7 @@ static int64_t noted_epoch(const char *run_dir)
 static void begin_page(struct guard_page *page, const char *run_dir)
 {
     struct guard_wanted wanted = {.order = GUARD_ORDER_WATCH};
+    int64_t lease;
     int32_t pid = 0;
 
     /* A guard of the version before still runs: it is replaced like one that hangs. */
@@ -84,9 +71,10 @@ static void begin_page(struct guard_page *page, const char *run_dir)
         memcpy(&pid, (const char *)page + GUARD_OLD_PID_AT, sizeof(pid));
     memset(page, 0, sizeof(*page));
     page->report.pid = pid;
-    if (has_guests(run_dir)) {
+    if (guard_has_guests(run_dir)) {
         wanted.deadline_ms = clock_now_ms();
-        wanted.epoch = page->report.run_epoch = noted_epoch(run_dir);
+        lease_note_read(run_dir, &lease, &wanted.epoch);
+        page->report.run_epoch = wanted.epoch;
         guard_page_write(page, &wanted);
     }
     page->magic = GUARD_MAGIC;

@@ -45,6 +45,9 @@ void guard_close(struct guard *guard);
 
 /* Everything below tolerates guard == NULL. */
 
+/* Has the folder guests of before, that run or have ended and left something? */
+bool guard_has_guests(const char *run_dir);
+
 /* The lease is held until `deadline_ms` under `epoch`. */
 void guard_update(struct guard *guard, int64_t deadline_ms, int64_t epoch);
 /* The lease is gone before its deadline: guests stop at the next look, until guard_update. */

@@ -22,10 +22,10 @@
  * (starting guests, taking addresses) waits for the barrier as ever.
  */
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "ha/lease.h"
+#include "node/lease_note.h"
 #include "node/node.h"
 
 #include <errno.h>
@@ -75,35 +75,14 @@ static void lease_name(struct node *node, char *ret, size_t size)
     snprintf(ret, size, "host/%s", node->config.host);
 }
 
-static void lease_path(struct node *node, char *ret, size_t size)
-{
-    snprintf(ret, size, "%s/lease", node->config.run_dir);
-}
-
 static void remember(struct lease_keeper *keeper)
 {
-    char path[400], text[64];
-    int n = snprintf(text, sizeof(text), "%lld %lld\n", (long long)keeper->lease,
-                     (long long)keeper->epoch);
-
-    lease_path(keeper->node, path, sizeof(path));
-    file_write_atomic(path, text, (size_t)n, 0600);
+    lease_note_write(keeper->node->config.run_dir, keeper->lease, keeper->epoch);
 }
 
 static bool recall(struct lease_keeper *keeper)
 {
-    char path[400], *text = NULL;
-    long long lease = 0, epoch = 0;
-    bool found;
-
-    lease_path(keeper->node, path, sizeof(path));
-    if (file_read(path, 200, &text, NULL) < 0)
-        return false;
-    found = sscanf(text, "%lld %lld", &lease, &epoch) == 2 && lease != 0;
-    free(text);
-    keeper->lease = lease;
-    keeper->epoch = epoch;
-    return found;
+    return lease_note_read(keeper->node->config.run_dir, &keeper->lease, &keeper->epoch);
 }
 
 static void extend(struct lease_keeper *keeper, uint64_t number)

@@ -181,17 +181,23 @@ static void it_is_waited_for_from_when_the_cloud_is_complete(void **state)
     json_decref(row);
 }
 
-/* It comes up at the moment at which it is decided that it does not: it writes its row first. */
-static void who_writes_its_row_keeps_its_servers(void **state)
+/* Its two servers are to go, by transactions that are not made yet. */
+static void plan_two(struct store_txn *txns[2])
 {
-    struct store_txn *txns[2];
-
     restore();
     put_cluster(false);
     plan(0);
     assert_int_equal(plan(RECOVERY_ABSENT_MS), 2);
     for (int i = 0; i < 2; i++)
         txns[i] = duties_txn(&node, &actions[i]);
+}
+
+/* It comes up at the moment at which it is decided that it does not: it writes its row first. */
+static void who_writes_its_row_keeps_its_servers(void **state)
+{
+    struct store_txn *txns[2];
+
+    plan_two(txns);
     put_host("old");
     for (int i = 0; i < 2; i++)
         assert_int_equal(commit(txns[i]), -EAGAIN);
@@ -204,12 +210,7 @@ static void who_holds_a_lease_keeps_its_servers(void **state)
 {
     struct store_txn *txns[2];
 
-    restore();
-    put_cluster(false);
-    plan(0);
-    assert_int_equal(plan(RECOVERY_ABSENT_MS), 2);
-    for (int i = 0; i < 2; i++)
-        txns[i] = duties_txn(&node, &actions[i]);
+    plan_two(txns);
     take_lease("old");
     for (int i = 0; i < 2; i++)
         assert_int_equal(commit(txns[i]), -EAGAIN);
